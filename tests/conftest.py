@@ -1,0 +1,34 @@
+"""What every test stands on: nothing of the user's, and the same numbers each day.
+
+Tests never see the home directory, the git configuration or the mvc settings
+of whoever runs them, so that a test passes for everyone or for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about mvc.
+settings.register_profile("mvc", settings(), deadline=None)
+settings.load_profile("mvc")
+
+# Settings of the test run itself, which it must keep.
+OURS = {"MVC_BLESS"}
+FOREIGN = ("MVC_", "GIT_", "XDG_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the whole run an empty home and none of the user's settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - OURS:
+            if name.startswith(FOREIGN):
+                patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
