@@ -1,0 +1,95 @@
+"""Every error that mvc raises, cut by what the one who catches it would do.
+
+::
+
+    MvcError                    8  something else: a full disk, a refused write
+    ├── UsageError (ValueError) 2  the call is wrong; the hint says what was meant
+    ├── Damaged                 3  stored bytes are missing or not what they were
+    │   └── FormatError         3  bytes that do not follow their format page
+    ├── NotFound (LookupError)  4  no such family, version, tag or file
+    ├── Conflict                5  somebody else was first, or a file is in the way
+    └── Busy                    6  another process holds what this one needs
+
+    Unsupported (MvcError)      8  a newer mvc wrote it, or this system cannot do it
+
+    MvcWarning (UserWarning)       done, but something about it should be known
+    └── StoreWarning               a version is known, but its bytes are not all there
+
+The number is the command line's exit status; ``code`` is the word for
+scripts and is never changed, only added to. A reader of stored bytes raises
+``FormatError`` (or ``Unsupported`` for a newer format) and nothing else.
+Messages are one line, lower case, with the subject in quotes; what to do
+about it is the ``hint``.
+"""
+
+from __future__ import annotations
+
+
+class MvcError(Exception):
+    """What every error of mvc is; raised as itself where no class below fits."""
+
+    code = "failed"
+    status = 8
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(MvcError, ValueError):
+    """The call itself is wrong: a name, a number or a combination of options."""
+
+    code = "usage"
+    status = 2
+
+
+class Damaged(MvcError):
+    """Stored bytes are missing, or are not the bytes that were stored."""
+
+    code = "damaged"
+    status = 3
+
+
+class FormatError(Damaged):
+    """Bytes that do not follow the page of their format."""
+
+    code = "format"
+
+
+class NotFound(MvcError, LookupError):
+    """No such registry, family, version, tag or file."""
+
+    code = "not-found"
+    status = 4
+
+
+class Conflict(MvcError):
+    """Somebody else was first, or a file that is not ours is in the way."""
+
+    code = "conflict"
+    status = 5
+
+
+class Busy(MvcError):
+    """Another process holds what this one needs; try again later."""
+
+    code = "busy"
+    status = 6
+
+
+class Unsupported(MvcError):
+    """Written by a newer mvc, or impossible on this file system."""
+
+    code = "unsupported"
+
+
+class MvcWarning(UserWarning):
+    """Something was done, but not quite as its caller may think."""
+
+
+class StoreWarning(MvcWarning):
+    """A version is known, but its record or its bytes are not all there."""

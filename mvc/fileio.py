@@ -1,0 +1,307 @@
+"""Files: the only module that creates, links, renames or removes any.
+
+It knows durability and nothing else: a new file has a private name until it
+is whole and synced, then gets its final name by ``link(2)``, which fails if
+the name is taken, and the directory is synced last. That one primitive,
+*create-once*, publishes packs, roots, records and events; it needs no lock
+and works on NFS. Only derived files are ever replaced.
+
+A protocol is a generator that yields the name of each step it has done, so
+that tests can stop it anywhere: ``run`` carries one through.
+
+Why each call is there: ``docs/invariants.md``.
+Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
+``replace``, ``make_folder``, ``sync_folder``, ``remove``, ``remove_folder``,
+``read``, ``list_folder``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from mvc.digest import Buffer
+from mvc.errors import FormatError, Unsupported
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[str, None, T]
+
+# Leftovers of a killed process begin like this; readers pass over them.
+PRIVATE_PREFIX = ".mvc-new-"
+READ_ONLY = 0o444
+
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# IOV_MAX on Linux and macOS.
+_MOST_PIECES = 1024
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+def run(steps: Steps[T]) -> T:
+    """Carry a protocol through to its end and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+class NewFile:
+    """A file under a private name, seen by nobody until it is linked or renamed.
+
+    Args of the constructor: ``path`` must not exist; ``mode`` is masked by
+    the umask. A write that fails leaves the file unusable: ``discard`` it.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
+        self.path = path
+        self.size = 0
+        self._descriptor = os.open(path, os.O_RDWR | _CREATE, mode)
+
+    def write(self, pieces: Sequence[Buffer]) -> None:
+        """Append ``pieces`` in one vectored write where the system allows it."""
+        views = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+        while views:
+            written = os.writev(self._descriptor, views[:_MOST_PIECES])
+            self.size += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return what was written at ``offset``."""
+        return os.pread(self._descriptor, size, offset)
+
+    def sync(self) -> None:
+        """Make the bytes durable. A failure is final: never sync the same file again."""
+        _sync(self._descriptor)
+
+    def seal(self) -> None:
+        """Take away everybody's right to write, keeping who may read."""
+        mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+        os.fchmod(self._descriptor, mode & READ_ONLY)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Close and remove the private name; what was linked elsewhere stays."""
+        with contextlib.suppress(OSError):
+            self.close()
+        remove(self.path)
+
+
+def private_path(folder: Path, label: str = "") -> Path:
+    """Return a name in ``folder`` that nobody else has."""
+    return folder / f"{PRIVATE_PREFIX}{secrets.token_hex(8)}{label}"
+
+
+def write_private(folder: Path, pieces: Sequence[Buffer]) -> Path:
+    """Write a durable, read-only file under a private name in ``folder``."""
+    new = NewFile(private_path(folder))
+    try:
+        new.write(pieces)
+        new.seal()
+        new.sync()
+        new.close()
+    except BaseException:
+        new.discard()
+        raise
+    return new.path
+
+
+def link_once(private: Path, final: Path) -> bool:
+    """Give ``private`` its final name unless it is taken; the directory is not synced yet.
+
+    Returns:
+        Whether the final name is now this very file. A lost reply of a
+        network file system looks like a taken name, so the inode decides.
+
+    Raises:
+        FileNotFoundError: ``private`` is gone: the transaction was evicted.
+        Unsupported: The file system has no hard links.
+    """
+    try:
+        os.link(private, final, follow_symlinks=False)
+    except FileExistsError:
+        ours, theirs = os.lstat(private), os.lstat(final)
+        return (ours.st_ino, ours.st_dev) == (theirs.st_ino, theirs.st_dev)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise Unsupported(
+                f"cannot link files in '{final.parent}': {os.strerror(error.errno)}",
+                hint="a registry needs a file system with hard links",
+            ) from None
+        raise
+    return True
+
+
+def create_once(final: Path, data: Buffer, staged_in: Path) -> Steps[bool]:
+    """Create ``final`` with ``data``, durable, unless the name is taken.
+
+    Args:
+        staged_in: An existing folder on the same file system for the private name.
+
+    Returns:
+        Whether this call made it.
+    """
+    private = write_private(staged_in, [data])
+    try:
+        yield "staged"
+        made = link_once(private, final)
+        yield "linked"
+        sync_folder(final.parent)
+        yield "durable"
+    finally:
+        remove(private)
+    return made
+
+
+def replace(path: Path, data: Buffer, *, durable: bool = False) -> None:
+    """Put ``data`` at ``path``, whole or not at all. For derived files and settings only."""
+    new = NewFile(private_path(path.parent))
+    try:
+        new.write([data])
+        if durable:
+            new.sync()
+        new.close()
+        os.rename(new.path, path)
+    except BaseException:
+        new.discard()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def move_into_place(private: Path, final: Path, *, overwrite: bool) -> bool:
+    """Give a finished private file its name; without ``overwrite`` only if it is free.
+
+    Returns:
+        Whether ``final`` is now that file.
+    """
+    if overwrite:
+        os.rename(private, final)
+    elif not _link_or_rename(private, final):
+        return False
+    sync_folder(final.parent)
+    return True
+
+
+def make_folder(path: Path) -> None:
+    """Make ``path`` and its missing parents, each durable in the one above it."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        sync_folder(folder.parent)
+
+
+def publish_folder(private: Path, final: Path) -> bool:
+    """Rename a finished folder to ``final`` unless something is there already."""
+    try:
+        os.rename(private, final)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    sync_folder(final.parent)
+    return True
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a name if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours and what is in it, as far as possible."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return the bytes of a small regular file of ours.
+
+    Raises:
+        FormatError: It is no regular file, or larger than ``limit`` bytes.
+        FileNotFoundError, PermissionError, OSError: As ``open(2)`` has it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FormatError(f"'{path}' is a symbolic link") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"'{path}' is not a regular file")
+        if status.st_size > limit:
+            raise FormatError(f"'{path}' has {status.st_size} bytes, the limit is {limit}")
+        return os.read(descriptor, limit + 1)
+    finally:
+        os.close(descriptor)
+
+
+def list_folder(path: Path) -> Iterable[str]:
+    """Return the names in a folder, without leftovers; none if it is not there."""
+    try:
+        return [name for name in os.listdir(path) if not name.startswith(PRIVATE_PREFIX)]
+    except FileNotFoundError:
+        return []
+
+
+def free_space(path: Path) -> int:
+    """Return how many bytes may still be written where ``path`` is."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _link_or_rename(private: Path, final: Path) -> bool:
+    # A user's folder may lie on a file system without links; a checkout there
+    # has nobody to race with, so a look before the rename is enough.
+    try:
+        if not link_once(private, final):
+            return False
+    except Unsupported:
+        if os.path.lexists(final):
+            return False
+        os.rename(private, final)
+        return True
+    remove(private)
+    return True
+
+
+def _sync(descriptor: int) -> None:
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync stops at the drive's cache
+    if full is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
