@@ -1,0 +1,167 @@
+"""Which pack holds an object: the packs' own indexes, and one merged from them.
+
+The merged index is a cache. It names the packs it covers; packs it does not
+cover are asked by their own index, and when those are many it is written
+anew. It may be missing, stale or damaged without harm: an entry counts only
+once the frame it points at has been looked at, and a reader that misses asks
+every pack itself.
+
+Layout: ``docs/formats/merged-index.md``.
+Public names: ``Found``, ``PackIndex``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvc import fileio
+from mvc.digest import Digest, checksum_of
+from mvc.errors import FormatError, MvcError
+from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, PackReader
+
+MOST_UNCOVERED = 64
+MOST_OPEN = 128
+FILE_NAME = "index"
+
+_MAGIC = b"MVCM"
+_VERSION = 0
+_HEADER = struct.Struct("<4sHHIIQ")
+_CHECKSUM = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A frame and the open pack it lies in."""
+
+    pack: PackReader
+    entry: Entry
+
+
+class PackIndex:
+    """Finds frames in the packs of one folder.
+
+    Args:
+        folder: The folder of packs.
+        cache: Where the merged index is kept; ``None`` keeps none.
+    """
+
+    def __init__(self, folder: Path, cache: Path | None) -> None:
+        self._folder = folder
+        self._cache = cache / FILE_NAME if cache else None
+        self._open: OrderedDict[str, PackReader] = OrderedDict()
+        self._names: list[str] = []
+        self._merged = IndexBlock(memoryview(b""))
+        self._merged_names: list[str] = []
+        self._uncovered: list[str] = []
+        self.damaged: dict[str, MvcError] = {}
+        self.refresh()
+
+    @property
+    def names(self) -> list[str]:
+        """The packs seen at the last refresh, sorted."""
+        return self._names
+
+    def refresh(self, *, trust_cache: bool = True) -> None:
+        """List the packs again; without ``trust_cache`` ask each of them itself."""
+        self._names = sorted(n for n in fileio.list_folder(self._folder) if n.endswith(SUFFIX))
+        self._merged, self._merged_names = IndexBlock(memoryview(b"")), []
+        self.damaged.clear()
+        if trust_cache and self._cache:
+            with contextlib.suppress(OSError, FormatError, ValueError):
+                self._merged, self._merged_names = _read_merged(self._cache)
+        self._present = set(self._names)
+        covered = set(self._merged_names)
+        self._uncovered = [name for name in self._names if name not in covered]
+
+    def find(self, digest: Digest) -> Iterator[Found]:
+        """Yield the frames of an object, those in packs that can be opened."""
+        for name, entry in self._find_merged(digest):
+            if pack := self._reader(name):
+                yield Found(pack, entry)
+        for name in self._uncovered:
+            if pack := self._reader(name):
+                for entry in self._entries(pack).find(digest):
+                    yield Found(pack, entry)
+
+    def _find_merged(self, digest: Digest) -> list[tuple[str, Entry]]:
+        try:
+            entries = self._merged.find(digest)
+            named = [(self._merged_names[entry.pack], entry) for entry in entries]
+        except (MvcError, IndexError):  # a damaged cache is a cache without the object
+            return []
+        return [(name, entry) for name, entry in named if name in self._present]
+
+    def packs(self) -> Iterator[PackReader]:
+        """Yield every pack whose index is whole; the others are in ``damaged`` afterwards."""
+        for name in self._names:
+            pack = self._reader(name)
+            if pack and len(self._entries(pack)):
+                yield pack
+
+    def merge_if_due(self) -> None:
+        """Write the merged index anew when too many packs are outside it. Failure is no matter."""
+        if not self._cache or len(self._uncovered) <= MOST_UNCOVERED:
+            return
+        packs = list(self.packs())
+        with contextlib.suppress(OSError):
+            fileio.replace(self._cache, _merge(packs))
+            self.refresh()
+
+    def _reader(self, name: str) -> PackReader | None:
+        if name in self.damaged:
+            return None
+        pack = self._open.pop(name, None)
+        if pack is None:
+            try:
+                pack = PackReader(self._folder / name)
+            except (MvcError, OSError) as error:
+                self._note(name, error)
+                return None
+        self._open[name] = pack
+        if len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)
+        return pack
+
+    def _entries(self, pack: PackReader) -> IndexBlock:
+        try:
+            return pack.index
+        except (MvcError, OSError) as error:
+            self._note(pack.path.name, error)
+            return IndexBlock(memoryview(b""))
+
+    def _note(self, name: str, error: Exception) -> None:
+        if not isinstance(error, MvcError):
+            error = FormatError(f"'{name}' cannot be read: {error}")
+        self.damaged[name] = error
+
+
+def _merge(packs: list[PackReader]) -> bytes:
+    rows = [entry.to_bytes(position) for position, pack in enumerate(packs) for entry in pack.index]
+    names = b"".join(bytes.fromhex(pack.path.name.removesuffix(SUFFIX)) for pack in packs)
+    head = _HEADER.pack(_MAGIC, _VERSION, 0, len(packs), 0, len(rows)) + names
+    return b"".join([head, _CHECKSUM.pack(checksum_of(head)), *sorted(rows)])
+
+
+def _read_merged(path: Path) -> tuple[IndexBlock, list[str]]:
+    with open(path, "rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    if len(view) < _HEADER.size:
+        raise FormatError("the merged index is cut off")
+    magic, version, _, packs, _, count = _HEADER.unpack_from(view)
+    names_end = _HEADER.size + 32 * packs
+    start = names_end + _CHECKSUM.size
+    if (magic, version) != (_MAGIC, _VERSION) or start + count * INDEX_ENTRY.size != len(view):
+        raise FormatError("the merged index is not one of ours")
+    if _CHECKSUM.unpack_from(view, names_end)[0] != checksum_of(view[:names_end]):
+        raise FormatError("the merged index is damaged")
+    names = [
+        bytes(view[place : place + 32]).hex() + SUFFIX
+        for place in range(_HEADER.size, names_end, 32)
+    ]
+    return IndexBlock(view[start:]), names

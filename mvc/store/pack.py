@@ -1,0 +1,305 @@
+"""Packs: one immutable file of frames, with its index at the end.
+
+A frame is one object as stored: a header, the encoded bytes, and an XXH3-64
+checksum over both. The index lists the frames by digest; the pack's name is
+the index's digest, so a pack that bears its name and passes its checksums is
+the one that was written. This module knows bytes and offsets; it knows
+nothing of encodings' insides or of other packs.
+
+Layout and a worked example: ``docs/formats/pack.md``.
+Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from mvc.codecs import Encoded, Encoding
+from mvc.digest import Buffer, Digest, checksum_of, digest_of
+from mvc.errors import Damaged, FormatError, Unsupported
+from mvc.fileio import NewFile
+
+VERSION = 0
+SUFFIX = ".pack"
+MAX_PACK_SIZE = 1 << 30
+# Only files, kept as recipes, are larger; skeletons and recipes may be 64 MiB.
+MAX_PAYLOAD = (64 << 20) + (1 << 20)
+MAX_INDEX_SIZE = 1 << 30
+
+PACK_HEADER = struct.Struct("<8sHHI")
+FRAME_HEADER = struct.Struct("<4sBBHQQ32s32s")
+FRAME_CHECKSUM = struct.Struct("<Q")
+INDEX_HEADER = struct.Struct("<4sHHQ")
+INDEX_ENTRY = struct.Struct("<32s32sQQQQBBHI")
+FOOTER = struct.Struct("<8sHHIQQ32s")
+FOOTER_SIZE = FOOTER.size + FRAME_CHECKSUM.size
+
+_PACK_MAGIC = b"MVCPACK\n"
+_FRAME_MAGIC = b"MVCF"
+_INDEX_MAGIC = b"MVCI"
+_FOOTER_MAGIC = b"MVCEND\r\n"
+_NO_BASE = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an index says of one frame; ``offset`` and sizes in bytes.
+
+    ``stored`` is the size of the payload, ``size`` that of the plain object.
+    ``depth`` counts the links to the last base; ``pack`` is the position of
+    the pack in a merged index and 0 elsewhere.
+    """
+
+    digest: Digest
+    offset: int
+    stored: int
+    size: int
+    encoding: Encoding
+    checksum: int
+    depth: int = 0
+    base: Digest | None = None
+    pack: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + FRAME_HEADER.size + self.stored + FRAME_CHECKSUM.size
+
+    @property
+    def cost(self) -> int:
+        """What the object takes on disk, in bytes: its frame and its index entry."""
+        return self.end - self.offset + INDEX_ENTRY.size
+
+    def to_bytes(self, pack: int = 0) -> bytes:
+        base = self.base or _NO_BASE
+        numbers = self.offset, self.stored, self.size, self.checksum
+        return INDEX_ENTRY.pack(self.digest, base, *numbers, self.encoding, self.depth, 0, pack)
+
+    @classmethod
+    def from_bytes(cls, data: Buffer, offset: int = 0) -> Entry:
+        digest, base, place, stored, size, checksum, encoding, depth, _, pack = (
+            INDEX_ENTRY.unpack_from(data, offset)
+        )
+        return cls(
+            Digest(digest),
+            place,
+            stored,
+            size,
+            _encoding(encoding),
+            checksum,
+            depth,
+            None if base == _NO_BASE else Digest(base),
+            pack,
+        )
+
+    def header(self) -> bytes:
+        base = self.base or _NO_BASE
+        kind = self.encoding, self.depth, 0
+        return FRAME_HEADER.pack(_FRAME_MAGIC, *kind, self.size, self.stored, self.digest, base)
+
+
+class IndexBlock:
+    """Sorted index entries in a buffer, found by bisection without reading the others."""
+
+    def __init__(self, entries: memoryview) -> None:
+        if len(entries) % INDEX_ENTRY.size:
+            raise FormatError("an index is cut off inside an entry")
+        self._entries = entries
+        self._count = len(entries) // INDEX_ENTRY.size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Entry]:
+        for place in range(0, len(self._entries), INDEX_ENTRY.size):
+            yield Entry.from_bytes(self._entries, place)
+
+    def find(self, digest: bytes) -> list[Entry]:
+        """Return every entry for ``digest``."""
+        found = []
+        place = bisect_left(range(self._count), digest, key=self._digest_at)
+        while place < self._count and self._digest_at(place) == digest:
+            found.append(Entry.from_bytes(self._entries, place * INDEX_ENTRY.size))
+            place += 1
+        return found
+
+    def _digest_at(self, position: int) -> bytes:
+        start = position * INDEX_ENTRY.size
+        return bytes(self._entries[start : start + 32])
+
+
+class PackWriter:
+    """Frames appended to a private file; ``finish`` makes it a pack.
+
+    After an error the writer is of no further use and must be discarded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = NewFile(path)
+        self._file.write([PACK_HEADER.pack(_PACK_MAGIC, VERSION, 0, 0)])
+        self._entries: list[Entry] = []
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
+
+    def add(self, digest: Digest, size: int, encoded: Encoded) -> Entry:
+        """Append one frame and return its entry."""
+        bare = Entry(digest, self._file.size, encoded.size, size, encoded.encoding, 0)
+        header = bare.header()
+        state = xxhash.xxh3_64(header)
+        for piece in encoded.pieces:
+            state.update(piece)
+        checksum = state.intdigest()
+        self._file.write([header, *encoded.pieces, FRAME_CHECKSUM.pack(checksum)])
+        entry = Entry(digest, bare.offset, encoded.size, size, encoded.encoding, checksum)
+        if self._file.size != entry.end:
+            raise ValueError(f"frame of {digest} has the wrong size")
+        self._entries.append(entry)
+        return entry
+
+    def finish(self) -> str:
+        """Write index and footer, make the file durable and read-only; return the pack's name."""
+        entries = sorted(entry.to_bytes() for entry in self._entries)
+        index = INDEX_HEADER.pack(_INDEX_MAGIC, VERSION, 0, len(entries)) + b"".join(entries)
+        name = digest_of(index)
+        place = self._file.size, len(index)
+        footer = FOOTER.pack(_FOOTER_MAGIC, VERSION, 0, 0, *place, name)
+        self._file.write([index, footer, FRAME_CHECKSUM.pack(checksum_of(footer))])
+        self._file.seal()
+        self._file.sync()
+        self._file.close()
+        return name.hex() + SUFFIX
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+class PackReader:
+    """A pack opened for reading; the file stays readable while this object lives.
+
+    Raises (on opening): ``FormatError`` where index or footer are damaged,
+    ``Unsupported`` for a newer format, ``OSError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags)
+        self._index: IndexBlock | None = None
+        self.file_size = _regular_size(self._descriptor, path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    @property
+    def index(self) -> IndexBlock:
+        """The pack's own index, checked against the pack's name when first asked for."""
+        if self._index is None:
+            self._index = self._read_index()
+        return self._index
+
+    def payload(self, entry: Entry) -> memoryview:
+        """Return a frame's encoded bytes, whose checksum has been compared.
+
+        Raises:
+            Damaged: The frame is cut off, or is not the one that was written.
+        """
+        if entry.stored > MAX_PAYLOAD or entry.end > self.file_size:
+            raise Damaged(f"'{self.path.name}' is too short for object {entry.digest.short}")
+        frame = memoryview(os.pread(self._descriptor, entry.end - entry.offset, entry.offset))
+        body = frame[: -FRAME_CHECKSUM.size]
+        checksum = checksum_of(body)
+        recorded = FRAME_CHECKSUM.unpack(frame[-FRAME_CHECKSUM.size :])[0]
+        if checksum != recorded or checksum != entry.checksum or not _is_frame(body, entry):
+            raise Damaged(f"object {entry.digest.short} in '{self.path.name}' is damaged")
+        return body[FRAME_HEADER.size :]
+
+    def holds(self, entry: Entry) -> bool:
+        """Say whether the frame begins and ends where the entry has it; reads its header only."""
+        header = os.pread(self._descriptor, FRAME_HEADER.size, entry.offset)
+        return entry.end <= self.file_size and _is_frame(memoryview(header), entry)
+
+    def check(self) -> None:
+        """Compare what ordinary reads pass over: the header, and that frames leave no gap.
+
+        Raises:
+            FormatError: Header, index or footer are not those of a whole pack.
+        """
+        header = os.pread(self._descriptor, PACK_HEADER.size, 0)
+        if header != PACK_HEADER.pack(_PACK_MAGIC, VERSION, 0, 0):
+            raise FormatError(f"'{self.path.name}' does not begin like a pack")
+        end = PACK_HEADER.size
+        for entry in sorted(self.index, key=lambda entry: entry.offset):
+            if entry.offset != end:
+                raise FormatError(f"the frames of '{self.path.name}' overlap or leave gaps")
+            end = entry.end
+        index_size = INDEX_HEADER.size + len(self.index) * INDEX_ENTRY.size
+        if end + index_size + FOOTER_SIZE != self.file_size:
+            raise FormatError(f"'{self.path.name}' holds bytes that no index covers")
+
+    def _read_index(self) -> IndexBlock:
+        start = self.file_size - FOOTER_SIZE
+        if start < PACK_HEADER.size:
+            raise FormatError(f"'{self.path.name}' is cut off")
+        footer = os.pread(self._descriptor, FOOTER_SIZE, start)
+        magic, version, _, _, offset, size, name = FOOTER.unpack_from(footer)
+        if version > VERSION and magic == _FOOTER_MAGIC:
+            raise Unsupported(
+                f"pack '{self.path.name}' has format {version}, this mvc reads {VERSION}",
+                hint="a newer mvc wrote it; upgrade to read it",
+            )
+        whole = FOOTER.pack(_FOOTER_MAGIC, VERSION, 0, 0, offset, size, name)
+        if footer != whole + FRAME_CHECKSUM.pack(checksum_of(whole)) or offset + size != start:
+            raise FormatError(f"'{self.path.name}' has no footer: it is cut off or damaged")
+        if size > MAX_INDEX_SIZE:
+            raise FormatError(f"'{self.path.name}' claims an index of {size} bytes")
+        data = os.pread(self._descriptor, size, offset)
+        if name.hex() != self.path.name.removesuffix(SUFFIX) or digest_of(data) != name:
+            raise FormatError(f"the index of '{self.path.name}' is damaged")
+        return _index_block(data)
+
+
+def _index_block(data: bytes) -> IndexBlock:
+    """Read an index whose digest held."""
+    if len(data) < INDEX_HEADER.size:
+        raise FormatError("a pack's index is cut off")
+    magic, version, reserved, count = INDEX_HEADER.unpack_from(data)
+    if (magic, version, reserved) != (_INDEX_MAGIC, VERSION, 0):
+        raise FormatError("a pack's index has no header")
+    if INDEX_HEADER.size + count * INDEX_ENTRY.size != len(data):
+        raise FormatError(f"a pack's index claims {count} entries")
+    return IndexBlock(memoryview(data)[INDEX_HEADER.size :])
+
+
+def _is_frame(header: memoryview, entry: Entry) -> bool:
+    return bytes(header[: FRAME_HEADER.size]) == entry.header()
+
+
+def _encoding(number: int) -> Encoding:
+    try:
+        return Encoding(number)
+    except ValueError:
+        raise Unsupported(
+            f"an object has encoding {number}, which this mvc does not know",
+            hint="a newer mvc wrote it; upgrade to read it",
+        ) from None
+
+
+def _regular_size(descriptor: int, path: Path) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError(f"'{path}' is not a regular file")
+    return status.st_size

@@ -1,0 +1,246 @@
+"""The store: immutable bytes under their digest, in packs.
+
+It knows objects, recipes and roots. It knows no families, no versions and no
+file formats. Writing goes through a ``Transaction``; this module makes,
+opens and reads a store.
+
+Layout: ``docs/formats/store.md``. Order of every write: ``docs/invariants.md``.
+Public names: ``Store``, ``StoreId``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from mvc import codecs, fileio, lines, recipe
+from mvc.codecs import Encoding
+from mvc.digest import Buffer, Digest, digest_of
+from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
+from mvc.recipe import ObjectRef, Recipe, Span
+from mvc.store.index import Found, PackIndex
+from mvc.store.pipeline import in_order
+
+VERSION = 0
+SETTINGS = "store.yaml"
+MAX_OBJECT = 8 << 20
+MAX_SKELETON = 64 << 20
+MAX_SETTINGS = 64 << 10
+# A skeleton is read in many small slices, and so are a file's small tensors.
+_KEPT_OBJECTS = 2
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def new_id() -> str:
+    """Return 128 random bits as hex: the name of a store, registry or transaction."""
+    return secrets.token_hex(16)
+
+
+def is_id(text: object) -> bool:
+    return isinstance(text, str) and bool(_ID.match(text))
+
+
+class Store:
+    """Immutable bytes under their digest.
+
+    It promises:
+
+    1. ``get`` returns the bytes that hash to the digest, or raises. Never others.
+    2. Once a transaction has published, any process sees its objects, also after a power cut.
+    3. A write that fails or is killed leaves an object wholly there or wholly absent.
+    4. Putting an object that is held succeeds and stores nothing, or a duplicate.
+    5. A reader never sees a moved or repacked object as missing: on a miss it lists again.
+    """
+
+    def __init__(self, folder: Path, identity: str, cache: Path | None = None) -> None:
+        self.folder = folder
+        self.id = identity
+        self.index = PackIndex(folder / "packs", cache)
+
+    @classmethod
+    def create(cls, folder: Path) -> str:
+        """Make an empty store in ``folder``, which must not exist, and return its id."""
+        identity = new_id()
+        for name in ("packs", "roots", "staging", "features", "locks"):
+            (folder / name).mkdir(parents=True)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+        settings: dict[str, lines.Value] = {"mvc": VERSION, "id": identity, "created": created}
+        fileio.run(fileio.create_once(folder / SETTINGS, lines.dumps(settings), folder))
+        fileio.sync_folder(folder.parent)
+        return identity
+
+    @classmethod
+    def open(cls, folder: Path, *, expect: str | None = None, cache: Path | None = None) -> Store:
+        """Open the store in ``folder``.
+
+        Raises:
+            NotFound: There is none, or it is not the one with the id ``expect``.
+            Unsupported: A newer mvc made it, or it uses a feature this one lacks.
+            FormatError: Its ``store.yaml`` is damaged.
+        """
+        try:
+            settings = lines.loads(fileio.read(folder / SETTINGS, MAX_SETTINGS))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"no store in '{folder}'") from None
+        except FormatError as error:
+            raise FormatError(f"'{folder / SETTINGS}': {error.message}") from None
+        identity = settings.get("id")
+        check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
+        if not isinstance(identity, str) or not is_id(identity):
+            raise FormatError(f"'{folder / SETTINGS}' bears no store id")
+        if expect is not None and identity != expect:
+            raise NotFound(f"the store in '{folder}' is another one ({identity[:8]})")
+        for feature in fileio.list_folder(folder / "features"):
+            raise Unsupported(
+                f"store '{folder}' uses '{feature}', which this mvc does not know",
+                hint="a newer mvc wrote it; upgrade to read it",
+            )
+        return cls(folder, identity, cache)
+
+    def find(self, digest: Digest, size: int | None = None) -> Found | None:
+        """Return a frame of the object that is where the index has it, or ``None``."""
+        for found in self.index.find(digest):
+            if size in (None, found.entry.size) and found.pack.holds(found.entry):
+                return found
+        return None
+
+    def find_whole(self, digest: Digest, size: int) -> Found | None:
+        """Like ``find``, for a frame whose checksum holds: what is built upon is looked at."""
+        for found in self.index.find(digest):
+            if size == found.entry.size:
+                with contextlib.suppress(Damaged, OSError):
+                    found.pack.payload(found.entry)
+                    return found
+        return None
+
+    def get(self, digest: Digest) -> Buffer:
+        """Return the bytes of an object or of a whole file.
+
+        Raises:
+            Damaged: They are missing, or no copy of them is whole.
+        """
+        if self.recipe(digest) is None:
+            return self.get_object(digest)
+        data = b"".join(self.pieces(digest))
+        if digest_of(data) != digest:
+            raise Damaged(f"file {digest.short} is not what was stored")
+        return data
+
+    def recipe(self, digest: Digest) -> Recipe | None:
+        """Return how a file is put together; ``None`` if it is kept as one object."""
+        kinds = {found.entry.encoding for found in self.index.find(digest)}
+        if kinds and Encoding.RECIPE not in kinds:
+            return None
+        found, payload = self._payload(digest)
+        if found.entry.encoding != Encoding.RECIPE:
+            return None
+        made = recipe.decode(payload)
+        if made.size != found.entry.size or any(ref.digest == digest for ref in made.objects):
+            raise FormatError(f"recipe {digest.short} contradicts itself")
+        return made
+
+    def spans(self, digest: Digest) -> list[Span]:
+        """Return what a file consists of, in order; an object is a span of itself."""
+        made = self.recipe(digest)
+        if made is not None:
+            return list(made.spans())
+        size = self._payload(digest)[0].entry.size
+        return [Span(ObjectRef(digest, size), 0, size)]
+
+    def pieces(self, digest: Digest, *, hashed: bool = False) -> Iterator[Buffer]:
+        """Yield a file's bytes in order, decoding ahead of the reader.
+
+        Checksums of frames are always compared; digests of objects only if
+        ``hashed``. Without it the caller compares the whole file's digest.
+
+        Raises:
+            Damaged: A part is missing or damaged; it is named.
+        """
+        spans = self.spans(digest)
+        slices = Counter(span.object for span in spans if span.size < span.object.size)
+        kept = {
+            ref: self.get_object(ref.digest, ref.size, hashed=hashed)
+            for ref, _ in slices.most_common(_KEPT_OBJECTS)
+        }
+
+        def load(span: Span) -> Buffer:
+            ref = span.object
+            return kept.get(ref) or self.get_object(ref.digest, ref.size, hashed=hashed)
+
+        for span, data in in_order(spans, load):
+            yield memoryview(data)[span.offset : span.offset + span.size]
+
+    def get_object(self, digest: Digest, size: int | None = None, *, hashed: bool = True) -> Buffer:
+        """Return an object that is not a recipe, from any frame of it that is whole."""
+        found, payload = self._payload(digest, size)
+        entry = found.entry
+        if entry.encoding == Encoding.RECIPE:
+            raise FormatError(f"{digest.short} is a recipe where an object should be")
+        data = codecs.decode(entry.encoding, payload, entry.size)
+        if hashed and digest_of(data) != digest:
+            raise Damaged(f"object {digest.short} is not what was stored")
+        return data
+
+    def lacking(self, digest: Digest) -> list[str]:
+        """Say in words what of a file is missing; its frames are found, but not read."""
+        try:
+            made = self.recipe(digest)
+        except MvcError as error:
+            return [error.message]
+        refs = made.objects if made else ()
+        return [
+            f"object {ref.digest.short} is missing from the store"
+            for ref in dict.fromkeys(refs)
+            if self.find(ref.digest, ref.size) is None
+        ]
+
+    def size(self) -> int:
+        """Return what all packs take on disk, in bytes."""
+        return sum((self.folder / "packs" / name).stat().st_size for name in self.index.names)
+
+    def entries_of(self, digest: Digest) -> list[Found]:
+        """Return every frame of an object, those with the fewest links first."""
+        return sorted(self.index.find(digest), key=lambda found: found.entry.depth)
+
+    def _payload(self, digest: Digest, size: int | None = None) -> tuple[Found, memoryview]:
+        """Return a frame whose checksum holds; list the packs again before giving up."""
+        failure: MvcError | None = None
+        for attempt in range(2):
+            if attempt:
+                self.index.refresh(trust_cache=False)
+            for found in self.entries_of(digest):
+                entry = found.entry
+                limit = MAX_SKELETON if entry.encoding != Encoding.RECIPE else 1 << 62
+                if size not in (None, entry.size) or entry.size > limit:
+                    failure = FormatError(f"object {digest.short} has a size it cannot have")
+                    continue
+                try:
+                    return found, found.pack.payload(entry)
+                except (MvcError, OSError) as error:
+                    failure = error if isinstance(error, MvcError) else Damaged(str(error))
+        raise failure or Damaged(
+            f"object {digest.short} is missing from the store",
+            hint="mvc fsck says which versions that hurts",
+        )
+
+
+def check_version(found: lines.Value, known: int, what: str) -> None:
+    """Refuse what a newer mvc wrote.
+
+    Raises:
+        Unsupported: ``found`` is above ``known``.
+        FormatError: ``found`` is no version at all.
+    """
+    if type(found) is not int or found < 0:
+        raise FormatError(f"{what} does not say its format")
+    if found > known:
+        raise Unsupported(
+            f"{what} has format {found}, this mvc reads {known}",
+            hint="a newer mvc made it; upgrade to use it",
+        )

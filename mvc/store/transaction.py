@@ -1,0 +1,190 @@
+"""Transactions: how objects and roots get into a store.
+
+A transaction stages an empty ``record.yaml``, its *intent*, before it looks
+anything up; writes frames into packs of its own; publishes the packs; and
+links the intent, now holding the record, into ``roots/``. A collector that
+wants a transaction gone removes the intent's name, after which that link
+fails: this is the *fence*. So nothing a live transaction reuses can vanish
+under it, and no lock is needed.
+
+Steps and what a kill after each leaves: ``docs/invariants.md``.
+Public names: ``Transaction``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from mvc import codecs, fileio, recipe
+from mvc.codecs import Encoded, Encoding
+from mvc.digest import Buffer, Digest, digest_of
+from mvc.errors import Busy, MvcError
+from mvc.fileio import NewFile, Steps
+from mvc.recipe import Recipe
+from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter
+from mvc.store.pipeline import Ahead
+from mvc.store.store import Store, new_id
+
+INTENT = "record.yaml"
+
+_Work = tuple[Digest, Buffer, int]
+
+
+class Transaction:
+    """Puts objects, then publishes them together with the record that needs them.
+
+    ``stored`` counts payload bytes written, ``reused`` plain bytes that the
+    store held already; both are final after ``publish``.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.id = new_id()
+        self.stored = 0
+        self.reused = 0
+        self._store = store
+        self._folder = store.folder / "staging" / self.id
+        self._intent: NewFile | None = None
+        self._packs: list[PackWriter] = []
+        self._seen: set[Digest] = set()
+        # Packs reused from stay open, so that their bytes stay readable.
+        self._reused_from: set[PackReader] = set()
+        self._encoding: Ahead[_Work, Encoded] = Ahead(_encode)
+
+    def begin(self) -> Steps[None]:
+        """Stage the intent. Nothing may be looked up before."""
+        fileio.make_folder(self._folder)
+        self._intent = NewFile(self._folder / INTENT)
+        fileio.sync_folder(self._folder)
+        yield "intent"
+        self._store.index.refresh()
+
+    def hold(self, digest: Digest, size: int) -> bool:
+        """Say whether the store has the object whole, and keep it from vanishing if so.
+
+        The frame's checksum is compared: who deletes a file after ``add`` must
+        not rely on a copy that has rotted since. A damaged one is stored again.
+        """
+        if digest in self._seen:
+            self.reused += size
+            return True
+        found = self._store.find_whole(digest, size)
+        if found is None:
+            return False
+        self._reused_from.add(found.pack)
+        self.reused += size
+        return True
+
+    def put(self, data: Buffer, digest: Digest, width: int) -> None:
+        """Store an object unless it is held.
+
+        Args:
+            data: The plain bytes; not changed before ``publish`` by anyone.
+            digest: Their digest.
+            width: Bytes per element where they are numbers, else 0.
+        """
+        if self.hold(digest, len(data)):
+            return
+        self._seen.add(digest)
+        for work, encoded in self._encoding.submit((digest, data, width)):
+            self._write(work[0], len(work[1]), encoded)
+
+    def put_recipe(self, digest: Digest, made: Recipe) -> None:
+        """Store a file as its recipe, whose objects have been put before, unless it is held."""
+        if self.hold_file(digest, made.size):
+            return
+        payload = recipe.encode(made)
+        if recipe.decode(payload) != made:
+            raise MvcError("a recipe does not read back as it was written")
+        self._seen.add(digest)
+        self._drain()
+        self._write(digest, made.size, Encoded(Encoding.RECIPE, [payload], len(payload)))
+
+    def hold_file(self, digest: Digest, size: int) -> bool:
+        """Like ``hold`` for a file whose parts were counted already."""
+        if digest in self._seen:
+            return True
+        found = self._store.find_whole(digest, size)
+        if found:
+            self._reused_from.add(found.pack)
+        return found is not None
+
+    def publish(self, registry: str, record: bytes) -> Steps[None]:
+        """Make the packs, then the root, durable.
+
+        Raises:
+            Busy: A collector evicted this transaction; run it again.
+        """
+        self._drain()
+        for pack in self._packs:
+            name = pack.finish()
+            yield "pack written"
+            self._link_pack(pack.path, name)
+            yield "pack linked"
+        if self._packs:
+            fileio.sync_folder(self._store.folder / "packs")
+            yield "packs durable"
+        assert self._intent is not None, "begin comes first"
+        self._intent.write([record])
+        self._intent.seal()
+        self._intent.sync()
+        yield "record written"
+        roots = self._store.folder / "roots" / registry
+        fileio.make_folder(roots)
+        try:
+            fileio.link_once(self._folder / INTENT, roots / root_name(record))
+        except FileNotFoundError:
+            raise Busy("the transaction was evicted by gc", hint="run the command again") from None
+        yield "rooted"
+        fileio.sync_folder(roots)
+        yield "root durable"
+
+    def end(self) -> None:
+        """Remove what was staged, whether published or not."""
+        self._encoding.close()
+        with contextlib.suppress(OSError):
+            if self._intent:
+                self._intent.close()
+        for pack in self._packs:
+            with contextlib.suppress(OSError):
+                pack.discard()
+        fileio.remove_folder(self._folder)
+
+    def _drain(self) -> None:
+        for work, encoded in self._encoding.drain():
+            self._write(work[0], len(work[1]), encoded)
+
+    def _write(self, digest: Digest, size: int, encoded: Encoded) -> None:
+        if not self._packs or self._packs[-1].size + encoded.size > MAX_PACK_SIZE:
+            self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
+        self._packs[-1].add(digest, size, encoded)
+        self.stored += encoded.size
+
+    def _link_pack(self, private: Path, name: str) -> None:
+        final = self._store.folder / "packs" / name
+        if fileio.link_once(private, final):
+            return
+        # Somebody stored the same objects; theirs serves, unless it is damaged.
+        if os.lstat(final).st_size == os.lstat(private).st_size:
+            return
+        quarantine = self._store.folder / "quarantine"
+        fileio.make_folder(quarantine)
+        fileio.move_into_place(final, quarantine / f"{self.id}-{name}", overwrite=True)
+        fileio.link_once(private, final)
+
+
+def root_name(record: bytes) -> str:
+    """Return the file name of a record's copy in the store."""
+    return f"{digest_of(record).hex()}.yaml"
+
+
+def _encode(work: _Work) -> Encoded:
+    """Encode, decode again and compare: what is published has been read back once."""
+    digest, data, width = work
+    encoded = codecs.encode(data, width)
+    if encoded.encoding != Encoding.RAW:
+        payload = memoryview(b"".join(encoded.pieces))
+        if codecs.decode(encoded.encoding, payload, len(data)) != data:
+            raise MvcError(f"object {digest.short} does not decode to what was encoded")
+    return encoded
