@@ -1,0 +1,109 @@
+"""The environment: the one module that reads variables, the user's name and git.
+
+Everything else is told. What is read here and why: ``docs/model.md``.
+Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
+``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+GIT_SECONDS = 5
+
+
+def registry_folder() -> Path | None:
+    """Return ``MVC_DIR``: the registry to use, whatever lies above the working folder."""
+    return _path("MVC_DIR")
+
+
+def store_folder() -> Path | None:
+    """Return ``MVC_STORE``: where to look first for a registry's store."""
+    return _path("MVC_STORE")
+
+
+def cache_folder() -> Path | None:
+    """Return ``MVC_CACHE``: where disposable files go instead of ``.mvc/cache``."""
+    return _path("MVC_CACHE")
+
+
+def home() -> Path | None:
+    """Return the user's home, by which paths are shown shorter."""
+    try:
+        return Path.home()
+    except RuntimeError:  # a user id without a home, as in containers
+        return None
+
+
+def colours() -> bool:
+    """Say whether a terminal may be given colours: ``NO_COLOR`` is not set."""
+    return not os.environ.get("NO_COLOR")
+
+
+def debug() -> bool:
+    """Return ``MVC_DEBUG``: whether an error shows where in the code it came from."""
+    return os.environ.get("MVC_DEBUG", "") not in ("", "0")
+
+
+def completion() -> str | None:
+    """Return ``_MVC_COMPLETE``: what a shell's completion asks for."""
+    return os.environ.get("_MVC_COMPLETE") or None
+
+
+def author() -> str:
+    """Return who registers: ``MVC_AUTHOR``, git's ``user.name``, or the login."""
+    named = os.environ.get("MVC_AUTHOR", "").strip()
+    if named:
+        return named
+    configured = _git(Path.cwd(), "config", "user.name")
+    if configured:
+        return configured
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return f"uid-{os.getuid()}"
+
+
+def code_state(folder: Path) -> dict[str, str | bool] | None:
+    """Return the git commit of the code in ``folder`` and whether it was changed since."""
+    if not any((above / ".git").exists() for above in upward(folder)):
+        return None
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"git": commit, "dirty": changed != ""}
+
+
+def upward(folder: Path) -> Iterator[Path]:
+    """Yield ``folder`` and those above it."""
+    folder = folder.absolute()
+    yield folder
+    yield from folder.parents
+
+
+def anyone_may_write(folder: Path) -> bool:
+    """Say whether other users could have put something into ``folder``."""
+    return bool(folder.stat().st_mode & stat.S_IWOTH)
+
+
+def _path(name: str) -> Path | None:
+    value = os.environ.get(name, "")
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # fsmonitor is the one setting of a foreign repository that could run a program here.
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,300 @@
+"""Changes to what a family's versions are called and how they stand.
+
+Each is one event, created under the next number. Whoever finds that number
+taken reads what happened meanwhile and decides anew, so that no change is
+ever made on an outdated view.
+
+Public names: ``Move``, ``RolledBack``, ``tag``, ``delete_tag``, ``rollback``,
+``history``, ``set_best``, ``withdraw``, ``restore``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mvc import environment, fileio
+from mvc.digest import Digest
+from mvc.errors import Conflict, NotFound, UsageError
+from mvc.fileio import Steps
+from mvc.registry import family as families
+from mvc.registry import refs, resolve, tags
+from mvc.registry.directions import direction_of
+from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
+from mvc.registry.family import Family
+from mvc.registry.manifest import Manifest
+from mvc.registry.names import check_metric, check_tag, near
+from mvc.registry.refs import Ref
+from mvc.registry.sealed import now
+from mvc.store.store import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of a tag: to ``version`` (``None``: deleted), when, by whom, and why."""
+
+    number: int
+    version: str | None
+    created: str
+    author: str
+    message: str | None
+    rollback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A tag went back ``before`` → ``version``, where it had been put ``since`` by ``author``."""
+
+    id: str
+    tag: str
+    version: str
+    before: str | None
+    since: str
+    author: str
+
+
+def record_change(
+    manifest: Manifest,
+    family: str,
+    decide: Callable[[], Change | None],
+    message: str | None = None,
+) -> Steps[Event | None]:
+    """Create the next event with the change that ``decide`` returns on a current view.
+
+    Returns:
+        The event, or ``None`` if ``decide`` found nothing to change.
+    """
+    author, identity = environment.author(), new_id()
+    while True:
+        numbers = manifest.event_numbers(family)
+        change = decide()
+        if change is None:
+            return None
+        last = manifest.event(family, numbers[-1]).created if numbers else ""
+        created = max(now(), last)
+        number = (numbers[-1] if numbers else 0) + 1
+        event = Event(family, identity, created, change, author, message, number)
+        made: bool = yield from manifest.create_event(family, event)
+        if made:
+            families.load(manifest, family)
+            return event
+
+
+def tag_steps(
+    manifest: Manifest,
+    family: str,
+    number: int,
+    name: str,
+    expect: str | None = None,
+    message: str | None = None,
+) -> Steps[Event | None]:
+    """Move a tag to a version, unless it stands there already."""
+    record = manifest.record(family, number)[1]
+
+    def decide() -> Change | None:
+        standing = _standing(families.load(manifest, family), name)
+        if expect is not None and expect != _shown(standing):
+            raise Conflict(
+                f"tag '{name}' stands on {_shown(standing)}, not on {expect}",
+                hint=f"mvc tag --history {family}@{name} shows who moved it",
+            )
+        return None if standing == number else Tagged(name, number, record)
+
+    return (yield from record_change(manifest, family, decide, message))
+
+
+def tag(
+    manifest: Manifest,
+    family: Family,
+    number: int,
+    name: str,
+    expect: str | None,
+    message: str | None,
+) -> None:
+    """Move a tag. Raises as ``ModelRegistry.tag`` says."""
+    if expect is not None and expect != "none" and not refs.parse(f"x@{expect}").exact:
+        raise UsageError(f"'{expect}' is no version", hint="--expect takes vN or none")
+    check_tag(name)
+    fileio.run(tag_steps(manifest, family.folder, number, name, expect, message))
+
+
+def delete_tag(manifest: Manifest, text: str) -> None:
+    """Delete a tag; its history stays."""
+    family, name = _tag_of(manifest, text)
+
+    def decide() -> Change | None:
+        if _standing(families.load(manifest, family.folder), name) is None:
+            raise _no_tag(family, name)
+        return Tagged(name, None, None)
+
+    fileio.run(record_change(manifest, family.folder, decide))
+
+
+def history(manifest: Manifest, text: str) -> list[Move]:
+    """Return every move of a tag, newest first."""
+    family, name = _tag_of(manifest, text)
+    moves = tags.moves_of(manifest, family.folder, name)
+    if not moves:
+        raise _no_tag(family, name)
+    return [
+        Move(
+            number=event.number,
+            version=None if move.version is None else f"v{move.version}",
+            created=event.created,
+            author=event.author,
+            message=event.message,
+            rollback=move.undoes is not None,
+        )
+        for event, move in reversed(moves)
+    ]
+
+
+def rollback(manifest: Manifest, text: str, to: str | None) -> RolledBack:
+    """Undo the newest move of a tag. Raises as ``ModelRegistry.rollback`` says."""
+    family, name = _tag_of(manifest, text)
+    target = _version_number(to) if to else None
+    before: int | None = None
+
+    def decide() -> Change | None:
+        nonlocal before
+        current = families.load(manifest, family.folder)
+        moves = tags.moves_of(manifest, family.folder, name)
+        if not moves:
+            raise _no_tag(current, name)
+        before = _standing(current, name)
+        number, undone = tags.rollback(moves, current.withdrawn, target)
+        return Tagged(name, number, manifest.record(family.folder, number)[1], undone)
+
+    event = fileio.run(record_change(manifest, family.folder, decide))
+    assert event is not None
+    assert isinstance(event.change, Tagged)
+    number = event.change.version
+    put = next(
+        (e, m)
+        for e, m in reversed(tags.moves_of(manifest, family.folder, name))
+        if m.version == number and m.undoes is None
+    )
+    return RolledBack(
+        id=f"{family.name}/v{number}",
+        tag=name,
+        version=f"v{number}",
+        before=None if before is None else f"v{before}",
+        since=put[0].created,
+        author=put[0].author,
+    )
+
+
+def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> None:
+    """Set what ``best`` means in a family.
+
+    Raises:
+        UsageError: The direction of the metric is not known and not given.
+    """
+    family = families.load(manifest, name)
+    mode = mode or direction_of(check_metric(metric))
+    if mode is None:
+        raise UsageError(
+            f"is a higher or a lower '{metric}' better?",
+            hint=f"mvc best {family.name} {metric} --max, or --min",
+        )
+    chosen = BestRule(metric, mode)
+
+    def decide() -> Change | None:
+        rule = families.load(manifest, name).rule
+        if rule and (rule.metric, rule.mode, rule.source) == (metric, mode, "event"):
+            return None
+        return chosen
+
+    fileio.run(record_change(manifest, family.folder, decide))
+
+
+def withdraw(manifest: Manifest, text: str, force: bool, message: str | None) -> tuple[str, int]:
+    """Withdraw one version. Raises as ``ModelRegistry.rm`` says."""
+    ref = refs.parse(text)
+    if not ref.exact:
+        raise _not_exact(manifest, ref)
+    family, number = resolve.resolve(manifest, text)
+    digest = manifest.record(family.folder, number)[1]
+
+    def decide() -> Change | None:
+        current = families.load(manifest, family.folder)
+        bearing = [tag for tag, target in current.tags.items() if target == number]
+        if bearing and not force:
+            raise Conflict(
+                f"{family.name}/v{number} bears the tag '{bearing[0]}'",
+                hint=f"move the tag first, or: mvc rm --force {family.name}@v{number}",
+            )
+        return _stand(current, number, digest, "withdrawn")
+
+    fileio.run(record_change(manifest, family.folder, decide, message))
+    return family.folder, number
+
+
+def restore(manifest: Manifest, text: str) -> tuple[str, int]:
+    """Take back a withdrawal. Raises as ``ModelRegistry.restore`` says."""
+    ref = refs.parse(text)
+    if not ref.exact:
+        raise UsageError(
+            f"'{text}' does not name one version",
+            hint=f"mvc log {ref.family} --withdrawn lists them; mvc restore {ref.family}@vN",
+        )
+    family, number = resolve.resolve(manifest, text, withdrawn=True)
+    digest = manifest.record(family.folder, number)[1]
+
+    def decide() -> Change | None:
+        _refuse_released(manifest, family, number)
+        return _stand(families.load(manifest, family.folder), number, digest, "restored")
+
+    fileio.run(record_change(manifest, family.folder, decide))
+    return family.folder, number
+
+
+def _stand(family: Family, number: int, digest: Digest, kind: str) -> Change | None:
+    if (number in family.withdrawn) == (kind == "withdrawn"):
+        return None
+    return Standing(kind, number, digest)
+
+
+def _refuse_released(manifest: Manifest, family: Family, number: int) -> None:
+    for event_number in manifest.event_numbers(family.folder):
+        change = manifest.event(family.folder, event_number).change
+        if isinstance(change, Standing) and (change.kind, change.version) == ("released", number):
+            raise NotFound(
+                f"{family.name}/v{number} was released: its bytes were given up by gc",
+                hint="add the file again; it becomes a new version",
+            )
+
+
+def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
+    ref = refs.parse(text)
+    if ref.tag is None or ref.when or ref.back or ref.path:
+        raise UsageError(f"'{text}' does not name a tag", hint="a tag is written family@word")
+    return families.load(manifest, ref.family), ref.tag
+
+
+def _no_tag(family: Family, name: str) -> NotFound:
+    hint = near(name, family.tags) or f"mvc tag {family.name}@v{family.highest} {name} sets it"
+    return NotFound(f"'{family.name}' has no tag '{name}'", hint=hint)
+
+
+def _standing(family: Family, name: str) -> int | None:
+    return next((n for tag, n in family.tags.items() if tag.lower() == name.lower()), None)
+
+
+def _shown(number: int | None) -> str:
+    return "none" if number is None else f"v{number}"
+
+
+def _version_number(text: str) -> int:
+    ref = refs.parse(f"x@{text}")
+    if not ref.exact or ref.number is None:
+        raise UsageError(f"'{text}' is no version", hint="--to takes vN")
+    return ref.number
+
+
+def _not_exact(manifest: Manifest, ref: Ref) -> UsageError:
+    family, number = resolve.resolve(manifest, ref.text)
+    return UsageError(
+        f"'{ref.text}' does not name one version by its number",
+        hint=f"it is now {family.name}/v{number}: mvc rm {family.name}@v{number}",
+    )

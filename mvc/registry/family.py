@@ -1,0 +1,251 @@
+"""A family: what its records and events add up to.
+
+``latest``, ``best`` and the tags are pure functions of records and events.
+``family.yaml`` keeps the answers beside the inode and the time of change of
+the two folders; while those hold it is believed, otherwise only what it does
+not know yet is read. It may be deleted at any time.
+
+Format: ``docs/formats/family.md``.
+Public names: ``Family``, ``Rule``, ``load``, ``compute``, ``best_of``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from mvc import fileio, lines
+from mvc.errors import FormatError, MvcError, StoreWarning
+from mvc.lines import Value
+from mvc.registry.directions import direction_of
+from mvc.registry.event import MODES, BestRule, Event, Standing, Tagged
+from mvc.registry.manifest import Manifest
+from mvc.registry.record import Record, finite
+
+VERSION = 0
+FILE_NAME = "family.yaml"
+# Folders changed more recently than this may change again unseen, because
+# file systems tell time in ticks: their answers are not believed without a look.
+SETTLED_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What ``best`` means; ``source`` says how it came about.
+
+    ``event``: somebody set it. ``known``: taken from the first metric whose
+    direction its words tell. ``guessed``: from the first metric, as ``max``.
+    """
+
+    metric: str
+    mode: str
+    source: str
+
+    def better(self, value: float, than: float) -> bool:
+        return value > than if self.mode == "max" else value < than
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The state of a family after ``events`` events.
+
+    ``count`` and ``highest`` are of all versions; ``best`` is a number and its
+    value under ``rule``. ``tags`` maps names as first written to numbers;
+    ``plain`` is the size of plain copies of all versions not withdrawn.
+    """
+
+    folder: str
+    name: str
+    count: int = 0
+    highest: int = 0
+    events: int = 0
+    latest: int | None = None
+    best: tuple[int, float | int] | None = None
+    rule: Rule | None = None
+    tags: dict[str, int] = field(default_factory=dict)
+    withdrawn: frozenset[int] = frozenset()
+    plain: int = 0
+
+    def numbers(self, manifest: Manifest) -> Iterable[int]:
+        """Return all version numbers, ascending; no listing where none is missing."""
+        if self.count == self.highest:
+            return range(1, self.highest + 1)
+        return manifest.numbers(self.folder)
+
+
+def load(manifest: Manifest, name: str) -> Family:
+    """Return the state of a family, from ``family.yaml`` as far as it holds.
+
+    Raises:
+        NotFound: There is no such family.
+        Damaged: An event cannot be read. A record that cannot is warned about
+            and passed over.
+    """
+    folder = manifest.require(name)
+    stamps = manifest.stamps(folder)
+    known, noted, settled = _read(manifest, folder)
+    if known and settled and noted == stamps:
+        return known
+    checked = time.time_ns()
+    numbers, events = manifest.numbers(folder), manifest.event_numbers(folder)
+    family = _extend(manifest, known, numbers, events) if known else None
+    if family is None:
+        family = compute(manifest, folder, numbers, events)
+    settled = checked - max(stamps) > SETTLED_NS and stamps == manifest.stamps(folder)
+    if not known or family != known or settled:
+        _write(manifest, family, stamps, settled)
+    return family
+
+
+def compute(manifest: Manifest, folder: str, numbers: list[int], events: list[int]) -> Family:
+    """Work a family out from all its records and events."""
+    family = Family(folder, folder, len(numbers), max(numbers, default=0))
+    for number in events:
+        family = _after(family, manifest.event(folder, number))
+    found = [(n, record) for n in numbers if (record := _record(manifest, folder, n))]
+    if found:
+        family = replace(family, name=found[0][1].family)
+    live = [number for number in numbers if number not in family.withdrawn]
+    plain = sum(record.artifact.size for n, record in found if n not in family.withdrawn)
+    family = replace(family, latest=max(live, default=None), plain=plain)
+    rule = family.rule or _rule_from(record for _, record in found)
+    if rule is None:
+        return family
+    return replace(family, rule=rule, best=best_of(found, rule, family.withdrawn))
+
+
+def best_of(
+    found: Iterable[tuple[int, Record]], rule: Rule, withdrawn: Iterable[int]
+) -> tuple[int, float | int] | None:
+    """Return the best version not withdrawn and its value; ties go to the lowest number."""
+    best: tuple[int, float | int] | None = None
+    for number, record in found:
+        value = finite(record.metrics.get(rule.metric))
+        if value is None or number in withdrawn:
+            continue
+        if best is None or rule.better(value, best[1]):
+            best = number, value
+    return best
+
+
+def _extend(
+    manifest: Manifest, known: Family, numbers: list[int], events: list[int]
+) -> Family | None:
+    """Add what is new to a known state; ``None`` where only working it out anew is right."""
+    fresh = [number for number in numbers if number > known.highest]
+    whole = events == list(range(1, len(events) + 1)) and len(events) >= known.events
+    if not whole or len(numbers) - len(fresh) != known.count:
+        return None
+    family = known
+    for number in events[known.events :]:
+        change = manifest.event(known.folder, number)
+        if not isinstance(change.change, Tagged):
+            return None
+        family = _after(family, change)
+    for number in fresh:
+        record = _record(manifest, known.folder, number)
+        family = replace(family, count=family.count + 1, highest=number, latest=number)
+        if record is None:
+            continue
+        family = replace(family, plain=family.plain + record.artifact.size)
+        if not record.metrics:
+            continue
+        if family.rule is None or family.rule.source == "guessed":
+            return None
+        value = finite(record.metrics.get(family.rule.metric))
+        if value is not None and (not family.best or family.rule.better(value, family.best[1])):
+            family = replace(family, best=(number, value))
+    return family
+
+
+def _after(family: Family, event: Event) -> Family:
+    change = event.change
+    if isinstance(change, BestRule):
+        rule = Rule(change.metric, change.mode, "event")
+        return replace(family, events=event.number, rule=rule)
+    if isinstance(change, Standing):
+        withdrawn = family.withdrawn | {change.version}
+        if change.kind == "restored":
+            withdrawn = family.withdrawn - {change.version}
+        return replace(family, events=event.number, withdrawn=withdrawn)
+    tags = {tag: number for tag, number in family.tags.items() if tag.lower() != change.tag.lower()}
+    if change.version is not None:
+        shown = next((t for t in family.tags if t.lower() == change.tag.lower()), change.tag)
+        tags[shown] = change.version
+    return replace(family, events=event.number, tags=dict(sorted(tags.items())))
+
+
+def _rule_from(found: Iterable[Record]) -> Rule | None:
+    guess = None
+    for record in found:
+        for metric in record.metrics:
+            mode = direction_of(metric)
+            if mode:
+                return Rule(metric, mode, "known")
+            guess = guess or Rule(metric, "max", "guessed")
+    return guess
+
+
+def _record(manifest: Manifest, folder: str, number: int) -> Record | None:
+    try:
+        return manifest.record(folder, number)[0]
+    except MvcError as error:
+        warnings.warn(error.message, StoreWarning, stacklevel=2)
+        return None
+
+
+def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled: bool) -> None:
+    """Keep the answers for the next reader; where that cannot be, nothing is lost."""
+    rule, best = family.rule, family.best
+    values: dict[str, Value] = {
+        "mvc": VERSION,
+        "family": family.name,
+        "latest": family.latest and f"v{family.latest}",
+        "best": best and f"v{best[0]}",
+        "value": best and best[1],
+        "rule": None if rule is None else asdict(rule),
+        "tags": {tag: f"v{number}" for tag, number in family.tags.items()},
+        "withdrawn": [f"v{number}" for number in sorted(family.withdrawn)],
+        "versions": {"count": family.count, "highest": family.highest, "plain": family.plain},
+        "events": family.events,
+        "stamps": list(stamps),
+        "settled": settled,
+    }
+    with contextlib.suppress(OSError):
+        path = manifest.family_folder(family.folder) / FILE_NAME
+        fileio.replace(path, lines.dumps(values))
+
+
+def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ...], bool]:
+    try:
+        path = manifest.family_folder(folder) / FILE_NAME
+        values: dict[str, Any] = lines.loads(fileio.read(path, lines.MAX_SIZE))
+        if values["mvc"] != VERSION:
+            raise FormatError("family.yaml of another format")
+        rule = values["rule"] and Rule(**values["rule"])
+        if rule and (rule.mode not in MODES):
+            raise FormatError("family.yaml has a rule of its own")
+        family = Family(
+            folder=folder,
+            name=str(values["family"]),
+            count=int(values["versions"]["count"]),
+            highest=int(values["versions"]["highest"]),
+            plain=int(values["versions"]["plain"]),
+            events=int(values["events"]),
+            latest=_number(values["latest"]),
+            best=values["best"] and (int(values["best"][1:]), values["value"]),
+            rule=rule,
+            tags={str(tag): int(text[1:]) for tag, text in values["tags"].items()},
+            withdrawn=frozenset(int(text[1:]) for text in values["withdrawn"]),
+        )
+        return family, tuple(values["stamps"]), values["settled"] is True
+    except (OSError, MvcError, KeyError, TypeError, ValueError, AttributeError):
+        return None, (), False
+
+
+def _number(text: str | None) -> int | None:
+    return int(text[1:]) if text else None

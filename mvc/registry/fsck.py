@@ -1,0 +1,288 @@
+"""fsck: is everything that a version needs here, and is it what was stored?
+
+Three levels, each with all of the one before: ``quick`` reads records,
+events, roots and the packs' indexes; ``default`` compares the checksum of
+every frame; ``full`` decodes every object and compares its digest, and puts
+every file together. It only reads. What it finds it says with the versions
+that it hurts; nothing is repaired here.
+
+Public names: ``Finding``, ``Report``, ``check``, ``bytes_to_read``, ``LEVELS``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvc import codecs, fileio, lines
+from mvc.codecs import Encoding
+from mvc.digest import Digest, Hasher, digest_of
+from mvc.errors import Damaged, MvcError
+from mvc.registry import family as families
+from mvc.registry import record as records
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import Place
+from mvc.registry.presence import Presence
+from mvc.registry.reach import Held, closure, released
+from mvc.store import Store
+from mvc.store.index import Found
+from mvc.store.pipeline import in_order
+from mvc.store.transaction import root_name
+
+LEVELS = ("quick", "default", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong: its ``kind``, where it is, which ``versions`` it hurts, the remedy."""
+
+    kind: str
+    object: str
+    place: str
+    versions: tuple[str, ...]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found; ``checked`` counts by kind what was looked at."""
+
+    level: str
+    checked: dict[str, int]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+
+@dataclass(slots=True)
+class _Check:
+    """A check under way."""
+
+    place: Place
+    manifest: Manifest
+    store: Store
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    versions: list[Held] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: dict[Digest, str] = field(default_factory=dict)
+
+    def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
+        self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
+
+
+def bytes_to_read(presence: Presence, level: str) -> int:
+    """Return how much of the packs a check of ``level`` reads, in bytes."""
+    return 0 if level == "quick" else presence.store.size()
+
+
+def check(place: Place, manifest: Manifest, presence: Presence, level: str) -> Report:
+    """Check a registry and its store. Raises only if there is nothing to check."""
+    if level not in LEVELS:
+        raise ValueError(f"{level!r} is none of {LEVELS}")
+    run = _Check(place, manifest, presence.store)
+    with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
+        warnings.simplefilter("ignore")
+        _check_records(run)
+        _check_roots(run)
+        _check_packs(run, level)
+        _check_needs(run)
+        if level == "full":
+            _check_files(run)
+        _note_leftovers(run)
+    run.counts["versions"] = len(run.versions)
+    return Report(level, dict(sorted(run.counts.items())), tuple(run.findings), tuple(run.notes))
+
+
+def _check_records(run: _Check) -> None:
+    for folder in run.manifest.families():
+        _check_events(run, folder)
+        try:
+            family = families.load(run.manifest, folder)
+            gone = released(run.manifest, family)
+        except MvcError:  # an event, which was found above
+            family, gone = families.Family(folder, folder), set()
+        for number in run.manifest.numbers(folder):
+            run.counts["records"] += 1
+            identity = f"{family.name}/v{number}"
+            try:
+                record, digest = run.manifest.record(folder, number)
+            except MvcError as error:
+                run.unreadable[identity] = error.message
+                continue
+            if number not in gone:
+                withdrawn = number in family.withdrawn
+                run.versions.append(Held(identity, family.name, number, record, digest, withdrawn))
+
+
+def _check_events(run: _Check, folder: str) -> None:
+    for number in run.manifest.event_numbers(folder):
+        run.counts["events"] += 1
+        try:
+            run.manifest.event(folder, number)
+        except MvcError as error:
+            where = run.manifest.family_folder(folder) / "events" / f"{number:08d}.yaml"
+            remedy = "put the file back from a copy (git, a backup)"
+            run.find("event", f"{folder} event {number}", where, [], f"{error.message}; {remedy}")
+
+
+def _check_roots(run: _Check) -> None:
+    """Every version has its root; a root without a version may mend a damaged record."""
+    folder = run.store.folder / "roots" / run.place.id
+    unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
+    run.counts["roots"] = len(unmatched)
+    for version in run.versions:
+        data = run.manifest.record_bytes(version.family, version.number)
+        name = root_name(data)
+        unmatched.discard(name)
+        source = run.manifest.record_path(version.family, version.number)
+        try:
+            whole = fileio.read(folder / name, lines.MAX_SIZE) == data
+        except (OSError, MvcError):
+            whole = False
+        if not whole:
+            remedy = f"cp '{source}' '{folder / name}'"
+            run.find("root", version.id, folder / name, [version.id], remedy)
+    for identity, reason in run.unreadable.items():
+        family, _, number = identity.rpartition("/v")
+        where = run.manifest.record_path(family, int(number))
+        copies = [name for name in unmatched if _is_of(folder, name, family)]
+        remedy = "put the file back from a copy (git, a backup)"
+        if copies:
+            remedy = "the store keeps it: cp " + " or ".join(f"'{folder / n}'" for n in copies)
+            remedy += f" over '{where}'"
+        run.find("record", identity, where, [identity], f"{reason}; {remedy}")
+    if unmatched and not run.unreadable:
+        run.notes.append(
+            f"{len(unmatched)} roots in the store have no version here: "
+            "another git branch, or an add that was cut off"
+        )
+
+
+def _is_of(folder: Path, name: str, family: str) -> bool:
+    try:
+        found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+    except (OSError, MvcError):
+        return False
+    return found.family.lower() == family.lower()
+
+
+def _check_packs(run: _Check, level: str) -> None:
+    index = run.store.index
+    index.refresh(trust_cache=False)
+    readable = list(index.packs())
+    for name, error in index.damaged.items():
+        _find_pack(run, name, error.message)
+    run.counts["packs"] = len(readable) + len(index.damaged)
+    for pack in readable:
+        try:
+            pack.check()
+        except MvcError as error:
+            _find_pack(run, pack.path.name, error.message)
+    if level == "quick":
+        return
+    frames = (Found(pack, entry) for pack in readable for entry in pack.index)
+    for found, failure in in_order(frames, _deep if level == "full" else _shallow):
+        run.counts["objects"] += 1
+        run.counts["bytes"] += found.entry.stored
+        if failure:
+            _find_object(run, found, failure)
+
+
+def _find_pack(run: _Check, name: str, reason: str) -> None:
+    where = run.store.folder / "packs" / name
+    run.find("pack", name, where, [], f"{reason}; put the pack back from a copy")
+
+
+def _find_object(run: _Check, found: Found, reason: str) -> None:
+    digest = found.entry.digest
+    others = [f for f in run.store.entries_of(digest) if f.pack.path != found.pack.path]
+    if any(_shallow(other) is None for other in others):
+        run.notes.append(
+            f"{digest.short} in '{found.pack.path.name}' is damaged; another copy serves"
+        )
+        return
+    run.damaged[digest] = reason
+    remedy = f"{reason}; add a whole copy of the file again, or put the pack back from a copy"
+    run.find("object", str(digest), found.pack.path, _needing(run, digest), remedy)
+
+
+def _shallow(found: Found) -> str | None:
+    """Compare a frame's checksum; return what is wrong."""
+    try:
+        found.pack.payload(found.entry)
+    except (MvcError, OSError) as error:
+        return error.message if isinstance(error, MvcError) else str(error)
+    return None
+
+
+def _deep(found: Found) -> str | None:
+    """Decode an object and compare its digest; files are put together later."""
+    entry = found.entry
+    try:
+        payload = found.pack.payload(entry)
+        if entry.encoding == Encoding.RECIPE:
+            return None
+        data = codecs.decode(entry.encoding, payload, entry.size)
+    except (MvcError, OSError) as error:
+        return error.message if isinstance(error, MvcError) else str(error)
+    return None if digest_of(data) == entry.digest else "its bytes are not what was stored"
+
+
+def _check_needs(run: _Check) -> None:
+    """Every object that a version needs is in some index."""
+    missing: dict[str, list[str]] = {}
+    for version in run.versions:
+        for reason in run.store.lacking(version.record.artifact.digest):
+            missing.setdefault(reason, []).append(version.id)
+    for reason, versions in missing.items():
+        if not run.damaged or not set(versions) <= _hurt(run):
+            remedy = "put the packs back from a copy, or add a whole copy of the file again"
+            run.find("missing", reason, run.store.folder / "packs", versions, remedy)
+
+
+def _check_files(run: _Check) -> None:
+    """Put every file together and compare its digest."""
+    for digest in {version.record.artifact.digest for version in run.versions}:
+        if run.store.lacking(digest) or any(
+            part in run.damaged for part in closure(run.store, digest)
+        ):
+            continue
+        run.counts["files"] += 1
+        try:
+            hasher = Hasher()
+            for piece in run.store.pieces(digest):
+                hasher.update(piece)
+            if hasher.digest() != digest:
+                raise Damaged("its parts are whole, but do not make the file")
+        except MvcError as error:
+            remedy = f"{error.message}; add a whole copy of the file again"
+            run.find("file", str(digest), run.store.folder, _needing(run, digest), remedy)
+
+
+def _needing(run: _Check, digest: Digest) -> list[str]:
+    return [version.id for version in run.versions if digest in _reach(run, version)]
+
+
+def _reach(run: _Check, version: Held) -> frozenset[Digest]:
+    try:
+        return closure(run.store, version.record.artifact.digest)
+    except MvcError:
+        return frozenset([version.record.artifact.digest])
+
+
+def _hurt(run: _Check) -> set[str]:
+    return {identity for finding in run.findings for identity in finding.versions}
+
+
+def _note_leftovers(run: _Check) -> None:
+    for name, what in (("staging", "unfinished transactions"), ("quarantine", "quarantined files")):
+        count = len(list(fileio.list_folder(run.store.folder / name)))
+        if count:
+            run.notes.append(f"{count} {what} in '{run.store.folder / name}'")

@@ -1,0 +1,273 @@
+"""Ingest: read a file once, and put what it consists of into a transaction.
+
+Whole-file digest and chunk digests come from the same buffers. What the
+format says is a hint: the recipe is checked against the file's size, every
+byte is in it, and the digest of the whole is taken over the bytes read.
+
+Public names: ``Ingested``, ``ingest``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+from mvc import formats
+from mvc.digest import Digest, Hasher, digest_of
+from mvc.errors import Conflict
+from mvc.formats import Layout, Tensor
+from mvc.formats.content import Cutter
+from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
+from mvc.registry.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
+from mvc.registry.record import OPAQUE, Artifact
+from mvc.registry.source import SourceFile
+from mvc.store import Transaction
+
+# Not parameters to anybody who counts them: what batch normalisation keeps.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What a file turned out to be; ``held`` if the store had the whole file already."""
+
+    artifact: Artifact
+    weights: Digest | None
+    framework: str | None
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where a stretch went: into ``count`` chunks from ``first`` on, or into a gathered object."""
+
+    stretch: Stretch
+    first: int
+    count: int
+    offset: int
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """A file taken apart: its chunks, and what is gathered while they go by."""
+
+    chunks: list[ObjectRef] = field(default_factory=list)
+    placed: list[_Placed] = field(default_factory=list)
+    skeleton: bytearray = field(default_factory=bytearray)
+    small: dict[int | None, bytes] = field(default_factory=dict)
+
+
+def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
+    """Put a file's bytes into ``transaction``, unless the store holds them.
+
+    Memory stays bounded whatever the file's size.
+
+    Raises:
+        Conflict: The file changed while it was read.
+    """
+    layout = formats.describe(source)
+    plan = stretches(layout, source.size)
+    if source.size <= CHUNK_SIZE:
+        return _ingest_whole(source, transaction, layout)
+    whole = Hasher()
+    gathered = _Gathered()
+    for stretch in plan:
+        _take(source, stretch, transaction, gathered, whole)
+    source.check_unchanged()
+    digest = whole.digest()
+    recipe, weights = _finish(source.size, layout, gathered, transaction)
+    held = transaction.hold_file(digest, source.size)
+    if not held:
+        transaction.put_recipe(digest, recipe)
+    return _ingested(source, digest, layout, weights, held)
+
+
+def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout | None) -> Ingested:
+    """A file of one chunk at most is one object, without a recipe."""
+    data = _read(source, 0, source.size)
+    source.check_unchanged()
+    digest = digest_of(data)
+    widths = Counter[int]()
+    for storage in layout.storages if layout else ():
+        widths[storage.width] += storage.size
+    held = transaction.hold_file(digest, len(data))
+    transaction.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
+    weights = None
+    if layout and layout.tensors:
+        starts = [storage.offset for storage in layout.storages]
+        rows = []
+        for tensor in layout.tensors:
+            start = 0 if tensor.storage is None else starts[tensor.storage]
+            rows.append(_row(tensor, _cut(data, start, tensor, layout)))
+        weights = _weights(rows)
+    return _ingested(source, digest, layout, weights, held)
+
+
+def _take(
+    source: SourceFile,
+    stretch: Stretch,
+    transaction: Transaction,
+    gathered: _Gathered,
+    whole: Hasher,
+) -> None:
+    first, offset = len(gathered.chunks), len(gathered.skeleton)
+    if stretch.kind is Kind.SKELETON:
+        gathered.skeleton += _read_hashed(source, stretch.offset, stretch.size, whole)
+    elif stretch.kind is Kind.SMALL:
+        data = _read_hashed(source, stretch.offset, stretch.size, whole)
+        gathered.small[stretch.storage] = data
+    else:
+        for chunk in _chunks(source, stretch, whole):
+            gathered.chunks.append(_put(transaction, chunk, stretch.width))
+    count = len(gathered.chunks) - first
+    gathered.placed.append(_Placed(stretch, first, count, offset))
+
+
+def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[bytes]:
+    cutter = Cutter() if stretch.kind is Kind.CONTENT else None
+    size, end = chunk_size(stretch.width), stretch.offset + stretch.size
+    for offset in range(stretch.offset, end, size):
+        data = _read_hashed(source, offset, min(size, end - offset), whole)
+        if cutter is None:
+            yield data
+        else:
+            # A chunk is a view of a window that is used again.
+            yield from map(bytes, cutter.feed(data))
+    if cutter is not None:
+        yield from map(bytes, cutter.finish())
+
+
+def _finish(
+    size: int, layout: Layout | None, gathered: _Gathered, transaction: Transaction
+) -> tuple[Recipe, Digest | None]:
+    """Put skeleton and small tensors, now that they are whole, and make the recipe."""
+    small, offsets = _gather_small(layout, gathered.small)
+    heads = {
+        kind: _put(transaction, bytes(data), width)
+        for kind, data, width in ((Kind.SKELETON, gathered.skeleton, 0), (Kind.SMALL, small, 4))
+        if data
+    }
+    ordinals = {kind: ordinal for ordinal, kind in enumerate(heads)}
+    refs = (*heads.values(), *gathered.chunks)
+    parts: list[Part] = []
+    places: dict[int | None, tuple[int, int, int]] = {None: (0, 0, 0)}
+    for placed in gathered.placed:
+        kind, storage = placed.stretch.kind, placed.stretch.storage
+        place = len(heads) + placed.first, placed.count, 0
+        if kind in ordinals:
+            offset = offsets[storage] if kind is Kind.SMALL else placed.offset
+            place = ordinals[kind], 1, offset
+        parts.append(Part(*place, placed.stretch.size))
+        if storage is not None:
+            places[storage] = place
+    tensors, rows = [], []
+    for tensor in layout.tensors if layout else ():
+        first, count, start = places[tensor.storage]
+        chunks = [ref.digest for ref in refs[first : first + count]]
+        if tensor.storage in offsets:
+            chunks = [digest_of(small[start + tensor.offset :][: tensor.size])]
+        where = first, count, start + tensor.offset, tensor.size
+        tensors.append(TensorEntry(tensor.name, tensor.dtype, tensor.shape, *where, tensor.stride))
+        rows.append(_row(tensor, chunks, _partial(tensor, layout, offsets)))
+    recipe = Recipe(size, refs, tuple(parts), tuple(tensors))
+    return recipe, _weights(rows) if rows else None
+
+
+def _gather_small(
+    layout: Layout | None, found: dict[int | None, bytes]
+) -> tuple[bytes, dict[int | None, int]]:
+    """Lay small storages end to end, by the name of their first tensor, else as they come."""
+    names: dict[int | None, str] = {}
+    for tensor in layout.tensors if layout else ():
+        names[tensor.storage] = min(tensor.name, names.get(tensor.storage, tensor.name))
+    order = sorted(found, key=lambda storage: (storage not in names, names.get(storage, "")))
+    offsets: dict[int | None, int] = {}
+    data = bytearray()
+    for storage in order:
+        offsets[storage] = len(data)
+        data += found[storage]
+    return bytes(data), offsets
+
+
+def _put(transaction: Transaction, data: bytes, width: int) -> ObjectRef:
+    digest = digest_of(data)
+    transaction.put(data, digest, width)
+    return ObjectRef(digest, len(data))
+
+
+def _cut(data: bytes, start: int, tensor: Tensor, layout: Layout) -> list[Digest]:
+    """Return the digests that the chunks of a tensor would have."""
+    if tensor.storage is None:
+        return []
+    size = chunk_size(layout.storages[tensor.storage].width)
+    view = memoryview(data)[start + tensor.offset :][: tensor.size]
+    return [digest_of(view[at : at + size]) for at in range(0, len(view), size)]
+
+
+def _partial(
+    tensor: Tensor, layout: Layout | None, small: dict[int | None, int]
+) -> tuple[int, int] | None:
+    """Return where in its chunks a tensor lies, ``None`` where it is all of them."""
+    if layout is None or tensor.storage is None or tensor.storage in small:
+        return None
+    whole = layout.storages[tensor.storage].size
+    return None if tensor.size == whole else (tensor.offset, tensor.size)
+
+
+def _row(tensor: Tensor, chunks: list[Digest], partial: tuple[int, int] | None = None) -> bytes:
+    """Write one line of what ``weights`` is the digest of."""
+    row: list[object] = [
+        tensor.name,
+        tensor.dtype,
+        tensor.shape,
+        [str(digest) for digest in chunks],
+    ]
+    if tensor.stride is not None or partial is not None:
+        row += [partial, tensor.stride]
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _weights(rows: list[bytes]) -> Digest:
+    return digest_of(b"".join(sorted(rows)))
+
+
+def _ingested(
+    source: SourceFile, digest: Digest, layout: Layout | None, weights: Digest | None, held: bool
+) -> Ingested:
+    if layout is None:
+        artifact = Artifact("file", source.name, digest, source.size, OPAQUE)
+        return Ingested(artifact, None, None, held)
+    counted = {
+        (tensor.storage, tensor.offset, tensor.shape)
+        for tensor in layout.tensors
+        if tensor.name.rpartition(".")[2] not in _STATISTICS
+    }
+    artifact = Artifact(
+        kind="file",
+        name=source.name,
+        digest=digest,
+        size=source.size,
+        format=layout.format,
+        tensors=len(layout.tensors),
+        parameters=sum(prod(shape) for _, _, shape in counted),
+        dtypes=dict(sorted(Counter(tensor.dtype for tensor in layout.tensors).items())),
+    )
+    return Ingested(artifact, weights, layout.framework, held)
+
+
+def _read_hashed(source: SourceFile, offset: int, size: int, whole: Hasher) -> bytes:
+    data = _read(source, offset, size)
+    whole.update(data)
+    return data
+
+
+def _read(source: SourceFile, offset: int, size: int) -> bytes:
+    data = source.read(offset, size)
+    if len(data) != size:
+        source.check_unchanged()
+        raise Conflict(f"'{source.path}' ends at {offset + len(data)} bytes, not {source.size}")
+    return data

@@ -1,0 +1,176 @@
+"""The manifest: a registry's records and events as a tree of files.
+
+It reads and creates them; what they add up to is ``mvc.registry.family``.
+Records and events are immutable, so what was read once is kept.
+
+Format: ``docs/formats/manifest.md``.
+Public names: ``Manifest``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mvc import fileio
+from mvc.digest import Digest, digest_of
+from mvc.errors import Damaged, MvcError, NotFound
+from mvc.fileio import Steps
+from mvc.lines import MAX_SIZE
+from mvc.registry import event as events
+from mvc.registry import record as records
+from mvc.registry.event import Event
+from mvc.registry.names import folder_of, near
+from mvc.registry.record import Record
+
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})\.yaml\Z")
+_EVENT = re.compile(r"([0-9]{8})\.yaml\Z")
+
+
+class Manifest:
+    """Records and events under one folder, a folder a family."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._records: dict[tuple[str, int], tuple[Record, Digest]] = {}
+        self._events: dict[tuple[str, int], Event] = {}
+
+    def families(self) -> list[str]:
+        """Return the folders of all families that have a version, sorted."""
+        return sorted(name for name in fileio.list_folder(self.folder) if self._has_version(name))
+
+    def family_folder(self, name: str) -> Path:
+        return self.folder / folder_of(name)
+
+    def require(self, name: str) -> str:
+        """Return the folder name of a family that exists.
+
+        Raises:
+            NotFound: There is none; the hint names those like it.
+        """
+        if not self._has_version(folder_of(name)):
+            raise NotFound(f"no family '{name}'", hint=self._family_hint(name))
+        return folder_of(name)
+
+    def numbers(self, family: str) -> list[int]:
+        """Return the numbers of a family's versions, ascending, withdrawn ones too."""
+        return _numbers(self.family_folder(family) / "versions", _VERSION)
+
+    def event_numbers(self, family: str) -> list[int]:
+        """Return the numbers of a family's events, ascending."""
+        return _numbers(self.family_folder(family) / "events", _EVENT)
+
+    def record(self, family: str, number: int) -> tuple[Record, Digest]:
+        """Return a version's record and its digest.
+
+        Raises:
+            NotFound: There is no such version.
+            Damaged: The record was changed or cannot be read.
+        """
+        key = folder_of(family), number
+        if key not in self._records:
+            data = self.record_bytes(family, number)
+            try:
+                self._records[key] = records.decode(data), digest_of(data)
+            except MvcError as error:
+                raise self._damaged(f"{key[0]}/v{number}", error) from None
+        return self._records[key]
+
+    def record_path(self, family: str, number: int) -> Path:
+        return self.family_folder(family) / "versions" / f"v{number}.yaml"
+
+    def record_bytes(self, family: str, number: int) -> bytes:
+        """Return a record's file as it is."""
+        try:
+            return fileio.read(self.record_path(family, number), MAX_SIZE)
+        except FileNotFoundError:
+            self.require(family)
+            raise NotFound(
+                f"no version v{number} of '{family}'", hint=f"mvc log {family} lists what it has"
+            ) from None
+        except MvcError as error:
+            raise self._damaged(f"{folder_of(family)}/v{number}", error) from None
+
+    def event(self, family: str, number: int) -> Event:
+        """Return an event.
+
+        Raises:
+            Damaged: It was changed or cannot be read.
+        """
+        key = folder_of(family), number
+        if key not in self._events:
+            path = self.family_folder(family) / "events" / f"{number:08d}.yaml"
+            try:
+                self._events[key] = events.decode(fileio.read(path, MAX_SIZE), number)
+            except MvcError as error:
+                raise Damaged(
+                    f"event {number} of '{family}' cannot be trusted: {error.message}",
+                    hint=error.hint
+                    or f"put back '{path}' from a copy; mvc fsck names every such file",
+                ) from None
+        return self._events[key]
+
+    def create_version(self, family: str, record: bytes) -> Steps[int]:
+        """Give a sealed record the family's next number: the commit point of ``add``."""
+        folder = self.family_folder(family)
+        fileio.make_folder(folder / "versions")
+        staged = fileio.write_private(folder, [record])
+        try:
+            yield "record staged"
+            number = max(self.numbers(family), default=0) + 1
+            while not fileio.link_once(staged, self.record_path(family, number)):
+                number += 1
+            yield "version linked"
+            fileio.sync_folder(folder / "versions")
+            yield "version durable"
+        finally:
+            fileio.remove(staged)
+        return number
+
+    def create_event(self, family: str, event: Event) -> Steps[bool]:
+        """Create an event under its number; False if somebody else took it first."""
+        folder = self.family_folder(family)
+        fileio.make_folder(folder / "events")
+        final = folder / "events" / f"{event.number:08d}.yaml"
+        made: bool = yield from fileio.create_once(final, events.encode(event), folder)
+        return made
+
+    def stamps(self, family: str) -> tuple[int, ...]:
+        """Return inode and time of change of both folders: equal means nothing was created."""
+        folder = self.family_folder(family)
+        stamps: list[int] = []
+        for name in ("versions", "events"):
+            try:
+                status = os.stat(folder / name)
+                stamps += [status.st_ino, status.st_mtime_ns]
+            except FileNotFoundError:
+                stamps += [0, 0]
+        return tuple(stamps)
+
+    def _has_version(self, folder: str) -> bool:
+        try:
+            with os.scandir(self.folder / folder / "versions") as entries:
+                return any(_VERSION.match(entry.name) for entry in entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _damaged(self, identity: str, error: MvcError) -> MvcError:
+        family, _, version = identity.partition("/v")
+        return Damaged(
+            f"the record of {identity} cannot be trusted: {error.message}",
+            hint=error.hint
+            or f"put back '{self.record_path(family, int(version))}' from a copy; "
+            "mvc fsck says whether the store has one",
+        )
+
+    def _family_hint(self, name: str) -> str:
+        known = self.families()
+        if not known:
+            return "mvc add FAMILY PATH registers the first version"
+        return near(name, known) or "mvc list shows all families"
+
+
+def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
+    matches = map(pattern.match, fileio.list_folder(folder))
+    return sorted(int(match.group(1)) for match in matches if match)

@@ -1,0 +1,89 @@
+"""Names: what a family, a tag or a metric may be called, and what was meant instead.
+
+Rules come from file systems (folders are lower case, some names are devices
+elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
+
+Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
+``folder_of``, ``near``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from mvc.errors import UsageError
+
+MAX_NAME = 64
+MAX_METRIC = 128
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+_NAME = re.compile(NAME + r"\Z")
+_METRIC = re.compile(r"[A-Za-z0-9_./@:-]+\Z")
+_VERSION = re.compile(r"v[0-9]+\Z", re.IGNORECASE)
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
+)
+_SHAPE = "letters, digits and . _ - only, the first a letter or digit"
+
+
+def check_family(name: str) -> str:
+    """Return ``name`` if a family may be called so, else raise ``UsageError``."""
+    return _check(name, "family")
+
+
+def check_tag(name: str) -> str:
+    """Return ``name`` if a tag may be called so, else raise ``UsageError``."""
+    low = _check(name, "tag").lower()
+    if low in ("latest", "best") or low.startswith("best.") or _VERSION.match(low):
+        raise UsageError(
+            f"'{name}' is a name that mvc gives itself",
+            hint="choose another tag, such as prod; mvc best FAMILY METRIC sets what 'best' means",
+        )
+    return name
+
+
+def check_metric(name: str) -> str:
+    """Return ``name`` if a metric may be called so, else raise ``UsageError``."""
+    if not _METRIC.match(name) or len(name) > MAX_METRIC:
+        raise UsageError(
+            f"'{name[:80]}' is no name for a metric",
+            hint="letters, digits and _ . / @ : - only, as in acc or val/acc@5",
+        )
+    return name
+
+
+def check_key(name: str) -> str:
+    """Return ``name`` if a parameter, label or lineage entry may be called so."""
+    if not name or len(name) > MAX_METRIC or not name.isprintable():
+        raise UsageError(f"'{name[:80]}' is no name for a value", hint="write it as NAME=VALUE")
+    return name
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a family, the same for every way to write its case."""
+    return name.lower()
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Return a hint with the known names most like ``name``, or ``None``."""
+    by_low = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(name.lower(), by_low, n=3, cutoff=0.6)
+    if not close:
+        return None
+    return "did you mean " + " or ".join(f"'{by_low[low]}'" for low in close) + "?"
+
+
+def _check(name: str, what: str) -> str:
+    shown = name if len(name) <= MAX_NAME else name[:40] + "…"
+    if len(name) > MAX_NAME:
+        raise UsageError(f"{what} name '{shown}' has {len(name)} characters, at most {MAX_NAME}")
+    if not _NAME.match(name):
+        raise UsageError(f"'{shown}' is no name for a {what}", hint=_SHAPE)
+    if name.split(".")[0].lower() in _DEVICES:
+        raise UsageError(f"'{shown}' names a device on Windows", hint="choose another name")
+    if name.endswith("."):
+        raise UsageError(f"'{shown}' ends with a dot", hint="Windows cannot hold such a name")
+    return name

@@ -1,0 +1,74 @@
+"""Presence: the store as far as it can be found, and what of a version it holds.
+
+Records are read without a store; a store that is away is warned about once
+and makes every version absent.
+
+Public names: ``Presence``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from mvc.digest import Digest
+from mvc.errors import MvcError, StoreWarning
+from mvc.registry.place import Place
+from mvc.registry.record import Artifact
+from mvc.store import Store
+
+
+class Presence:
+    """Opens the store when it is first asked for."""
+
+    def __init__(self, place: Place, named: Path | None = None) -> None:
+        self._place = place
+        self._named = named
+        self._opened: tuple[Store, bool] | None = None
+        self._failure: MvcError | None = None
+        self._warned = False
+
+    @property
+    def store(self) -> Store:
+        """The store.
+
+        Raises:
+            NotFound, FormatError, Unsupported: It cannot be opened.
+        """
+        if self._failure is None and self._opened is None:
+            try:
+                self._opened = self._place.open_store(self._named)
+            except MvcError as error:
+                self._failure = error
+        if self._opened is None:
+            assert self._failure is not None
+            raise self._failure
+        return self._opened[0]
+
+    def writable(self) -> Store:
+        """Return the store for writing.
+
+        Raises:
+            MvcError: It was found elsewhere than configured, and is read only.
+        """
+        store = self.store
+        if self._opened and not self._opened[1]:
+            raise MvcError(
+                f"the store in '{store.folder}' is not where it is configured, so it is read only",
+                hint=f"MVC_STORE={store.folder} uses it for writing",
+            )
+        return store
+
+    def present(self, artifact: Artifact) -> bool:
+        """Say whether the store's index lists the artifact. Warns once if the store is away."""
+        try:
+            return self.store.find(artifact.digest, artifact.size) is not None
+        except MvcError as error:
+            if error is self._failure and not self._warned:
+                self._warned = True
+                warnings.warn(error.message, StoreWarning, stacklevel=2)
+            return False
+
+    def lacking(self, digest: Digest) -> list[str]:
+        """Say in words what of a file the store lacks, without reading its chunks."""
+        return self.store.lacking(digest)

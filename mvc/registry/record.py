@@ -1,0 +1,146 @@
+"""Records: what a version is, written once and sealed.
+
+A record does not hold its number, which is its file's name; so a lost race
+for a number links the same bytes under the next one.
+
+Format: ``docs/formats/record.md``.
+Public names: ``Artifact``, ``Record``, ``encode``, ``decode``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any
+
+from mvc.digest import Digest
+from mvc.errors import FormatError
+from mvc.lines import Value
+from mvc.registry.sealed import Reader, sealed
+
+OPAQUE = "opaque"
+NOT_FINITE = ("nan", "inf", "-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a version holds: one file.
+
+    ``format`` is ``opaque`` where mvc does not know the file's inside; then
+    ``tensors``, ``parameters`` and ``dtypes`` are ``None``.
+    """
+
+    kind: str
+    name: str
+    digest: Digest
+    size: int
+    format: str = OPAQUE
+    tensors: int | None = None
+    parameters: int | None = None
+    dtypes: Mapping[str, int] | None = None
+
+    def as_values(self) -> dict[str, Value]:
+        values: dict[str, Value] = {
+            "kind": self.kind,
+            "name": self.name,
+            "digest": str(self.digest),
+            "size": self.size,
+            "format": self.format,
+        }
+        if self.tensors is not None:
+            values["tensors"] = self.tensors
+            values["parameters"] = self.parameters
+            values["dtypes"] = dict(self.dtypes or {})
+        return values
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Artifact:
+        known = {"kind": str, "name": str, "digest": str, "size": int, "format": str}
+        facts = {"tensors": int, "parameters": int, "dtypes": dict}
+        for name, kind in known.items():
+            if type(values.get(name)) is not kind:
+                raise FormatError(f"the artifact's '{name}' is {values.get(name)!r:.80}")
+        for name, value in values.items():
+            if name not in known and type(value) is not facts.get(name):
+                raise FormatError(f"the artifact has a wrong field '{name}'")
+        if values["kind"] != "file" or values["size"] < 0:
+            raise FormatError(f"the artifact is a {values['kind']!r:.40} of {values['size']} bytes")
+        return cls(**{**values, "digest": Digest.parse(values["digest"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One immutable state of a family; ``id`` is that of its transaction."""
+
+    family: str
+    id: str
+    created: str
+    artifact: Artifact
+    weights: Digest | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float | int | str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    message: str | None = None
+    author: str = ""
+
+
+def encode(record: Record) -> bytes:
+    """Write a record, sealed.
+
+    Raises:
+        ValueError: A value cannot be written (see ``mvc.lines.dumps``).
+    """
+    values: dict[str, Value] = {
+        "family": record.family,
+        "id": record.id,
+        "created": record.created,
+        "artifact": record.artifact.as_values(),
+    }
+    if record.weights is not None:
+        values["weights"] = str(record.weights)
+    rest = ("model", "metrics", "params", "lineage", "labels", "message", "author")
+    return sealed({**values, **{name: getattr(record, name) for name in rest}})
+
+
+def decode(data: bytes) -> Record:
+    """Read a record back.
+
+    Raises:
+        FormatError: The seal does not hold, or a field is wrong; it is named.
+        Unsupported: A newer mvc wrote it.
+    """
+    reader = Reader(data, "the record")
+    record = Record(
+        family=reader.take("family", str),
+        id=reader.take("id", str),
+        created=reader.take_time("created"),
+        artifact=Artifact.from_values(reader.take("artifact", dict)),
+        weights=reader.take_digest("weights", optional=True),
+        model=reader.take("model", dict),
+        metrics=_metrics(reader.take("metrics", dict)),
+        params=reader.take("params", dict),
+        lineage=reader.take("lineage", dict),
+        labels=reader.take("labels", dict),
+        message=reader.take("message", str, NoneType),
+        author=reader.take("author", str),
+    )
+    reader.finish()
+    return record
+
+
+def finite(value: object) -> float | int | None:
+    """Return a metric's value if it can be compared, else ``None``."""
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return value
+    return None
+
+
+def _metrics(values: dict[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        if type(value) not in (int, float) and value not in NOT_FINITE:
+            raise FormatError(f"the record's metric '{name}' is {value!r:.40}")
+    return values

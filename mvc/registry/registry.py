@@ -1,0 +1,326 @@
+"""``ModelRegistry``: a registry as Python sees it, and all that the command line uses.
+
+It opens a registry and its store when first needed and hands every question
+to the module that answers it. Reading creates nothing.
+
+Public names: ``ModelRegistry``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from mvc import environment
+from mvc.errors import NotFound
+from mvc.registry import changes, family, place, resolve
+from mvc.registry.family import Family, Rule
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import Place
+from mvc.registry.presence import Presence
+from mvc.registry.version import Added, CheckedOut, Version
+
+if TYPE_CHECKING:
+    from mvc.registry.fsck import Report
+    from mvc.registry.status import Status
+    from mvc.registry.usage import Usage
+
+AnyPath = str | os.PathLike[str]
+
+
+class ModelRegistry:
+    """A registry of model families in a folder.
+
+    Args:
+        path: The project folder, or its ``.mvc``. ``None`` means ``MVC_DIR``,
+            else the nearest registry upward from the working folder, else a
+            new one there.
+        store: Where to look first for the registry's store (``MVC_STORE``).
+        create: Whether the first ``register`` may make the registry.
+    """
+
+    def __init__(
+        self, path: AnyPath | None = None, *, store: AnyPath | None = None, create: bool = True
+    ) -> None:
+        self._create = create
+        self._named_store = Path(store).absolute() if store else environment.store_folder()
+        self.folder = place.at(Path(path)) if path is not None else _search()
+
+    def __repr__(self) -> str:
+        return f"ModelRegistry({str(self.folder.parent)!r})"
+
+    # What the mission names.
+
+    def register(
+        self,
+        name: str,
+        model_path: AnyPath,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        **options: Any,
+    ) -> str:
+        """Register a model file as the next version of ``name`` and return its id.
+
+        ``options`` are those of ``add``.
+
+        Returns:
+            ``"resnet18/v1"``, which every other method takes.
+        """
+        return self.add(name, model_path, metrics, **options).id
+
+    def get(self, name: str, version: str = "latest") -> dict[str, Any]:
+        """Return all that is known of a version, as a dictionary.
+
+        ``get("resnet18", "best")``, ``get("resnet18@best")`` and
+        ``get("resnet18/v2")`` are all understood.
+
+        Raises:
+            NotFound: There is no such version.
+        Warns:
+            StoreWarning: Its bytes are not all there.
+        """
+        whole = name if any(mark in name for mark in "@/~:") else f"{name}@{version}"
+        return self.show(whole).as_dict()
+
+    def list(self, name: str | None = None) -> list[str]:
+        """Return the names of all families, or the versions of one that are not withdrawn.
+
+        Raises:
+            NotFound: There is no family ``name``.
+        """
+        if not place.exists(self.folder):
+            if name is None:
+                return []
+            raise NotFound(f"no family '{name}'", hint=f"there is no registry in '{self.folder}'")
+        if name is None:
+            return [known.name for known in self.families()]
+        known = self.family(name)
+        return [f"v{n}" for n in known.numbers(self.manifest) if n not in known.withdrawn]
+
+    # Reading.
+
+    @cached_property
+    def place(self) -> Place:
+        """The registry's folders and ids, read once."""
+        return place.read(self.folder)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The registry's records and events."""
+        return Manifest(self.place.manifest)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """The store, as far as it can be found."""
+        return Presence(self.place, self._named_store)
+
+    def family(self, name: str) -> Family:
+        """Return the state of one family."""
+        return family.load(self.manifest, name)
+
+    def families(self) -> builtins.list[Family]:
+        """Return the state of every family, sorted by name."""
+        return [family.load(self.manifest, name) for name in self.manifest.families()]
+
+    def resolve(self, ref: str) -> Version:
+        """Return the version that ``ref`` means.
+
+        Raises:
+            UsageError: It is not a ref.
+            NotFound: There is no such version, or it was withdrawn.
+        """
+        found, number = resolve.resolve(self.manifest, ref)
+        return resolve.version_of(self.manifest, self.presence, found, number)
+
+    def show(self, ref: str) -> Version:
+        """Like ``resolve``, and warn if the version's bytes are not all in the store."""
+        return resolve.checked(self.presence, self.resolve(ref))
+
+    def log(
+        self, name: str | None = None, *, limit: int | None = None, withdrawn: bool = False
+    ) -> builtins.list[Version]:
+        """Return versions, newest first, of one family or of all; ``limit`` of them at most."""
+        return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
+
+    def history(self, ref: str) -> builtins.list[changes.Move]:
+        """Return every move of a tag, ``family@tag``, newest first."""
+        return changes.history(self.manifest, ref)
+
+    def status(self, folder: AnyPath = ".") -> Status:
+        """Compare the model files in a folder with what is registered."""
+        from mvc.registry import status
+
+        return status.status(self.place, self.manifest, self.presence, Path(folder))
+
+    def fsck(self, level: str = "default") -> Report:
+        """Check the registry and its store; ``level`` is ``quick``, ``default`` or ``full``."""
+        from mvc.registry import fsck
+
+        return fsck.check(self.place, self.manifest, self.presence, level)
+
+    def fsck_size(self, level: str = "default") -> int:
+        """Return how many bytes of the store ``fsck`` would read."""
+        from mvc.registry import fsck
+
+        return fsck.bytes_to_read(self.presence, level)
+
+    def du(self) -> Usage:
+        """Return what the versions cost on disk, shared bytes counted once."""
+        from mvc.registry import usage
+
+        return usage.usage(self.place, self.manifest, self.presence)
+
+    # Writing.
+
+    def init(self) -> bool:
+        """Make the registry; False if it is there already."""
+        return place.create(self.folder)
+
+    def add(
+        self,
+        name: str,
+        path: AnyPath,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        lineage: Mapping[str, Any] | None = None,
+        parents: Sequence[str] = (),
+        framework: str | None = None,
+        architecture: str | None = None,
+        input_shape: Sequence[int] | None = None,
+        labels: Mapping[str, str] | None = None,
+        message: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Added:
+        """Register a model file as the next version of ``name``.
+
+        The file is only read. When this returns, the version is durable:
+        the file may be deleted.
+
+        Args:
+            metrics: Numbers by name; anything with ``__float__``. Those that
+                are not finite are kept, with a warning, and are never best.
+            params, lineage, labels: Values by name.
+            parents: Refs of the versions this one was made from.
+            framework: Detected from the file where not given.
+            tags: Moved to the new version once it exists.
+
+        Raises:
+            UsageError: A name or value is not allowed; nothing was stored.
+            OSError: The file cannot be read, or the disk is full.
+            Conflict: The file changed while it was read.
+        """
+        from mvc.registry import intake
+
+        if self._create and not place.exists(self.folder):
+            self.init()
+        facts = intake.Facts(
+            metrics=metrics or {},
+            params=params or {},
+            lineage=lineage or {},
+            parents=tuple(parents),
+            framework=framework,
+            architecture=architecture,
+            input_shape=None if input_shape is None else tuple(input_shape),
+            labels=labels or {},
+            message=message,
+            tags=tuple(tags),
+        )
+        return intake.add(self.place, self.manifest, self.presence, name, Path(path), facts)
+
+    def checkout(
+        self, ref: str, output: AnyPath | None = None, *, force: bool = False
+    ) -> CheckedOut:
+        """Write a version's file into the working folder, or to ``output``.
+
+        Args:
+            output: The file to write, or an existing folder to write it into.
+            force: Replace a file that holds something else.
+
+        Raises:
+            NotFound: There is no such version.
+            Damaged: Its bytes are not whole; nothing was written.
+            Conflict: The target holds bytes that are no version of this registry.
+        """
+        from mvc.registry import checkout
+
+        return checkout.checkout(
+            self.place,
+            self.manifest,
+            self.presence,
+            self.resolve(ref),
+            None if output is None else Path(output),
+            force,
+        )
+
+    def tag(
+        self, ref: str, tag: str, *, expect: str | None = None, message: str | None = None
+    ) -> Version:
+        """Move ``tag`` to the version that ``ref`` means.
+
+        Args:
+            expect: ``vN`` or ``none``: what the tag must stand on now.
+
+        Raises:
+            Conflict: The tag stands elsewhere than ``expect``.
+        """
+        found, number = resolve.resolve(self.manifest, ref)
+        changes.tag(self.manifest, found, number, tag, expect, message)
+        return self.resolve(f"{found.folder}@v{number}")
+
+    def delete_tag(self, ref: str) -> None:
+        """Delete a tag, given as ``family@tag``; its history stays."""
+        changes.delete_tag(self.manifest, ref)
+
+    def rollback(self, ref: str, *, to: str | None = None) -> changes.RolledBack:
+        """Undo the newest move of the tag ``family@tag`` that is not undone yet.
+
+        Args:
+            to: ``vN``: undo moves until the tag stands there.
+
+        Raises:
+            NotFound: There is no such tag, or nothing to go back to.
+        """
+        return changes.rollback(self.manifest, ref, to)
+
+    def best(
+        self, name: str, metric: str | None = None, mode: str | None = None
+    ) -> tuple[Rule | None, Version | None]:
+        """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule."""
+        if metric is not None:
+            changes.set_best(self.manifest, name, metric, mode)
+        known = self.family(name)
+        if known.best is None:
+            return known.rule, None
+        return known.rule, self.resolve(f"{known.folder}@v{known.best[0]}")
+
+    def rm(self, ref: str, *, force: bool = False, message: str | None = None) -> Version:
+        """Withdraw one version, given exactly; ``restore`` takes it back until gc.
+
+        Raises:
+            UsageError: ``ref`` does not name one version by its number.
+            Conflict: The version bears a tag, without ``force``.
+        """
+        found, number = changes.withdraw(self.manifest, ref, force, message)
+        return self._version(found, number)
+
+    def restore(self, ref: str) -> Version:
+        """Take back a withdrawal."""
+        found, number = changes.restore(self.manifest, ref)
+        return self._version(found, number)
+
+    def _version(self, name: str, number: int) -> Version:
+        return resolve.version_of(self.manifest, self.presence, self.family(name), number)
+
+
+def _search() -> Path:
+    named = environment.registry_folder()
+    if named is not None:
+        return place.at(named)
+    try:
+        return place.find(Path.cwd())
+    except NotFound:
+        return place.at(Path.cwd())

@@ -1,0 +1,219 @@
+"""From a ref to a version.
+
+Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from mvc.digest import PREFIX
+from mvc.errors import MvcError, NotFound, StoreWarning, UsageError
+from mvc.registry import family as families
+from mvc.registry import refs, tags
+from mvc.registry.directions import direction_of
+from mvc.registry.event import Standing
+from mvc.registry.family import Family, Rule
+from mvc.registry.manifest import Manifest
+from mvc.registry.names import near
+from mvc.registry.presence import Presence
+from mvc.registry.record import Record
+from mvc.registry.refs import Ref
+from mvc.registry.version import Version, view
+
+
+def resolve(manifest: Manifest, text: str, *, withdrawn: bool = False) -> tuple[Family, int]:
+    """Return the family and the number that a ref means.
+
+    Args:
+        withdrawn: Whether a withdrawn version may be named.
+
+    Raises:
+        UsageError: It is not a ref, or a digest prefix fits several versions.
+        NotFound: There is no such family or version; the hint names those like it.
+    """
+    ref = refs.parse(text)
+    try:
+        family = families.load(manifest, ref.family)
+    except NotFound as error:
+        raise _explained(error, ref) from None
+    number = _select(manifest, family, ref)
+    if number in family.withdrawn and not withdrawn:
+        raise _withdrawn(manifest, family, number)
+    number = _back(manifest, family, number, ref)
+    record, _ = manifest.record(family.folder, number)
+    if ref.path is not None and ref.path != record.artifact.name:
+        raise _no_path(manifest, family, number, ref, record)
+    return family, number
+
+
+def version_of(manifest: Manifest, presence: Presence, family: Family, number: int) -> Version:
+    """Return a version as it stands."""
+    record, _ = manifest.record(family.folder, number)
+    return Version(**view(family, number, record, presence.present(record.artifact)))
+
+
+def checked(presence: Presence, version: Version) -> Version:
+    """Warn if the store does not hold all that the version needs."""
+    try:
+        lacking = presence.lacking(version.artifact.digest)
+    except MvcError as error:
+        lacking = [error.message]
+    if not lacking:
+        return version
+    warnings.warn(
+        f"{version.id} cannot be checked out: {lacking[0]}; mvc fsck says more",
+        StoreWarning,
+        stacklevel=2,
+    )
+    return Version(**{**vars(version), "present": False})
+
+
+def log(
+    manifest: Manifest, presence: Presence, name: str | None, limit: int | None, withdrawn: bool
+) -> list[Version]:
+    """Return versions, newest first; a record that cannot be read is warned about and left out."""
+    if name is not None:
+        newest = _newest(manifest, presence, families.load(manifest, name), withdrawn)
+        return list(islice(newest, limit))
+    found: list[Version] = []
+    for folder in manifest.families():
+        newest = _newest(manifest, presence, families.load(manifest, folder), withdrawn)
+        found += islice(newest, limit)
+    found.sort(key=lambda version: (version.created, version.id), reverse=True)
+    return found[:limit]
+
+
+def _newest(
+    manifest: Manifest, presence: Presence, family: Family, withdrawn: bool
+) -> Iterator[Version]:
+    for number in reversed(list(family.numbers(manifest))):
+        if number in family.withdrawn and not withdrawn:
+            continue
+        try:
+            yield version_of(manifest, presence, family, number)
+        except MvcError as error:
+            warnings.warn(error.message, StoreWarning, stacklevel=2)
+
+
+def _select(manifest: Manifest, family: Family, ref: Ref) -> int:
+    if ref.number is not None:
+        manifest.record(family.folder, ref.number)
+        return ref.number
+    if ref.best:
+        return _best(manifest, family, ref)
+    if ref.digest is not None:
+        return _by_digest(manifest, family, ref.digest)
+    if ref.tag is not None:
+        return _by_tag(manifest, family, ref.tag, ref.when)
+    if family.latest is None:
+        raise NotFound(
+            f"every version of '{family.name}' is withdrawn",
+            hint=f"mvc log {family.name} --withdrawn lists them, mvc restore takes one back",
+        )
+    return family.latest
+
+
+def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
+    rule = family.rule
+    if ref.metric is not None and (rule is None or rule.metric != ref.metric):
+        rule = Rule(ref.metric, direction_of(ref.metric) or "max", "guessed")
+    if rule is None:
+        raise NotFound(
+            f"no version of '{family.name}' has a metric",
+            hint=f"mvc add {family.name} PATH -m acc=0.95 gives one",
+        )
+    if rule == family.rule:
+        best = family.best
+    else:
+        best = families.best_of(_records(manifest, family), rule, family.withdrawn)
+    if best is None:
+        raise NotFound(
+            f"no version of '{family.name}' has a finite '{rule.metric}'",
+            hint=near(rule.metric, _metrics(manifest, family))
+            or f"mvc best {family.name} METRIC chooses another",
+        )
+    return best[0]
+
+
+def _by_digest(manifest: Manifest, family: Family, prefix: str) -> int:
+    found: dict[str, int] = {}
+    for number, record in _records(manifest, family):
+        digest = record.artifact.digest.hex()
+        if digest.startswith(prefix):
+            found.setdefault(digest, number)
+    if len(found) > 1:
+        candidates = ", ".join(f"v{n} {PREFIX}{digest[:16]}" for digest, n in found.items())
+        raise UsageError(f"'{PREFIX}{prefix}' fits several versions", hint=candidates)
+    if not found:
+        raise NotFound(
+            f"no version of '{family.name}' has digest {PREFIX}{prefix[:12]}",
+            hint=f"mvc log {family.name} lists what it has",
+        )
+    return next(iter(found.values()))
+
+
+def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> int:
+    number = next((n for t, n in family.tags.items() if t.lower() == tag.lower()), None)
+    if when is not None:
+        moves = tags.moves_of(manifest, family.folder, tag)
+        number = tags.before(moves, when) if moves else None
+    if number is None:
+        raise NotFound(
+            f"'{family.name}' has no tag '{tag}'" + (f" at '{when}'" if when else ""),
+            hint=near(tag, [*family.tags, "latest", "best"])
+            or f"mvc tag {family.name}@v{family.highest} {tag} sets it",
+        )
+    return number
+
+
+def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
+    if not ref.back:
+        return number
+    earlier = [n for n in family.numbers(manifest) if n < number and n not in family.withdrawn]
+    if ref.back > len(earlier):
+        raise NotFound(
+            f"there are only {len(earlier)} versions before v{number} of '{family.name}'",
+            hint=f"mvc log {family.name} lists them",
+        )
+    return earlier[-ref.back]
+
+
+def _records(manifest: Manifest, family: Family) -> Iterator[tuple[int, Record]]:
+    for number in family.numbers(manifest):
+        try:
+            yield number, manifest.record(family.folder, number)[0]
+        except MvcError as error:
+            warnings.warn(error.message, StoreWarning, stacklevel=2)
+
+
+def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
+    return {metric for _, record in _records(manifest, family) for metric in record.metrics}
+
+
+def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
+    said = "withdrawn"
+    for event_number in manifest.event_numbers(family.folder):
+        event = manifest.event(family.folder, event_number)
+        if isinstance(event.change, Standing) and event.change.version == number:
+            said = f"{event.change.kind} on {event.created[:10]} by {event.author}"
+    return NotFound(
+        f"{family.name}/v{number} was {said}",
+        hint=f"mvc restore {family.name}@v{number} takes it back",
+    )
+
+
+def _explained(error: NotFound, ref: Ref) -> NotFound:
+    if ref.path is not None and not ref.explicit:
+        hint = f"a tag is written family@word: {ref.family}@{ref.path}"
+        return NotFound(error.message, hint=error.hint or hint)
+    return error
+
+
+def _no_path(manifest: Manifest, family: Family, number: int, ref: Ref, record: Record) -> NotFound:
+    hint = f"{family.name}/v{number} holds one file, '{record.artifact.name}'"
+    if not ref.explicit and ref.path is not None:
+        hint = f"a tag is written family@word: {family.name}@{ref.path}"
+    return NotFound(f"no file '{ref.path}' in {family.name}/v{number}", hint=hint)

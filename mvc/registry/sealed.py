@@ -1,0 +1,77 @@
+"""What records and events have in common: fields in fixed order, checked, sealed.
+
+Public names: ``Reader``, ``now``, ``timestamp``, ``parse_time``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from mvc import lines
+from mvc.digest import Digest
+from mvc.errors import FormatError
+from mvc.lines import Value
+from mvc.store.store import check_version
+
+VERSION = 0
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+
+
+class Reader:
+    """Takes the fields of a sealed file one by one, and refuses a wrong one by name."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        body = lines.unseal(data)
+        self._what = what
+        self._values: dict[str, Any] = lines.loads(body)
+        check_version(self._values.get("mvc"), VERSION, what)
+        self._values.pop("mvc")
+
+    def take(self, name: str, *kinds: type, optional: bool = False) -> Any:
+        """Return a field of one of the ``kinds``; JSON null only where ``NoneType`` is one."""
+        if name not in self._values:
+            if optional:
+                return None
+            raise FormatError(f"{self._what} lacks the field '{name}'")
+        value = self._values.pop(name)
+        if type(value) not in kinds:
+            raise FormatError(f"{self._what}: the field '{name}' is {value!r:.80}")
+        return value
+
+    def take_time(self, name: str) -> str:
+        value = self.take(name, str)
+        if not _TIME.match(value):
+            raise FormatError(f"{self._what}: '{name}' is no time: {value!r:.80}")
+        return cast(str, value)
+
+    def take_digest(self, name: str, *, optional: bool = False) -> Digest | None:
+        value = self.take(name, str, optional=optional)
+        return None if value is None else Digest.parse(value)
+
+    def finish(self) -> None:
+        """Refuse fields that nobody took."""
+        for name in self._values:
+            raise FormatError(f"{self._what} has an unknown field '{name}'")
+
+
+def sealed(values: Mapping[str, Value]) -> bytes:
+    """Write fields and their seal."""
+    return lines.seal(lines.dumps({"mvc": VERSION, **values}))
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a moment as records have it: RFC 3339, UTC, microseconds."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def now() -> str:
+    return timestamp(datetime.now(timezone.utc))
+
+
+def parse_time(text: str) -> datetime:
+    """Read what ``timestamp`` wrote."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,0 +1,145 @@
+"""Status: the model files in a folder beside what is registered.
+
+Public names: ``Status``, ``FileState``, ``status``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvc import fileio
+from mvc.digest import Digest
+from mvc.errors import MvcError, MvcWarning, StoreWarning
+from mvc.registry import family as families
+from mvc.registry import worktree
+from mvc.registry.checkout import digest_of_file
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import Place
+from mvc.registry.presence import Presence
+from mvc.store import Store
+
+MODEL_SUFFIXES = frozenset(
+    """
+    .bin .ckpt .gguf .h5 .joblib .keras .msgpack .npy .npz .onnx .pb .pickle .pkl .pt .pt2 .pth
+    .safetensors .tflite
+    """.split()
+)
+LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
+MOST_FILES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A model file: ``state`` is ``registered``, ``changed`` or ``new``.
+
+    ``version`` is the id of what it is, or of what it was.
+    """
+
+    path: Path
+    state: str
+    version: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where things are and how much they take, in bytes; and the files looked at.
+
+    ``stored`` is what the store takes on disk, ``plain`` what plain copies
+    would; both are ``None`` when the store is not there.
+    """
+
+    registry: Path
+    families: int
+    versions: int
+    store: Path | None
+    stored: int | None
+    plain: int
+    free: int | None
+    files: tuple[FileState, ...]
+
+
+def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:
+    """Describe a registry, and the model files in ``folder`` and below."""
+    known = [families.load(manifest, name) for name in manifest.families()]
+    store = _store_or_none(presence)
+    return Status(
+        registry=place.folder,
+        families=len(known),
+        versions=sum(family.count - len(family.withdrawn) for family in known),
+        store=store.folder if store else None,
+        stored=store.size() if store else None,
+        plain=sum(family.plain for family in known),
+        free=fileio.free_space(store.folder) if store else None,
+        files=tuple(_states(place, manifest, store, folder)),
+    )
+
+
+def _store_or_none(presence: Presence) -> Store | None:
+    try:
+        return presence.store
+    except MvcError as error:
+        warnings.warn(error.message, StoreWarning, stacklevel=2)
+        return None
+
+
+def _states(
+    place: Place, manifest: Manifest, store: Store | None, folder: Path
+) -> Iterator[FileState]:
+    noted = {note.path: note for note in worktree.notes(place.cache)}
+    for path in _model_files(folder, noted):
+        note = noted.get(Path(os.path.abspath(path)))
+        try:
+            status = path.stat()
+            held = note is not None and note.holds(status)
+            digest = note.digest if note and held else digest_of_file(path)
+        except OSError as error:
+            warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
+            continue
+        identity = note.id if note and note.digest == digest else ""
+        if not identity and store is not None and store.find(digest, status.st_size):
+            identity = _first_version(manifest, digest)
+        if not held:
+            seen_as = identity or (note.id if note else "")
+            kept = digest if identity or not seen_as else None
+            if kept is not None:
+                worktree.note(place.cache, path, seen_as, kept, status)
+        before = note.id if note and note.id else None
+        state = "registered" if identity else ("changed" if before else "new")
+        yield FileState(path, state, identity or before, status.st_size)
+
+
+def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
+    """Yield files that are noted, or whose name says that they hold a model; no links."""
+    looked_at = 0
+    for above, folders, names in os.walk(folder):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in LEFT_OUT)
+        for name in sorted(names):
+            looked_at += 1
+            path = Path(above, name)
+            suffix = path.suffix.lower() in MODEL_SUFFIXES
+            known = suffix or Path(os.path.abspath(path)) in noted
+            if known and path.is_file() and not path.is_symlink():
+                yield path
+        if looked_at > MOST_FILES:
+            warnings.warn(
+                f"only the first {looked_at:,} files in '{folder}' were looked at",
+                MvcWarning,
+                stacklevel=2,
+            )
+            return
+
+
+def _first_version(manifest: Manifest, digest: Digest) -> str:
+    for folder in manifest.families():
+        family = families.load(manifest, folder)
+        for number in family.numbers(manifest):
+            with contextlib.suppress(MvcError):
+                if manifest.record(folder, number)[0].artifact.digest == digest:
+                    return f"{family.name}/v{number}"
+    return ""

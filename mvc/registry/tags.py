@@ -1,0 +1,88 @@
+"""Tags through time: what a tag meant, and what to go back to.
+
+Public names: ``moves_of``, ``before``, ``rollback``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from datetime import datetime, timedelta, timezone
+
+from mvc.errors import NotFound, UsageError
+from mvc.registry.event import Event, Tagged
+from mvc.registry.manifest import Manifest
+from mvc.registry.sealed import parse_time
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
+
+
+def moves_of(manifest: Manifest, family: str, tag: str) -> list[tuple[Event, Tagged]]:
+    """Return every move of a tag, oldest first."""
+    moves = []
+    for number in manifest.event_numbers(family):
+        event = manifest.event(family, number)
+        if isinstance(event.change, Tagged) and event.change.tag.lower() == tag.lower():
+            moves.append((event, event.change))
+    return moves
+
+
+def before(moves: list[tuple[Event, Tagged]], when: str) -> int | None:
+    """Return the version a tag had N moves ago, or at the end of a day or at a moment.
+
+    Raises:
+        UsageError: ``when`` is neither a number nor a date.
+        NotFound: The tag did not exist then.
+    """
+    if when.isdigit():
+        kept = moves[: max(0, len(moves) - int(when))]
+        reason = f"it was moved {len(moves)} times"
+    else:
+        moment = _moment(when)
+        kept = [(event, move) for event, move in moves if parse_time(event.created) <= moment]
+        reason = f"its first move was {moves[0][0].created}" if moves else "it was never set"
+    if not kept:
+        raise NotFound(f"the tag did not exist at '{when}'", hint=reason)
+    return kept[-1][1].version
+
+
+def rollback(
+    moves: list[tuple[Event, Tagged]], withdrawn: Container[int], to: int | None
+) -> tuple[int, int]:
+    """Return the version to go back to, and the number of the oldest move that this undoes.
+
+    The newest move not yet undone is undone; further ones as well while they
+    lead to a version that is withdrawn, to no version, or not to ``to``.
+
+    Raises:
+        NotFound: Nothing is left to go back to.
+    """
+    standing: list[tuple[int, int | None]] = []
+    for event, move in moves:
+        if move.undoes is None:
+            standing.append((event.number, move.version))
+        else:
+            standing = [item for item in standing if item[0] < move.undoes]
+    while standing:
+        undone, _ = standing.pop()
+        target = standing[-1][1] if standing else None
+        if target is None or target in withdrawn or (to is not None and target != to):
+            continue
+        return target, undone
+    if to is not None:
+        raise NotFound(f"the tag did not stand on v{to} before", hint="mvc tag moves it there")
+    raise NotFound("there is no earlier version to go back to", hint="mvc tag --history shows all")
+
+
+def _moment(when: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(
+            f"'{when}' is no time", hint="write a number of moves, or a date as in 2026-11-02"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    if _DAY.match(when):
+        moment += timedelta(days=1) - timedelta(microseconds=1)
+    return moment

@@ -1,0 +1,118 @@
+"""``Version``: what everything that speaks of a version returns.
+
+Public names: ``Version``, ``Added``, ``CheckedOut``.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mvc.lines import Value
+from mvc.registry.family import Family
+from mvc.registry.record import Artifact, Record
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version as it stands now: its record, and what events say of it.
+
+    ``id`` is ``family/vN``; ``present`` tells whether the store is known to
+    hold its bytes.
+    """
+
+    id: str
+    family: str
+    version: str
+    created: str
+    withdrawn: bool
+    latest: bool
+    best: bool
+    tags: tuple[str, ...]
+    artifact: Artifact
+    weights: str | None
+    model: Mapping[str, Any]
+    metrics: Mapping[str, float | int | str]
+    params: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    labels: Mapping[str, str]
+    message: str | None
+    author: str
+    present: bool
+
+    @property
+    def number(self) -> int:
+        return int(self.version[1:])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        values = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+        return {**values, "artifact": self.artifact.as_values()}
+
+    def _repr_html_(self) -> str:
+        shown = {**self.as_dict(), "metrics": dict(self.metrics)}
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in shown.items()
+            if value not in (None, {}, [])
+        )
+        return f"<table>{rows}</table>"
+
+
+@dataclass(frozen=True)
+class Added(Version):
+    """A version just added, with the bytes ``stored`` for it and ``reused``.
+
+    ``same_bytes`` and ``same_weights`` name an earlier version that equals it;
+    ``untagged`` are the tags asked for that could not be set.
+    """
+
+    stored: int = 0
+    reused: int = 0
+    new: bool = True
+    same_bytes: str | None = None
+    same_weights: str | None = None
+    untagged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedOut(Version):
+    """A version just written to ``path``; ``written`` is false where it was right already."""
+
+    path: Path = field(default_factory=Path)
+    written: bool = True
+
+
+def view(family: Family, number: int, record: Record, present: bool) -> dict[str, Any]:
+    """Return the fields of a ``Version``, for it and the classes made from it."""
+    return {
+        "id": f"{family.name}/v{number}",
+        "family": family.name,
+        "version": f"v{number}",
+        "created": record.created,
+        "withdrawn": number in family.withdrawn,
+        "latest": number == family.latest,
+        "best": family.best is not None and family.best[0] == number,
+        "tags": tuple(tag for tag, target in family.tags.items() if target == number),
+        "artifact": record.artifact,
+        "weights": str(record.weights) if record.weights else None,
+        "model": record.model,
+        "metrics": record.metrics,
+        "params": record.params,
+        "lineage": record.lineage,
+        "labels": record.labels,
+        "message": record.message,
+        "author": record.author,
+        "present": present,
+    }
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
