@@ -1,0 +1,111 @@
+"""Choosing: which encoding some bytes are kept in, found by measuring.
+
+Nothing is believed about the data but its element width, and that only as a
+hint. Small objects are encoded in every way and the smallest is kept; of
+larger ones a few windows are tried, then the most promising encoding is used
+and dropped again if it does not hold what the windows promised.
+
+Public names: ``encode``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mvc.codecs import raw, zstd
+from mvc.codecs.encoding import Encoded
+from mvc.codecs.zstd import Effort
+from mvc.digest import Buffer
+
+KEEP = 0.97
+"""An encoding is used if it leaves no more than this part of the plain bytes."""
+
+SMALL = 32 << 10
+"""Up to this size, in bytes, everything is tried in full."""
+
+WINDOWS = 4
+WINDOW = 32 << 10
+"""Bytes per window, wide enough for the matches that are worth finding."""
+
+SKIMMED = 256 << 10
+"""Bytes searched for long repeats; it takes as long as one small window."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A way to keep the bytes, and the payload's size it promises."""
+
+    size: float
+    encode: Callable[[], Encoded]
+
+
+def encode(data: Buffer, width: int) -> Encoded:
+    """Keep ``data`` in the smallest of ``raw``, ``zstd`` and ``planes``.
+
+    Args:
+        data: The plain bytes, contiguous.
+        width: Bytes per element; 0 where it is unknown.
+    """
+    plain = memoryview(data).cast("B")
+    limit = int(plain.nbytes * KEEP)
+    if plain.nbytes <= SMALL:
+        attempts = [candidate.encode() for candidate in _candidates(plain, width)]
+        best = min(attempts, key=lambda attempt: attempt.size, default=None)
+        return best if best and best.size <= limit else raw.encode(plain)
+    for candidate in sorted(_candidates(plain, width), key=lambda candidate: candidate.size):
+        if candidate.size > limit:
+            break
+        attempt = candidate.encode()
+        if attempt.size <= limit:
+            return attempt
+    return raw.encode(plain)
+
+
+def _candidates(plain: memoryview, width: int) -> list[_Candidate]:
+    if not plain.nbytes:
+        return []
+    skimmed = _skim(plain)
+    # A complex number is two floats. Its 8 bytes split like one double's: the
+    # rotation only swaps signs between mantissas.
+    width = min(width, 8)
+    if width not in (2, 4, 8):
+        return [_as_zstd(plain, skimmed)]
+    from mvc.codecs import plan, planes  # numpy, which text and tables do not need
+
+    planned = plan.make(plain, width)
+    as_planes = _Candidate(planned.size, partial(planes.encode, plain, planned))
+    dense = planned.plain_mantissa and planned.size <= KEEP * plain.nbytes
+    if dense and skimmed > KEEP and plain.nbytes > SMALL:
+        # Dense weights, and nothing repeats: a search for matches is lost time.
+        return [as_planes]
+    return [as_planes, _as_zstd(plain, skimmed)]
+
+
+def _skim(plain: memoryview) -> float:
+    """Return a ratio near 1 unless long strings repeat in ``plain``.
+
+    The middle is searched first; only if it repeats is the whole, which tells
+    how far the repeats go and still takes less time than one good attempt.
+    """
+    middle = max(0, (plain.nbytes - SKIMMED) // 2)
+    ratio = zstd.ratio(plain[middle : middle + SKIMMED], Effort.SKIM)
+    return zstd.ratio(plain, Effort.SKIM) if ratio <= KEEP else ratio
+
+
+def _as_zstd(plain: memoryview, skimmed: float) -> _Candidate:
+    sample = _sample(plain)
+    ratios = [(zstd.ratio(sample, effort), effort) for effort in (Effort.MATCHES, Effort.BYTES)]
+    # Skimming sees further than a window does, and repeats it sees are matches.
+    ratio, effort = min([*ratios, (skimmed, Effort.MATCHES)], key=lambda pair: pair[0])
+    return _Candidate(ratio * plain.nbytes, partial(zstd.encode, plain, effort))
+
+
+def _sample(plain: memoryview) -> Buffer:
+    """Return up to ``WINDOWS * WINDOW`` bytes, from evenly spread windows."""
+    if plain.nbytes <= WINDOWS * WINDOW:
+        return plain
+    spare = plain.nbytes - WINDOW
+    starts = [spare * (2 * window + 1) // (2 * WINDOWS) for window in range(WINDOWS)]
+    return b"".join(plain[start : start + WINDOW] for start in starts)
