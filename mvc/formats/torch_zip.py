@@ -1,0 +1,158 @@
+"""Zip files of torch: ``torch.save``, TorchScript and ``torch.package``.
+
+Finds the records that hold storages through the zip directory, and their
+types and tensors through the pickle beside them, which is only looked at,
+never run. If the pickle is not understood, the storages are still told, as
+bytes of unknown type.
+
+Layout, limits and a worked example: ``docs/formats/torch-zip.md``.
+Public names: ``matches``, ``describe``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from mvc.errors import FormatError
+from mvc.formats.dtypes import bits_of, with_mark
+from mvc.formats.inert_pickle import walk
+from mvc.formats.layout import Layout, Source, Storage, Tensor
+from mvc.formats.pickle_nodes import Persistent
+from mvc.formats.reading import read_exactly
+from mvc.formats.storages import Range, arrange
+from mvc.formats.torch_pickle import Found, StorageType, find_tensors, storage_types
+from mvc.formats.zip_directory import Entry, locate, read_directory
+
+MAX_PICKLES = 16  # only packages have more than one
+MAX_PICKLE = 64 << 20  # all pickles of a file together; 5,000 tensors take 1 MB
+MAX_BYTE_ORDER = 16
+
+FRAMEWORK = "pytorch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    """Which entries of a zip are what: storages by key, pickles by the prefix of their names."""
+
+    format: str
+    storages: dict[str, Entry]
+    pickles: dict[str, Entry]
+    byte_order: Entry | None
+
+
+def matches(head: bytes) -> bool:
+    """Tell whether a file that begins with ``head`` may be a zip file."""
+    return head.startswith(b"PK\3\4")
+
+
+def describe(source: Source) -> Layout:
+    """Return the storages and tensors of a torch zip file.
+
+    Raises:
+        FormatError: it is no zip file of torch, or its directory and headers
+            contradict each other.
+    """
+    archive = _sort_out(read_directory(source))
+    ranges = {
+        key: Range(locate(source, entry), entry.size)
+        for key, entry in archive.storages.items()
+        if entry.is_plain
+    }
+    types, tensors = _described(source, archive)
+    return Layout(archive.format, FRAMEWORK, *_arranged(ranges, types, tensors))
+
+
+def _sort_out(entries: Mapping[str, Entry]) -> _Archive:
+    """Recognise the kinds of archives that torch writes, by the names in them."""
+    folder = next(iter(entries), "").partition("/")[0] + "/"
+    byte_order = entries.get(folder + "byteorder")
+    if folder + "data.pkl" in entries:
+        is_script = folder + "constants.pkl" in entries
+        storages = _below(entries, folder + "data/", "")
+        if is_script:
+            constants = _below(entries, folder + "constants/", "")
+            storages |= {f"/constants/{key}": entry for key, entry in constants.items()}
+        pickles = {"": entries[folder + "data.pkl"]}
+        return _Archive("torch-script" if is_script else "torch-zip", storages, pickles, byte_order)
+    if folder + ".data/extern_modules" in entries:
+        storages = _below(entries, folder + ".data/", ".storage")
+        pickles = _below(entries, folder, ".pkl")
+        if len(pickles) == 1:
+            pickles = dict(zip([""], pickles.values(), strict=True))
+        return _Archive("torch-package", storages, pickles, byte_order)
+    raise FormatError("a zip file, but none of torch")
+
+
+def _below(entries: Mapping[str, Entry], folder: str, ending: str) -> dict[str, Entry]:
+    """Return the entries in ``folder`` with ``ending``, by what is between the two."""
+    return {
+        name[len(folder) : len(name) - len(ending)]: entry
+        for name, entry in entries.items()
+        if name.startswith(folder) and name.endswith(ending)
+    }
+
+
+def _described(source: Source, archive: _Archive) -> tuple[dict[str, StorageType], Sequence[Found]]:
+    """Return what the pickles say: of the storages, and of the tensors if all is clear."""
+    persistent: list[Persistent] = []
+    tensors: list[Found] = []
+    is_clear = True
+    try:
+        for prefix, data in _pickles(source, archive).items():
+            walked = walk(data)
+            persistent.extend(walked.persistent)
+            try:
+                tensors.extend(_prefixed(find_tensors(walked.root), prefix))
+            except FormatError:
+                is_clear = False
+        types = storage_types(persistent)
+        if _is_big_endian(source, archive):
+            tensors = [_big_endian(tensor) for tensor in tensors]
+    except FormatError:
+        return {}, ()
+    return types, tensors if is_clear else ()
+
+
+def _pickles(source: Source, archive: _Archive) -> dict[str, bytes]:
+    entries = archive.pickles
+    if len(entries) > MAX_PICKLES or sum(entry.size for entry in entries.values()) > MAX_PICKLE:
+        raise FormatError("more pickles than are read")
+    return {prefix: _contents(source, entry, MAX_PICKLE) for prefix, entry in entries.items()}
+
+
+def _contents(source: Source, entry: Entry, limit: int) -> bytes:
+    if not entry.is_plain:
+        raise FormatError(f"{entry.name[:80]!r} is not stored plainly")
+    return read_exactly(source, locate(source, entry), entry.size, limit=limit)
+
+
+def _prefixed(tensors: list[Found], prefix: str) -> list[Found]:
+    if not prefix:
+        return tensors
+    folder = prefix.replace("/", ".")
+    return [replace(tensor, name=f"{folder}.{tensor.name}") for tensor in tensors]
+
+
+def _is_big_endian(source: Source, archive: _Archive) -> bool:
+    if archive.byte_order is None:  # torch before 2.1 wrote none, and knew only little
+        return False
+    return _contents(source, archive.byte_order, MAX_BYTE_ORDER) == b"big"
+
+
+def _big_endian(tensor: Found) -> Found:
+    if bits_of(tensor.dtype) == 8:
+        return tensor
+    return replace(tensor, dtype=with_mark(tensor.dtype, "big"))
+
+
+def _arranged(
+    ranges: Mapping[str, Range], types: Mapping[str, StorageType], tensors: Sequence[Found]
+) -> tuple[tuple[Storage, ...], tuple[Tensor, ...]]:
+    """Arrange what fits together: all, else the types without tensors, else mere bytes."""
+    with suppress(FormatError):
+        return arrange(ranges, types, tensors)
+    with suppress(FormatError):
+        return arrange(ranges, types, ())
+    return arrange(ranges, {}, ())

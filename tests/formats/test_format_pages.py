@@ -1,0 +1,92 @@
+"""The pages in docs/formats are true: their examples and tables are read from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mvc.formats import Layout, Storage, describe, safetensors, torch_zip, zip_directory
+from mvc.formats.content import AVERAGE_SIZE, MAX_SIZE, MIN_SIZE, Cutter
+from mvc.formats.dtypes import width_of
+from mvc.formats.inert_pickle import MAX_OPCODES
+from mvc.formats.pickle_machine import MAX_GLOBALS
+from mvc.formats.torch_pickle import MAX_STEPS
+from tests.formats.sources import Bytes, layout_of
+
+PAGES = Path(__file__).parents[2] / "docs" / "formats"
+
+
+def page(name: str) -> str:
+    return (PAGES / name).read_text(encoding="utf-8")
+
+
+def example(name: str) -> bytes:
+    """Return the bytes of a page's example; the offsets beside them must be right."""
+    (block,) = re.findall(r"```hex\n(.*?)```", page(name), re.DOTALL)
+    data = bytearray()
+    for line in block.splitlines():
+        assert int(line[:4], 16) == len(data), line
+        data += bytes.fromhex(line[6:53])
+    return bytes(data)
+
+
+def test_the_example_of_safetensors() -> None:
+    """The example is the file that its page says it is."""
+    data = example("safetensors.md")
+    layout = layout_of(data)
+    assert layout.storages == (Storage(120, 4, 2),)
+    assert [(t.name, t.dtype, t.shape) for t in layout.tensors] == [
+        ("b", "bfloat16", (2,)),
+        ("e", "uint8", (0,)),
+    ]
+    loaded = pytest.importorskip("safetensors").deserialize(data)
+    assert sorted(name for name, _ in loaded) == ["b", "e"]
+
+
+def test_the_example_of_torch_zip() -> None:
+    """The example is read as its page says, and one more byte makes it opaque."""
+    data = example("torch-zip.md")
+    assert layout_of(data) == Layout("torch-zip", "pytorch", (), ())
+    (entry,) = zip_directory.read_directory(Bytes(data)).values()
+    assert (entry.name, entry.size, entry.limit) == ("a/data.pkl", 2, 42)
+    assert describe(Bytes(data + b"\0")) is None
+
+
+def test_the_example_of_opaque() -> None:
+    """Ten million zeros are cut as the page says."""
+    cutter = Cutter()
+    sizes = [len(c) for c in cutter.feed(bytes(10_000_000))] + [len(c) for c in cutter.finish()]
+    assert sizes == [4_194_304, 4_194_304, 1_611_392]
+
+
+def test_the_rule_of_cutting_is_that_of_the_page() -> None:
+    """A plain reading of the page's rule cuts where the cutter cuts."""
+    import random
+
+    from fastcdc.fastcdc_py import GEAR
+
+    data = random.Random(5).randbytes(MAX_SIZE)
+    pattern, cut = 0, 0
+    for at in range(MIN_SIZE, MAX_SIZE):
+        pattern = ((pattern >> 1) + GEAR[data[at]]) & 0xFFFFFFFF
+        if not pattern & (2**21 - 1 if at < 655_360 else 2**19 - 1):
+            cut = at + 1
+            break
+    assert 0 < cut < MAX_SIZE
+    assert len(next(Cutter().feed(data * 4))) == cut
+
+
+def test_the_numbers_on_the_pages() -> None:
+    """Sizes, limits and types on the pages are those of the code."""
+    opaque, torch, other = page("opaque.md"), page("torch-zip.md"), page("safetensors.md")
+    assert all(f"| {size:,} bytes |" in opaque for size in (MIN_SIZE, AVERAGE_SIZE, MAX_SIZE))
+    for number in (MAX_OPCODES, MAX_GLOBALS, MAX_STEPS, zip_directory.MAX_ENTRIES):
+        assert f"{number:,}" in torch
+    assert f"{torch_zip.MAX_PICKLE >> 20} MiB for all pickles" in torch
+    assert f"{safetensors.MAX_HEADER:,}" in other
+    assert f"{safetensors.MAX_VALUES:,}" in other
+    for code, dtype in safetensors.DTYPES.items():
+        (row,) = [line for line in other.splitlines() if f"`{code}`" in line and "|" in line]
+        assert str(width_of(dtype)) in row.split("|")[3], code

@@ -1,0 +1,65 @@
+"""The same weights in two formats are the same to mvc."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from tests.formats.sources import bytes_of, layout_of, named
+from tests.formats.torch_files import of_every_type, saved, small_model
+
+torch = pytest.importorskip("torch")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+
+def told(data: bytes) -> dict[str, tuple[object, ...]]:
+    """Return of each tensor all that its digest depends on."""
+    layout = layout_of(data)
+    return {
+        name: (
+            tensor.dtype,
+            tensor.shape,
+            tensor.stride,
+            tensor.offset,
+            None if tensor.storage is None else layout.storages[tensor.storage].width,
+            bytes_of(data, layout, tensor),
+        )
+        for name, tensor in named(layout).items()
+    }
+
+
+def of_every_type_of_both() -> dict[str, Any]:
+    return {n: t for n, t in of_every_type().items() if t.dtype in safetensors_torch._SIZE}
+
+
+def flattened() -> dict[str, Any]:
+    flat = torch.arange(64.0)
+    return {"a": flat[:16].view(4, 4), "b": flat[16:60], "none": flat[3:3]}
+
+
+@pytest.mark.parametrize(
+    "state", [of_every_type_of_both(), small_model().state_dict(), flattened()]
+)
+def test_pt_and_safetensors_say_the_same(state: dict[str, Any]) -> None:
+    """Names, types, shapes, widths and bytes are equal for one state_dict in both formats."""
+    # save() refuses shared storage, the torch file has it.
+    apart = {name: tensor.clone() for name, tensor in state.items()}
+    assert told(saved(state)) == told(safetensors_torch.save(apart))
+
+
+def test_every_type_of_the_library_is_known() -> None:
+    """All types that safetensors writes for torch have the word that torch has for them."""
+    for code, dtype in safetensors_torch._TYPES.items():
+        tensor = torch.zeros(2, dtype=torch.uint8 if dtype is None else dtype)
+        (found,) = layout_of(safetensors_torch.save({"w": tensor})).tensors
+        assert found.dtype == str(dtype).removeprefix("torch."), code
+
+
+def test_a_module_its_state_dict_and_a_script_say_the_same() -> None:
+    """A module pickled whole has the weights of its state_dict."""
+    model = small_model()
+    file = io.BytesIO()
+    torch.save(model, file)
+    assert told(file.getvalue()) == told(saved(model.state_dict()))
