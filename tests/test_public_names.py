@@ -1,0 +1,90 @@
+"""What ``import mvc`` offers, held still."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mvc
+
+PUBLIC = [
+    "Busy",
+    "Conflict",
+    "Damaged",
+    "FormatError",
+    "ModelRegistry",
+    "MvcError",
+    "MvcWarning",
+    "NotFound",
+    "StoreWarning",
+    "Unsupported",
+    "UsageError",
+    "Version",
+    "__version__",
+]
+METHODS = [
+    "add",
+    "best",
+    "checkout",
+    "delete_tag",
+    "du",
+    "families",
+    "family",
+    "fsck",
+    "fsck_size",
+    "get",
+    "history",
+    "init",
+    "list",
+    "log",
+    "register",
+    "resolve",
+    "restore",
+    "rm",
+    "rollback",
+    "show",
+    "status",
+    "tag",
+]
+
+
+def test_the_package_offers_these_names() -> None:
+    """A name is added to or taken from the package on purpose, never by accident."""
+    assert sorted(mvc.__all__) == PUBLIC
+    assert all(hasattr(mvc, name) for name in PUBLIC)
+
+
+def test_the_registry_offers_these_methods() -> None:
+    """Every command has a method of its name, and a method is added on purpose."""
+    methods = [
+        name
+        for name, value in vars(mvc.ModelRegistry).items()
+        if callable(value) and not name.startswith("_")
+    ]
+    assert sorted(methods) == METHODS
+
+
+def test_errors_are_what_their_docstring_says() -> None:
+    """Each error can be caught as the built-in class that fits it, and bears its exit status."""
+    assert issubclass(mvc.NotFound, LookupError)
+    assert issubclass(mvc.UsageError, ValueError)
+    assert issubclass(mvc.FormatError, mvc.Damaged)
+    statuses = {error.__name__: error.status for error in mvc.MvcError.__subclasses__()}
+    assert statuses == {
+        "UsageError": 2,
+        "Damaged": 3,
+        "NotFound": 4,
+        "Conflict": 5,
+        "Busy": 6,
+        "Unsupported": 8,
+    }
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """``import mvc`` costs no library that only some calls need."""
+    heavy = ["numpy", "backports.zstd", "torch", "rich", "fastcdc", "yaml", "safetensors"]
+    program = f"import sys, mvc; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
