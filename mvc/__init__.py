@@ -4,6 +4,10 @@
 each back bit for bit. The command line is ``mvc``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from mvc.errors import (
     Busy,
     Conflict,
@@ -16,7 +20,9 @@ from mvc.errors import (
     Unsupported,
     UsageError,
 )
-from mvc.registry import ModelRegistry, Version
+
+if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry, Version
 
 __version__ = "0.1.0"
 
@@ -35,3 +41,12 @@ __all__ = [
     "Version",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the registry when it is first asked for: ``mvc --help`` does without."""
+    if name in ("ModelRegistry", "Version"):
+        from mvc import registry
+
+        return getattr(registry, name)
+    raise AttributeError(f"module 'mvc' has no attribute '{name}'")

@@ -2,15 +2,14 @@
 
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
-``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``.
+``forget_registry``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``,
+``debug``, ``completion``, ``anyone_may_write``.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +29,12 @@ def store_folder() -> Path | None:
 def cache_folder() -> Path | None:
     """Return ``MVC_CACHE``: where disposable files go instead of ``.mvc/cache``."""
     return _path("MVC_CACHE")
+
+
+def forget_registry() -> None:
+    """Let no variable lead this process to a registry: the demo keeps to its own folder."""
+    for name in ("MVC_DIR", "MVC_STORE", "MVC_CACHE"):
+        os.environ.pop(name, None)
 
 
 def home() -> Path | None:
@@ -57,16 +62,15 @@ def completion() -> str | None:
 
 def author() -> str:
     """Return who registers: ``MVC_AUTHOR``, git's ``user.name``, or the login."""
-    named = os.environ.get("MVC_AUTHOR", "").strip()
-    if named:
-        return named
-    configured = _git(Path.cwd(), "config", "user.name")
-    if configured:
-        return configured
+    import getpass
+
+    named = os.environ.get("MVC_AUTHOR", "").strip() or _git(Path.cwd(), "config", "user.name")
     try:
-        return getpass.getuser()
+        named = named or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers
-        return f"uid-{os.getuid()}"
+        named = f"uid-{os.getuid()}"
+    # A variable may hold bytes that are not text, which no record can keep.
+    return named.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def code_state(folder: Path) -> dict[str, str | bool] | None:
@@ -98,8 +102,12 @@ def _path(name: str) -> Path | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # fsmonitor is the one setting of a foreign repository that could run a program here.
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    import subprocess  # 5 ms that only writing needs
+
+    # Nothing of a foreign repository is to run here: neither its fsmonitor, nor the hook
+    # that follows a rewritten index; and nobody's index is to be locked by a look at it.
+    safe = ["--no-optional-locks", "-c", "core.fsmonitor=false"]
+    command = ["git", *safe, "-C", str(folder), *arguments]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False

@@ -1,0 +1,287 @@
+"""The command ``mvc``: which commands there are, and how each ends.
+
+Commands are found by this table and imported when called, so that
+``mvc --help`` loads none of them. The summaries stand here for that reason;
+a test holds them equal to the first line of each command's help.
+
+Public names: ``SECTIONS``, ``root``, ``run``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+from mvc import environment
+from mvc.cli import failures, output
+from mvc.cli.command import HELP, write_examples
+from mvc.errors import MvcWarning, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: where it is and what it does in a few words."""
+
+    name: str
+    place: str
+    summary: str
+
+
+SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "Register and get back",
+        (
+            Entry("init", "mvc.cli.init:init", "Make a registry in this folder."),
+            Entry("add", "mvc.cli.add:add", "Register a model file as the next version."),
+            Entry("checkout", "mvc.cli.checkout:checkout", "Write a version's file here."),
+        ),
+    ),
+    (
+        "Look",
+        (
+            Entry("list", "mvc.cli.look:list_", "List families, or the versions of one."),
+            Entry("show", "mvc.cli.look:show", "Show all that is known of a version."),
+            Entry("log", "mvc.cli.look:log", "Show versions with their story, newest first."),
+            Entry("status", "mvc.cli.status:status", "Compare the files here with the registry."),
+        ),
+    ),
+    (
+        "Name and choose",
+        (
+            Entry("tag", "mvc.cli.tags:tag", "Give a version a name that can move, such as prod."),
+            Entry("rollback", "mvc.cli.tags:rollback", "Move a tag back to where it was before."),
+            Entry("best", "mvc.cli.tags:best", "Show or set which metric decides what is best."),
+        ),
+    ),
+    (
+        "Take out of use",
+        (
+            Entry("rm", "mvc.cli.withdraw:rm", "Withdraw versions; they can be restored."),
+            Entry("restore", "mvc.cli.withdraw:restore", "Take back a withdrawal."),
+        ),
+    ),
+    (
+        "Take care",
+        (
+            Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole."),
+            Entry("du", "mvc.cli.care:du", "Show what versions take on disk."),
+            Entry("demo", "mvc.cli.demo:demo", "Show the main job on real models, step by step."),
+        ),
+    ),
+)
+ENTRIES = {entry.name: entry for _, entries in SECTIONS for entry in entries}
+
+FIRST_STEPS = (
+    ("mvc init", "make a registry in this folder"),
+    ("mvc add resnet18 model.pt -m acc=0.95", "register a file: resnet18/v1"),
+    ("mvc checkout resnet18@best", "get the best version back"),
+    ("mvc fsck", "check that everything is whole"),
+)
+REFS = (
+    ("resnet18", "the newest version; the same as resnet18@latest"),
+    ("resnet18@v2", "version 2; resnet18/v2 as well"),
+    ("resnet18@best", "the best by the family's metric; @best.loss by another"),
+    ("resnet18@prod", "where the tag prod stands; prod@{1}: where it stood before"),
+    ("resnet18@latest~1", "the version before the newest"),
+    ("resnet18@b3:9f86d081", "the version whose file has this digest"),
+)
+STATUSES = (
+    "0 done, 1 no, 2 wrong usage, 3 damage, 4 not found, 5 conflict, 6 busy, 7 remote failed, "
+    "8 anything else, 130 interrupted"
+)
+# What others call it.
+SYNONYMS = {
+    "ls": "list", "families": "list", "models": "list", "register": "add", "put": "add",
+    "save": "add", "commit": "add", "get": "checkout", "download": "checkout", "co": "checkout",
+    "restore-file": "checkout", "info": "show", "inspect": "show", "cat": "show",
+    "history": "log", "versions": "log", "remove": "rm", "delete": "rm", "del": "rm",
+    "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
+    "promote": "tag", "alias": "tag", "undo": "rollback",
+}  # fmt: skip
+
+
+class Root(click.Group):
+    """The group of all commands, each loaded when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = ENTRIES.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.place.partition(":")
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name == "help":  # as many type it first
+            args = [*args[1:2], "--help"]
+            name = args[0]
+        if name not in ENTRIES and not name.startswith("-"):
+            raise UsageError(f"mvc has no command '{name}'", hint=_near(name))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, ENTRIES))
+        for title, entries in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(f"{e.name:<{width}}", e.summary) for e in entries])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("How to name a version"):
+            formatter.write_dl(REFS)
+        with formatter.section("Exit status"):
+            formatter.write_text(STATUSES)
+        formatter.write_paragraph()
+        formatter.write_text("mvc COMMAND --help explains a command and shows examples.")
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, "Getting started", FIRST_STEPS)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from mvc import __version__
+
+        output.result(f"mvc {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Root,
+    invoke_without_command=True,
+    context_settings=HELP,
+    options_metavar="[-C DIR]",
+    subcommand_metavar="COMMAND …",
+)
+@click.option("-C", "folder", metavar="DIR", help="Work as if started in DIR.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    help="Print the version of mvc and leave.",
+)  # fmt: skip
+@click.pass_context
+def root(ctx: click.Context, folder: str | None) -> None:
+    """mvc is git for model weights.
+
+    A registry holds families of versions: resnet18/v1, resnet18/v2, … A
+    version is a model file with its metrics and its origin; it never changes
+    and comes back bit for bit. It is a plain folder, .mvc, found from any
+    folder below it.
+    """
+    if folder is not None:
+        os.chdir(folder)
+    if ctx.invoked_subcommand is None:
+        output.result(ctx.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status; every error ends here."""
+    as_json = "--json" in arguments
+    _speak_any_text(sys.stdout, sys.stderr)
+    with _warnings_in_words():
+        try:
+            status = _invoke(list(arguments))
+            _flush()
+        except BrokenPipeError:
+            _close_quietly(sys.stdout)
+            return failures.PIPE_CLOSED
+        except click.exceptions.Exit as left:
+            status = left.exit_code
+        except BaseException as error:
+            if not isinstance(error, (Exception, KeyboardInterrupt)):
+                raise
+            status = _fail(error, as_json)
+    return status
+
+
+def _invoke(arguments: list[str]) -> int:
+    asked = environment.completion()
+    if asked is not None:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "mvc", "_MVC_COMPLETE", asked)
+    with root.make_context("mvc", arguments) as context:
+        status: Any = root.invoke(context)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(error: BaseException, as_json: bool) -> int:
+    failure = failures.explain(error)
+    try:
+        if environment.debug():
+            import traceback
+
+            traceback.print_exception(error)
+        failures.report(failure, as_json=as_json)
+        _flush()
+    except OSError:  # nobody listens, or stdout is on the full disk that failed us
+        _close_quietly(sys.stdout)
+    return failure.status
+
+
+@contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Print each of mvc's warnings once, as a line; those of others only for debugging."""
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        original = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int,
+            file: TextIO | None = None, line: str | None = None,
+        ) -> None:  # fmt: skip
+            if not issubclass(category, MvcWarning):
+                if environment.debug():
+                    original(message, category, filename, lineno, file, line)
+            elif str(message) not in said:
+                said.add(str(message))
+                output.line("warning", str(message))
+
+        warnings.simplefilter("always", MvcWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _speak_any_text(*streams: TextIO) -> None:
+    """Let no character that a terminal cannot show, and no odd file name, end a command."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as in: mvc add … >&-
+        sys.stdout.flush()
+
+
+def _close_quietly(stream: TextIO) -> None:
+    """Point a stream nobody reads at nothing, so that Python's last flush cannot fail."""
+    with suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def _near(name: str) -> str:
+    meant = SYNONYMS.get(name.lower())
+    if meant is None:
+        import difflib
+
+        close = difflib.get_close_matches(name.lower(), ENTRIES, n=1, cutoff=0.6)
+        meant = close[0] if close else None
+    return f"did you mean 'mvc {meant}'?" if meant else "mvc --help lists the commands"

@@ -1,0 +1,136 @@
+"""``mvc fsck`` and ``mvc du``.
+
+Public names: ``fsck``, ``du``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+from mvc.errors import Damaged, UsageError
+
+if TYPE_CHECKING:
+    from mvc.registry.fsck import Finding, Report
+    from mvc.registry.usage import Usage
+
+# What a person asks for first; other kinds follow.
+ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", "bytes")
+
+
+@command.command(
+    "fsck",
+    usage="[OPTIONS]",
+    examples=[
+        ("mvc fsck", "compare the checksum of everything stored"),
+        ("mvc fsck --quick", "names, records and indexes only: seconds"),
+        ("mvc fsck --full", "decode every file and compare its digest"),
+    ],
+    statuses={0: "everything is whole", 3: "something is damaged or missing; it is named"},
+)
+@click.option("--quick", is_flag=True, help="Do not read the stored bytes.")
+@click.option("--full", is_flag=True, help="Decode everything as well.")
+@command.as_json
+def fsck(quick: bool, full: bool, as_json: bool) -> int:
+    """Check that every version is whole.
+
+    Only reads. Says first how much; then, for everything that is damaged or
+    missing, where it is, which versions that hurts, and what to do about it.
+    """
+    if quick and full:
+        raise UsageError("--quick and --full contradict each other", hint="choose one")
+    level = "quick" if quick else "full" if full else "default"
+    registry = command.open_registry()
+    if not as_json:
+        size = output.size(registry.fsck_size(level))
+        output.say("reading records and indexes only" if quick else f"reading {size}")
+    report = registry.fsck(level)
+    if as_json:
+        output.json_result({"ok": report.ok, **asdict(report)})
+    else:
+        _tell(report)
+    return 0 if report.ok else Damaged.status
+
+
+@command.command(
+    "du",
+    usage="[OPTIONS]",
+    examples=[
+        ("mvc du", "in all, and per family"),
+        ("mvc du --json | jq .ratio", "what part of plain copies is kept"),
+    ],
+    statuses={4: "no registry or store"},
+)
+@command.as_json
+def du(as_json: bool) -> None:
+    """Show what versions take on disk.
+
+    Beside it stands what plain copies of all their files would take. What
+    versions share counts once in the whole, and in each family that needs it.
+    """
+    used = command.open_registry().du()
+    if as_json:
+        output.json_result({**asdict(used), "ratio": used.ratio})
+        return
+    output.table(_totals(used), right=[1])
+    if used.families:
+        output.result("")
+        output.table(_families(used), right=[1, 2, 3])
+
+
+def _tell(report: Report) -> None:
+    for note in report.notes:
+        output.note(note)
+    for finding in report.findings:
+        _tell_finding(finding)
+    looked_at = ", ".join(
+        output.size(count) if kind == "bytes" else output.count(count, kind.removesuffix("s"))
+        for kind, count in sorted(report.checked.items(), key=_rank)
+    )
+    if report.ok:
+        output.result(f"ok: {looked_at}")
+        return
+    hurt = sorted({version for finding in report.findings for version in finding.versions})
+    found = output.count(len(report.findings), "finding")
+    output.result(f"{found} in {looked_at}; versions hurt: {', '.join(hurt) or 'none'}")
+
+
+def _rank(counted: tuple[str, int]) -> int:
+    return ORDER.index(counted[0]) if counted[0] in ORDER else len(ORDER)
+
+
+def _tell_finding(finding: Finding) -> None:
+    output.facts(
+        [
+            (finding.kind, finding.object),
+            ("  in", finding.place),
+            ("  hurts", ", ".join(finding.versions) or "no version"),
+            ("  remedy", finding.remedy),
+        ]
+    )
+
+
+def _totals(used: Usage) -> list[tuple[str, str, str]]:
+    versions = output.count(used.versions, "version")
+    rows = [("live", output.size(used.stored), f"{versions} (plain copies: "
+             f"{output.size(used.plain)})")]  # fmt: skip
+    if used.withdrawn_versions:
+        gone = output.count(used.withdrawn_versions, "version")
+        rows.append(("withdrawn", output.size(used.withdrawn), f"{gone}, can be restored"))
+    if used.other:
+        rows.append(("other", output.size(used.other), "indexes, and what no version needs"))
+    if used.cache:
+        rows.append(("cache", output.size(used.cache), "disposable"))
+    return rows
+
+
+def _families(used: Usage) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("FAMILY", "VERSIONS", "PLAIN", "STORED")]
+    rows += [
+        (f.family, f"{f.versions:,}", output.size(f.plain), output.size(f.stored))
+        for f in used.families
+    ]
+    return rows

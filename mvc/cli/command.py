@@ -1,0 +1,160 @@
+"""What all commands share: the shape of their help, common options, opening a registry.
+
+Public names: ``command``, ``as_json``, ``quiet``, ``limit``, ``limited``,
+``open_registry``, ``family_name``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mvc import environment
+from mvc.cli import output
+from mvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
+
+T = TypeVar("T")
+Function = Callable[..., Any]
+
+NEWEST = 50
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+_STATUSES = {0: "done", 2: "the command line is wrong", 8: "anything else, such as a full disk"}
+
+
+class Command(click.Command):
+    """A command whose help ends with examples and what its exit statuses mean."""
+
+    def __init__(
+        self,
+        *args: Any,
+        usage: str = "[OPTIONS]",
+        examples: Sequence[tuple[str, str]] = (),
+        statuses: Mapping[int, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.usage = usage
+        self.examples = examples
+        self.statuses = {**_STATUSES, **(statuses or {})}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:  # some do not say which command was meant
+            error.ctx = error.ctx or ctx
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params.get("as_json") and ctx.params.get("quiet"):
+            raise UsageError("--json and -q are two ways to answer", hint="choose one")
+        return super().invoke(ctx)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [self.usage]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, "Examples", self.examples)
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(n), words) for n, words in sorted(self.statuses.items())])
+
+
+def write_examples(
+    formatter: click.HelpFormatter, title: str, examples: Sequence[tuple[str, str]]
+) -> None:
+    """Write command lines with what they do, all beside them or all below."""
+    if not examples:
+        return
+    width = max(len(typed) for typed, _ in examples)
+    widest = max(len(words) for _, words in examples)
+    with formatter.section(title):
+        margin = " " * formatter.current_indent
+        beside = len(margin) + width + 2 + widest <= formatter.width
+        for typed, words in examples:
+            below = f"{typed}\n{margin}    {words}"
+            formatter.write(margin + (f"{typed:<{width}}  {words}" if beside else below) + "\n")
+
+
+def command(
+    name: str,
+    *,
+    usage: str = "[OPTIONS]",
+    examples: Sequence[tuple[str, str]],
+    statuses: Mapping[int, str] | None = None,
+) -> Callable[[Function], Command]:
+    """Make a command from a function whose docstring is its help.
+
+    Args:
+        usage: The arguments as the first line of the help shows them.
+    """
+    return click.command(
+        name,
+        cls=Command,
+        usage=usage,
+        examples=examples,
+        statuses=statuses,
+        context_settings=HELP,
+    )
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON value.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Answer with ids only.")
+
+
+def limit(function: Function) -> Function:
+    """Add ``-n`` and ``--all``; see ``limited``."""
+    function = click.option("--all", "everything", is_flag=True, help="Show all of them.")(function)
+    return click.option(
+        "-n",
+        "most",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Show at most N.  [default: {NEWEST}]",
+    )(function)
+
+
+def limited(find: Callable[[int | None], list[T]], most: int | None, everything: bool) -> list[T]:
+    """Return at most ``most`` things of those that ``find`` finds; say if there are more."""
+    if everything:
+        if most is not None:
+            raise UsageError("-n and --all contradict each other", hint="choose one")
+        return find(None)
+    most = most or NEWEST
+    found = find(most + 1)
+    if len(found) > most:
+        output.note(f"these are the newest {most}; --all shows the others too")
+    return found[:most]
+
+
+def open_registry() -> ModelRegistry:
+    """Return the registry this command is about: of ``-C``, ``MVC_DIR``, or found upward.
+
+    Raises:
+        NotFound: There is none; a command never makes one, except ``mvc init``.
+    """
+    from mvc.registry import ModelRegistry, place
+
+    folder = environment.registry_folder()
+    if folder is None:
+        chosen = click.get_current_context().find_root().params.get("folder")
+        folder = place.find(Path.cwd(), named=chosen is not None)
+    return ModelRegistry(folder, create=False)
+
+
+def family_name(text: str, instead: str = "mvc show") -> str:
+    """Return ``text`` if it is a family's name alone.
+
+    Raises:
+        UsageError: It names a version, or is no name; the hint says what to type.
+    """
+    from mvc.registry import refs
+    from mvc.registry.names import check_family
+
+    if any(mark in text for mark in "@/~:") and refs.parse(text).family != text:
+        raise UsageError(f"'{text}' is a version, not a family", hint=f"{instead} {text}")
+    return check_family(text)

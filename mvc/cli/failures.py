@@ -1,0 +1,159 @@
+"""Failures: where an error becomes words and an exit status.
+
+Everything that can go wrong in a command ends here, so that all of it looks
+alike: ``error:`` and what is wrong with which thing, ``hint:`` and what to
+type. With ``--json`` the last line on stderr is the same as one JSON value.
+
+Statuses: ``mvc.errors`` and ``docs/model.md``.
+Public names: ``Failure``, ``explain``, ``report``, ``INTERRUPTED``, ``PIPE_CLOSED``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+import click
+
+from mvc.cli import output
+from mvc.errors import MvcError, NotFound, UsageError
+from mvc.fileio import PRIVATE_PREFIX
+
+INTERRUPTED = 130
+# Whoever read our output has had enough: what a shell shows for SIGPIPE.
+PIPE_CLOSED = 141
+OTHER = MvcError.status
+
+DEBUG_HINT = "a fault of mvc itself; MVC_DEBUG=1 shows where, please report it"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error in words; ``code`` and ``status`` are for scripts."""
+
+    message: str
+    hint: str | None
+    code: str
+    status: int
+
+    def as_dict(self) -> dict[str, output.Json]:
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "status": self.status,
+        }
+
+
+def report(failure: Failure, *, as_json: bool) -> None:
+    """Print a failure on stderr."""
+    output.line("error", failure.message)
+    if failure.hint:
+        output.line("hint", failure.hint)
+    if as_json:
+        output.error_json({"error": failure.as_dict()})
+
+
+def explain(error: BaseException) -> Failure:
+    """Put any error into words. What nobody foresaw is ``internal``."""
+    if isinstance(error, MvcError):
+        return Failure(error.message, error.hint, error.code, error.status)
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Failure("interrupted", None, "interrupted", INTERRUPTED)
+    if isinstance(error, OSError):
+        return _system(error)
+    if isinstance(error, MemoryError):
+        return Failure("out of memory", "close other programs, or try elsewhere", "memory", OTHER)
+    said = str(error).strip().partition("\n")[0]
+    name = type(error).__name__
+    return Failure(
+        f"internal: {name}: {said}" if said else f"internal: {name}", DEBUG_HINT, "internal", OTHER
+    )
+
+
+def _usage(error: click.ClickException) -> Failure:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "mvc"
+    hint = f"{command} --help shows how it is used"
+    message = error.format_message().strip()
+    if isinstance(error, click.NoSuchOption):
+        message = f"'{command}' has no option '{error.option_name}'"
+        if error.option_name in ("-C", "--version"):
+            hint = f"{error.option_name} comes before the command: mvc {error.option_name} …"
+        elif error.possibilities:
+            near = " or ".join(f"'{name}'" for name in sorted(error.possibilities))
+            hint = f"did you mean {near}?"
+    elif isinstance(error, click.MissingParameter) and context and error.param:
+        message = f"{error.param.make_metavar(context)} is missing"
+        hint = " ".join([command, *context.command.collect_usage_pieces(context)])
+    elif context and "extra argument" in message and "ref" in context.params:
+        hint = "a version is one word: FAMILY@VERSION, as in resnet18@v2"
+    return Failure(_lower(message), hint, UsageError.code, UsageError.status)
+
+
+def _lower(message: str) -> str:
+    if message[1:2].isupper():  # a name such as REF
+        return message.rstrip(".")
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+# What the system says, in words: message, hint and code. ``{}`` is the path.
+_GONE = ("{} is not there", "ls shows what is; a name with spaces needs quotes", NotFound.code)
+_FULL = ("the disk is full: {}", "free some space and try again; nothing was lost", "disk-full")
+_DENIED = ("no permission for {}", "ls -l shows whose it is", "permission")
+_SYSTEM: dict[int, tuple[str, str, str]] = {
+    errno.ENOENT: _GONE,
+    errno.ENOTDIR: ("{} is not there: part of the path is no folder", _GONE[1], NotFound.code),
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: ("the quota of disk space is used up: {}", _FULL[1], "disk-full"),
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: (
+        "{} is on a read-only file system",
+        "reading works there; to write, mount it writable or work in a copy",
+        "read-only",
+    ),
+    errno.EISDIR: ("{} is a folder, not a file", "name a file", "is-a-folder"),
+    errno.ENAMETOOLONG: ("the name {} is too long for the file system", "choose a shorter one",
+                         "name-too-long"),
+    errno.ELOOP: ("{} is a link that leads in a circle, or nowhere", "ls -l shows where it leads",
+                  "link-loop"),
+    errno.EEXIST: ("{} is there already", "move it away or choose another name", "exists"),
+    errno.EFBIG: ("{} would be too large for the file system", "put it on another disk",
+                  "too-large"),
+    errno.EMFILE: ("too many open files: {}", "ulimit -n 4096 allows more", "too-many-files"),
+    errno.ENFILE: ("the system has too many open files: {}", "close other programs",
+                   "too-many-files"),
+    errno.EBUSY: ("{} is in use", "try again when nothing uses it", "in-use"),
+    errno.EIO: ("the disk failed at {}",
+                "copy what is still readable elsewhere, then: mvc fsck", "disk-failed"),
+    errno.ESTALE: ("{} vanished from its server", "mount the network folder again", "stale"),
+    errno.ENOTCONN: ("the server of {} is away", "mount the network folder again", "stale"),
+    errno.EOPNOTSUPP: ("the file system cannot do this: {}", "put the registry on another disk",
+                       "unsupported"),
+}  # fmt: skip
+_DEFAULT = ("{reason}: {}", "ls -l shows what it is", "system")
+
+
+def _system(error: OSError) -> Failure:
+    path = _path_of(error)
+    reason = _lower(error.strerror or str(error) or type(error).__name__)
+    message, hint, code = _SYSTEM.get(error.errno or 0, _DEFAULT)
+    status = NotFound.status if code == NotFound.code else OTHER
+    if path is None:
+        words = message.replace(": {}", "").format("it", reason=reason)
+        return Failure(words, None if words == reason else hint, code, status)
+    return Failure(message.format(f"'{path}'", reason=reason), hint, code, status)
+
+
+def _path_of(error: OSError) -> str | None:
+    """Return the path that a person knows: the target of a link, the folder of a private name."""
+    name = error.filename2 if error.filename2 is not None else error.filename
+    if not isinstance(name, (str, bytes, os.PathLike)):
+        return None
+    path = os.fsdecode(name)
+    folder, base = os.path.split(path)
+    return folder if base.startswith(PRIVATE_PREFIX) and folder else path

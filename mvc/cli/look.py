@@ -1,0 +1,259 @@
+"""``mvc list``, ``mvc show`` and ``mvc log``.
+
+Public names: ``list_``, ``show``, ``log``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+
+if TYPE_CHECKING:
+    from mvc.registry.family import Family
+    from mvc.registry.version import Version
+
+NO_FAMILY = {4: "no such family or registry"}
+
+
+@command.command(
+    "list",
+    usage="[FAMILY] [OPTIONS]",
+    examples=[
+        ("mvc list", "all families"),
+        ("mvc list resnet18", "its newest versions"),
+        ("mvc list resnet18 --json --all", "all of them, for a script"),
+    ],
+    statuses=NO_FAMILY,
+)
+@click.argument("family", required=False)
+@command.limit
+@command.as_json
+@command.quiet
+def list_(
+    family: str | None, most: int | None, everything: bool, as_json: bool, quiet: bool
+) -> None:
+    """List families, or the versions of one.
+
+    Without FAMILY, a line for each family: how many versions it has, which
+    is the newest, which the best and by what, and its tags. With FAMILY, a
+    line for each of its versions, newest first. Withdrawn versions are left
+    out; mvc log --withdrawn shows them.
+    """
+    registry = command.open_registry()
+    if family is not None:
+        name = command.family_name(family)
+        found = command.limited(lambda n: registry.log(name, limit=n), most, everything)
+        _answer(found, as_json, quiet, _version_table)
+        return
+    families = registry.families()[: None if everything else most]
+    if as_json:
+        output.json_result([_family_json(known) for known in families])
+    elif quiet:
+        for known in families:
+            output.result(known.name)
+    elif families:
+        _family_table(families)
+    else:
+        output.note("no families yet; mvc add FAMILY PATH registers the first version")
+
+
+@command.command(
+    "show",
+    usage="REF [OPTIONS]",
+    examples=[
+        ("mvc show resnet18", "the newest version"),
+        ("mvc show resnet18@prod", "the version with this tag"),
+        ("mvc show resnet18@best --json | jq .metrics", "for a script"),
+    ],
+    statuses={4: "no such version"},
+)
+@click.argument("ref")
+@command.as_json
+@command.quiet
+def show(ref: str, as_json: bool, quiet: bool) -> None:
+    """Show all that is known of a version.
+
+    Its file and digest, the model, metrics, parameters, where it comes from,
+    who registered it and when. A warning says if the store does not hold all
+    its bytes. digest is what b3sum prints for the file; weights is equal for
+    the same tensors in any file.
+    """
+    version = command.open_registry().show(ref)
+    _answer([version], as_json, quiet, lambda _: output.facts(_facts(version)), single=True)
+
+
+@command.command(
+    "log",
+    usage="[FAMILY] [OPTIONS]",
+    examples=[
+        ("mvc log", "the newest versions of all families"),
+        ("mvc log resnet18 -n 5", "the newest five of one"),
+        ("mvc log resnet18 --withdrawn", "with those taken out of use"),
+    ],
+    statuses=NO_FAMILY,
+)
+@click.argument("family", required=False)
+@click.option("--withdrawn", is_flag=True, help="Show withdrawn versions too.")
+@command.limit
+@command.as_json
+@command.quiet
+def log(
+    family: str | None,
+    withdrawn: bool,
+    most: int | None,
+    everything: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show versions with their story, newest first.
+
+    Per version: when and by whom it was registered, its message, metrics,
+    and what it was made from; of one family, or of all.
+    """
+    registry = command.open_registry()
+    name = None if family is None else command.family_name(family)
+    found = command.limited(
+        lambda n: registry.log(name, limit=n, withdrawn=withdrawn), most, everything
+    )
+    _answer(found, as_json, quiet, _stories)
+
+
+def _answer(
+    versions: list[Version],
+    as_json: bool,
+    quiet: bool,
+    tell: Callable[[list[Version]], None],
+    *,
+    single: bool = False,
+) -> None:
+    if as_json:
+        shown = [version.as_dict() for version in versions]
+        output.json_result(shown[0] if single else shown)
+    elif quiet:
+        output.ids(versions)
+    elif not versions:
+        output.note("no versions; mvc log --withdrawn shows withdrawn ones too")
+    else:
+        tell(versions)
+
+
+def _family_json(family: Family) -> output.Json:
+    rule = family.rule
+    return {
+        "family": family.name,
+        "versions": family.count - len(family.withdrawn),
+        "latest": None if family.latest is None else f"v{family.latest}",
+        "best": None if family.best is None else f"v{family.best[0]}",
+        "rule": None if rule is None else {"metric": rule.metric, "mode": rule.mode},
+        "tags": {tag: f"v{number}" for tag, number in family.tags.items()},
+    }
+
+
+def _family_table(families: Sequence[Family]) -> None:
+    rows = [("FAMILY", "VERSIONS", "LATEST", "BEST", "TAGS")]
+    for family in families:
+        best = ""
+        if family.best is not None and family.rule is not None:
+            value = output.number(family.best[1])
+            best = f"v{family.best[0]}  {family.rule.metric}={value}"
+        rows.append(
+            (
+                family.name,
+                f"{family.count - len(family.withdrawn):,}",
+                f"v{family.latest}" if family.latest else "",
+                best,
+                ", ".join(f"{tag}=v{number}" for tag, number in family.tags.items()),
+            )
+        )
+    output.table(rows, right=[1])
+
+
+def _version_table(versions: Sequence[Version]) -> None:
+    rows = [("VERSION", "CREATED (UTC)", "SIZE", "METRICS", "NAMES", "MESSAGE")]
+    rows += [
+        (
+            version.version,
+            output.when(version.created),
+            output.size(version.artifact.size),
+            output.pairs(version.metrics),
+            _standing(version),
+            (version.message or "").partition("\n")[0],
+        )
+        for version in versions
+    ]
+    output.table(rows, right=[2])
+
+
+def _stories(versions: Sequence[Version]) -> None:
+    for place, version in enumerate(versions):
+        if place:
+            output.result("")
+        standing = _standing(version)
+        called = f"  ({standing})" if standing else ""
+        who = f"{output.when(version.created)} UTC  {version.author}"
+        output.result(output.clean(f"{version.id}  {who}{called}"))
+        told = (version.message or "").split("\n") if version.message else []
+        parents = [str(parent.get("id")) for parent in version.lineage.get("parents", [])]
+        if version.metrics:
+            told.append(output.pairs(version.metrics))
+        told.append(f"{version.artifact.name}, {output.size(version.artifact.size)}")
+        if parents:
+            told[-1] += f", from {', '.join(parents)}"
+        for text in told:
+            output.result(f"    {output.clean(text)}".rstrip())
+
+
+def _facts(version: Version) -> list[tuple[str, str]]:
+    artifact, model, lineage = version.artifact, dict(version.model), dict(version.lineage)
+    parents = ", ".join(str(parent.get("id")) for parent in lineage.pop("parents", None) or [])
+    code = lineage.pop("code", None) or {}
+    changed = " and changes since" if code.get("dirty") else ""
+    rows = [
+        (version.id, _standing(version)),
+        ("created", f"{output.when(version.created, seconds=True)} UTC by {version.author}"),
+        ("file", f"{artifact.name}  {output.size(artifact.size)}  {artifact.format}"),
+        ("digest", str(artifact.digest)),
+        ("weights", version.weights or ""),
+        ("tensors", _tensors(version)),
+        ("model", _model(model)),
+        ("metrics", _lines(version.metrics)),
+        ("params", _lines(version.params)),
+        ("lineage", _lines(lineage)),
+        ("parents", parents),
+        ("code", f"git {code['git']}{changed}" if code.get("git") else ""),
+        ("labels", _lines(version.labels)),
+        ("message", version.message or ""),
+    ]
+    return [row for place, row in enumerate(rows) if row[1] or place == 0]
+
+
+def _standing(version: Version) -> str:
+    missing = [] if version.present else ["bytes missing"]
+    return ", ".join(filter(None, [output.names_of(version), *missing]))
+
+
+def _tensors(version: Version) -> str:
+    artifact = version.artifact
+    if artifact.tensors is None:
+        return ""
+    kinds = ", ".join(artifact.dtypes or {})
+    parameters = f", {artifact.parameters:,} parameters" if artifact.parameters is not None else ""
+    return f"{artifact.tensors:,}{parameters}{', ' + kinds if kinds else ''}"
+
+
+def _model(model: dict[str, object]) -> str:
+    named = [str(model.pop(key)) for key in ("framework", "architecture") if model.get(key)]
+    shape = model.pop("input_shape", None)
+    if isinstance(shape, (list, tuple)):
+        named.append("input " + "×".join(map(str, shape)))
+    return ", ".join([*named, *(f"{key}={value}" for key, value in model.items())])
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    known = {name: value for name, value in values.items() if value is not None}
+    width = max(map(len, known), default=0)
+    return "\n".join(f"{name:<{width}}  {output.number(value)}" for name, value in known.items())

@@ -1,0 +1,175 @@
+"""Output: results on stdout, everything else on stderr, and how values look to people.
+
+Text that comes from a record is shown without control characters, so that
+no message of somebody else's can steer a terminal. Times are UTC, sizes
+decimal.
+
+Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
+``table``, ``facts``, ``size``, ``count``, ``when``, ``number``, ``pairs``,
+``names_of``, ``path``, ``clean``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from mvc import environment
+
+if TYPE_CHECKING:
+    from mvc.registry.version import Version
+
+# What ``json.dumps`` takes; its exact shape is the business of who makes it.
+Json: TypeAlias = Any
+
+GAP = "  "
+_COLOURS = {"error": "red", "warning": "yellow"}
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def result(text: str) -> None:
+    """Print one line of the answer on stdout."""
+    click.echo(text)
+
+
+def json_result(value: Json) -> None:
+    """Print the answer as one JSON value, in plain ASCII, so that no terminal can spoil it."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def error_json(value: Json) -> None:
+    """Print an error as one JSON value in one line on stderr."""
+    click.echo(json.dumps(value, allow_nan=False), err=True)
+
+
+def ids(versions: Iterable[Version]) -> None:
+    """Print ids, one a line: what ``-q`` is for."""
+    for version in versions:
+        result(version.id)
+
+
+def line(kind: str, text: str) -> None:
+    """Print ``kind: text`` on stderr; errors and warnings bear a colour on a terminal."""
+    label = f"{kind}:"
+    if kind in _COLOURS and sys.stderr.isatty() and environment.colours():
+        label = click.style(label, fg=_COLOURS[kind], bold=True)
+    click.echo(f"{label} {clean(text)}", err=True)
+
+
+def note(text: str) -> None:
+    """Print on stderr something worth knowing that changes nothing."""
+    line("note", text)
+
+
+def say(text: str) -> None:
+    """Print on stderr what was done."""
+    click.echo(clean(text), err=True)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:
+    """Print rows in aligned columns on stdout; the columns in ``right`` to the right.
+
+    On a terminal the last column is cut to what fits; never elsewhere.
+    """
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    limit = _terminal_width()
+    for row in cells:
+        padded = [
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        text = gap.join(padded).rstrip()
+        if limit and len(text) > limit and sum(widths[:-1]) + len(gap) * len(widths) < limit:
+            text = text[: limit - 1] + "…"
+        result(text)
+
+
+def facts(rows: Iterable[tuple[str, str]], *, width: int = 12) -> None:
+    """Print ``name  value`` lines; a value of several lines is indented below the first."""
+    for name, value in rows:
+        lines = value.split("\n") if value else [""]
+        for place, text in enumerate(lines):
+            label = name if place == 0 else ""
+            result(f"{clean(label):<{width}}{GAP}{clean(text)}".rstrip())
+
+
+def size(amount: int | None) -> str:
+    """Write bytes as people say them: three digits and a decimal unit."""
+    if amount is None:
+        return "?"
+    if amount < 1000:
+        return f"{amount} B"
+    value, place = amount / 1000, 0
+    while value >= 999.5 and place < len(_UNITS) - 1:
+        value, place = value / 1000, place + 1
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {_UNITS[place]}"
+
+
+def count(number: int, word: str, words: str | None = None) -> str:
+    """Write a number of things: ``1 version``, ``12,000 versions``."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def when(created: str, *, seconds: bool = False) -> str:
+    """Write a record's time for people; it stays UTC, as in ``tag@{date}``."""
+    return created[: 19 if seconds else 16].replace("T", " ")
+
+
+def number(value: object) -> str:
+    """Write a metric or parameter: as given, without a ``.0`` that says nothing."""
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Write ``acc=0.95 loss=0.1``."""
+    return " ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def names_of(version: Version) -> str:
+    """Write what else a version is called: ``latest, best, prod``."""
+    rules = [name for name in ("latest", "best") if getattr(version, name)]
+    gone = ["withdrawn"] if version.withdrawn else []
+    return ", ".join([*gone, *rules, *version.tags])
+
+
+def path(place: Path) -> str:
+    """Write a path as short as it stays true: from here, or from ``~``."""
+    full = Path(os.path.abspath(place))
+    here, home = Path.cwd(), environment.home()
+    if full == here or here in full.parents:
+        return str(full.relative_to(here))
+    if home is not None and home in full.parents:
+        return f"~/{full.relative_to(home)}"
+    return str(full)
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with every character that a terminal would obey made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _terminal_width() -> int | None:
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,278 @@
+"""``mvc tag``, ``mvc rollback`` and ``mvc best``.
+
+Public names: ``tag``, ``rollback``, ``best``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+from mvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
+    from mvc.registry.changes import Move, RolledBack
+    from mvc.registry.family import Rule
+
+CONFLICT = "the tag does not stand where --expect says"
+
+
+@command.command(
+    "tag",
+    usage="REF TAG [OPTIONS]",
+    examples=[
+        ("mvc tag resnet18@v2 prod", "set prod, or move it to version 2"),
+        ("mvc tag resnet18@best prod --expect v1", "only if it stands on version 1"),
+        ("mvc tag resnet18", "list the tags of a family"),
+        ("mvc tag --history resnet18@prod", "where prod stood, and who moved it"),
+        ("mvc tag --delete resnet18@prod", "delete it; its history stays"),
+    ],
+    statuses={4: "no such version or tag", 5: CONFLICT},
+)
+@click.argument("ref")
+@click.argument("name", metavar="TAG", required=False)
+@click.option("--expect", metavar="vN|none", help="Refuse if the tag stands elsewhere.")
+@click.option("--message", metavar="TEXT", help="A note on this move.")
+@click.option("--history", is_flag=True, help="Show every move of FAMILY@TAG.")
+@click.option("--delete", is_flag=True, help="Delete FAMILY@TAG.")
+@command.as_json
+@command.quiet
+def tag(
+    ref: str,
+    name: str | None,
+    expect: str | None,
+    message: str | None,
+    history: bool,
+    delete: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Give a version a name that can move, such as prod.
+
+    Every move is kept with its time and author, so a tag can be asked where
+    it stood before, as resnet18@prod@{1} or resnet18@prod@{2026-11-02}, and
+    mvc rollback takes it back. latest, best and v1, v2, … are names that mvc
+    gives itself.
+    """
+    _check_combination(ref, name, history, delete, setting=bool(expect or message))
+    registry = command.open_registry()
+    if history:
+        _show_history(registry.history(ref), ref, as_json, quiet)
+    elif delete:
+        _delete(registry, ref, as_json, quiet)
+    elif name is None:
+        _list_tags(registry, _only_family(ref), as_json, quiet)
+    else:
+        _set(registry, ref, name, expect, message, as_json, quiet)
+
+
+@command.command(
+    "rollback",
+    usage="FAMILY@TAG [OPTIONS]",
+    examples=[
+        ("mvc rollback resnet18@prod", "back to where prod stood before"),
+        ("mvc rollback resnet18@prod --to v2", "further back"),
+    ],
+    statuses={4: "no such tag, or nothing to go back to"},
+)
+@click.argument("ref", metavar="FAMILY@TAG")
+@click.option("--to", metavar="vN", help="Go back until the tag stands there.")
+@command.as_json
+@command.quiet
+def rollback(ref: str, to: str | None, as_json: bool, quiet: bool) -> None:
+    """Move a tag back to where it was before.
+
+    Undoes the newest move that is not undone yet; a second rollback goes
+    further back, never forward again. Withdrawn versions are passed over.
+    The last line printed is the id of the version the tag stands on now.
+    """
+    registry = command.open_registry()
+    done = registry.rollback(ref, to=to)
+    if as_json:
+        version = registry.resolve(done.id).as_dict()
+        said = {key: value for key, value in asdict(done).items() if key in ("tag", "before")}
+        output.json_result({**version, **said, "since": done.since, "set_by": done.author})
+        return
+    if not quiet:
+        until = _until(registry.history(ref), done)
+        known = f" to {output.when(until)[:10]}" if until else ""
+        output.say(
+            f"{done.tag}: {done.before or 'none'} → {done.version} (was {done.version} "
+            f"from {output.when(done.since)[:10]}{known}, set by {done.author})"
+        )
+    output.result(done.id)
+
+
+@command.command(
+    "best",
+    usage="FAMILY [METRIC] [OPTIONS]",
+    examples=[
+        ("mvc best resnet18", "which version is best, and by what"),
+        ("mvc best resnet18 loss --min", "from now on the lowest loss"),
+        ("mvc show resnet18@best.f1", "the best by another metric, this once"),
+    ],
+    statuses={4: "no such family, or no version has the metric"},
+)
+@click.argument("family")
+@click.argument("metric", required=False)
+@click.option("--max", "highest", is_flag=True, help="The highest value is best.")
+@click.option("--min", "lowest", is_flag=True, help="The lowest value is best.")
+@command.as_json
+@command.quiet
+def best(
+    family: str, metric: str | None, highest: bool, lowest: bool, as_json: bool, quiet: bool
+) -> None:
+    """Show or set which metric decides what is best.
+
+    Without METRIC nothing changes: the last line printed is the best
+    version's id. With METRIC it decides from now on; whether high or low is
+    better is known for common names, such as acc or val_loss. Before anybody
+    chooses, the first metric registered decides. Equal values: the earlier
+    version.
+    """
+    name = command.family_name(family, instead="mvc best FAMILY; for one version: mvc show")
+    if highest and lowest:
+        raise UsageError("--max and --min contradict each other", hint="choose one")
+    if metric is None and (highest or lowest):
+        raise UsageError("which metric?", hint=f"mvc best {name} METRIC --{_mode(lowest)}")
+    registry = command.open_registry()
+    if metric is None:
+        registry.resolve(f"{name}@best")  # says why, if there is none
+    mode = _mode(lowest) if highest or lowest else None
+    rule, version = registry.best(name, metric, mode)
+    if as_json:
+        shown = None if version is None else version.as_dict()
+        output.json_result({"family": name, "rule": rule and asdict(rule), "best": shown})
+        return
+    if not quiet:
+        output.say(_rule_in_words(rule))
+    if version is not None:
+        output.result(version.id)
+    else:
+        output.note(f"no version of '{name}' has a finite value of it yet")
+
+
+def _set(
+    registry: ModelRegistry,
+    ref: str,
+    name: str,
+    expect: str | None,
+    message: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    found = registry.resolve(ref)
+    before = _standing(registry, found.family, name)
+    version = registry.tag(ref, name, expect=expect, message=message)
+    if as_json:
+        output.json_result(version.as_dict())
+        return
+    if not quiet:
+        moved = f"{before or 'none'} → {version.version}"
+        output.say(f"{name}: {moved if before != version.version else f'{before} already'}")
+    output.result(version.id)
+
+
+def _delete(registry: ModelRegistry, ref: str, as_json: bool, quiet: bool) -> None:
+    family, _, name = ref.partition("@")
+    before = _standing(registry, family, name)
+    registry.delete_tag(ref)
+    if as_json:
+        output.json_result({"family": family, "tag": name, "before": before, "version": None})
+    elif not quiet:
+        output.say(f"{name}: {before or 'none'} → none")
+
+
+def _list_tags(registry: ModelRegistry, family: str, as_json: bool, quiet: bool) -> None:
+    known = registry.family(family)
+    if as_json:
+        output.json_result([{"tag": t, "version": f"v{n}"} for t, n in known.tags.items()])
+    elif quiet:
+        for name in known.tags:
+            output.result(name)
+    elif known.tags:
+        output.table([("TAG", "VERSION"), *((t, f"v{n}") for t, n in known.tags.items())])
+    else:
+        output.note(f"no tags yet; mvc tag {known.name} TAG sets one on the newest version")
+
+
+def _show_history(moves: list[Move], ref: str, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        output.json_result([asdict(move) for move in moves])
+    elif quiet:
+        family = ref.partition("@")[0]
+        for move in moves:
+            output.result(f"{family}/{move.version}" if move.version else "none")
+    else:
+        rows = [("MOVED (UTC)", "TO", "BY", "MESSAGE")]
+        for move in moves:
+            words = ["rollback"] if move.rollback else []
+            words += [move.message] if move.message else []
+            rows.append(
+                (
+                    output.when(move.created),
+                    move.version or "deleted",
+                    move.author,
+                    ": ".join(words).partition("\n")[0],
+                )
+            )
+        output.table(rows)
+
+
+def _check_combination(
+    ref: str, name: str | None, history: bool, delete: bool, *, setting: bool
+) -> None:
+    if history and delete:
+        raise UsageError("--history and --delete contradict each other", hint="choose one")
+    if history or delete:
+        option = "--history" if history else "--delete"
+        if name is not None or setting:
+            joined = f"{ref}@{name}" if name and "@" not in ref else "FAMILY@TAG"
+            raise UsageError(f"{option} wants FAMILY@TAG only", hint=f"mvc tag {option} {joined}")
+        return
+    if name is None:
+        if setting:
+            raise UsageError("which tag?", hint=f"mvc tag {ref} TAG")
+        return
+    if "@" in name or "/" in name:
+        ref, name = (name, ref) if "@" not in ref else (ref, name.rpartition("@")[2])
+        raise UsageError("the version comes first, then the tag's name alone",
+                         hint=f"mvc tag {ref} {name}")  # fmt: skip
+
+
+def _only_family(ref: str) -> str:
+    if any(mark in ref for mark in "@/~:"):
+        raise UsageError(
+            f"which tag should '{ref}' bear?",
+            hint=f"mvc tag {ref} TAG; where a tag stands says mvc show FAMILY@TAG",
+        )
+    return command.family_name(ref)
+
+
+def _standing(registry: ModelRegistry, family: str, name: str) -> str | None:
+    tags = registry.family(family).tags.items()
+    return next((f"v{n}" for tag, n in tags if tag.lower() == name.lower()), None)
+
+
+def _until(moves: list[Move], done: RolledBack) -> str | None:
+    """Return when the tag was moved away from where it stands again now."""
+    later = None
+    for move in moves:
+        if move.version == done.version and move.created == done.since:
+            return later
+        later = move.created
+    return None
+
+
+def _mode(lowest: bool) -> str:
+    return "min" if lowest else "max"
+
+
+def _rule_in_words(rule: Rule | None) -> str:
+    if rule is None:
+        return "best: no rule yet"
+    return f"best: the {'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"

@@ -1,0 +1,86 @@
+"""``mvc rm`` and ``mvc restore``.
+
+Public names: ``rm``, ``restore``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+
+if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry, Version
+
+
+@command.command(
+    "rm",
+    usage="REF... [OPTIONS]",
+    examples=[
+        ("mvc rm resnet18@v3", "withdraw one version"),
+        ('mvc rm resnet18@v3 resnet18@v4 --message "wrong data"', "two, and why"),
+        ("mvc restore resnet18@v3", "take it back"),
+    ],
+    statuses={4: "no such version", 5: "a version bears a tag; --force withdraws it all the same"},
+)
+@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Withdraw versions that bear a tag, too.")
+@click.option("--message", metavar="TEXT", help="Why.")
+@command.as_json
+@command.quiet
+def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, quiet: bool) -> None:
+    """Withdraw versions; they can be restored.
+
+    A withdrawn version is found no more: not by its number, a tag, latest or
+    best. Its record stays, its number is never given again, and mvc restore
+    takes it back. A version is named by its number, so that none is withdrawn
+    by mistake. Either all that are named are withdrawn, or none.
+    """
+    registry = command.open_registry()
+    for ref in refs:
+        if _is_refused(registry, ref, force):
+            registry.rm(ref, force=force)  # says why
+    done = [registry.rm(ref, force=force, message=message) for ref in refs]
+    _answer(done, as_json)
+    if not (quiet or as_json):
+        given = " ".join(f"{version.family}@{version.version}" for version in done)
+        output.note(f"mvc restore {given} takes it back")
+
+
+@command.command(
+    "restore",
+    usage="REF... [OPTIONS]",
+    examples=[
+        ("mvc restore resnet18@v3", "it is found again"),
+        ("mvc log resnet18 --withdrawn", "which ones could be restored"),
+    ],
+    statuses={4: "no such version, or its bytes were given up"},
+)
+@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@command.as_json
+@command.quiet
+def restore(refs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Take back a withdrawal.
+
+    The version is found again as before: by its number, and as latest, best
+    or by a tag where that fits. Restoring what is not withdrawn changes
+    nothing.
+    """
+    registry = command.open_registry()
+    _answer([registry.restore(ref) for ref in refs], as_json)
+
+
+def _is_refused(registry: ModelRegistry, text: str, force: bool) -> bool:
+    """Say whether ``rm`` would refuse, so that no version goes before another is refused."""
+    from mvc.registry import refs
+
+    return not refs.parse(text).exact or (bool(registry.resolve(text).tags) and not force)
+
+
+def _answer(versions: list[Version], as_json: bool) -> None:
+    if as_json:
+        output.json_result([version.as_dict() for version in versions])
+    else:
+        output.ids(versions)

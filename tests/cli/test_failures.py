@@ -1,0 +1,205 @@
+"""Every error becomes a line, a hint and a status; nothing else reaches the user."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import pytest
+
+import mvc.errors
+from mvc.cli import failures
+from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
+from mvc.registry import ModelRegistry
+from tests.cli.running import mvc as run
+from tests.cli.running import process
+
+ERRNOS = sorted({*failures._SYSTEM, errno.ENOTTY, errno.EXDEV, errno.ENOLCK})
+
+
+@pytest.mark.parametrize("number", ERRNOS, ids=errno.errorcode.get)
+def test_every_error_of_the_system_is_a_line_with_path_and_hint(number: int) -> None:
+    """An error of the system names the path in one lower-case line, and says what to do."""
+    failure = failures.explain(OSError(number, os.strerror(number), "models/a.pt"))
+    assert "'models/a.pt'" in failure.message
+    assert "\n" not in failure.message
+    assert failure.message[0].islower() or failure.message[0] == "'"
+    assert failure.hint
+    expected = 4 if number in (errno.ENOENT, errno.ENOTDIR) else 8
+    assert failure.status == expected
+    assert failure.code
+
+
+@pytest.mark.parametrize("number", ERRNOS, ids=errno.errorcode.get)
+def test_an_error_of_the_system_without_a_path_reads_well(number: int) -> None:
+    """Where the system names no path, as for a failed write, no empty quotes are shown."""
+    message = failures.explain(OSError(number, os.strerror(number))).message
+    assert "''" not in message
+    assert "{" not in message
+    assert "None" not in message
+
+
+def test_a_full_disk_is_called_so() -> None:
+    """``ENOSPC`` and a used-up quota have one code, which scripts can tell from others."""
+    full = failures.explain(OSError(errno.ENOSPC, "No space left on device", "x"))
+    quota = failures.explain(OSError(errno.EDQUOT, "Disk quota exceeded", "x"))
+    assert full.message == "the disk is full: 'x'"
+    assert full.code == quota.code == "disk-full"
+
+
+def test_a_private_name_is_not_shown() -> None:
+    """A file that only mvc knows is shown as the folder it lies in."""
+    error = OSError(errno.ENOSPC, "No space left on device", "/s/staging/.mvc-new-0a1b")
+    assert failures.explain(error).message == "the disk is full: '/s/staging'"
+
+
+def _classes(base: type[MvcError]) -> list[type[MvcError]]:
+    return [base, *(found for below in base.__subclasses__() for found in _classes(below))]
+
+
+@pytest.mark.parametrize("kind", _classes(MvcError), ids=lambda kind: kind.__name__)
+def test_an_error_of_mvc_keeps_its_words_code_and_status(kind: type[MvcError]) -> None:
+    """Message, hint, code and status of each class arrive unchanged."""
+    failure = failures.explain(kind("'x' is wrong", hint="type y"))
+    assert (failure.message, failure.hint) == ("'x' is wrong", "type y")
+    assert (failure.code, failure.status) == (kind.code, kind.status)
+    assert kind.status in (2, 3, 4, 5, 6, 7, 8)
+
+
+def test_all_errors_of_mvc_are_known_here() -> None:
+    """The public error classes are those the test above looks at."""
+    public = {name for name in vars(mvc.errors) if isinstance(getattr(mvc.errors, name), type)}
+    seen = {kind.__name__ for kind in _classes(MvcError)}
+    assert public == {*seen, "MvcWarning", "StoreWarning"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_130(error: BaseException) -> None:
+    """Ctrl-C ends with the status that shells expect, and no traceback."""
+    assert failures.explain(error).status == 130
+
+
+def _raising(error: BaseException) -> Any:
+    def families(self: ModelRegistry) -> NoReturn:
+        raise error
+
+    return families
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (NotFound("no family 'x'", hint="mvc list"), 4, "error: no family 'x'"),
+        (OSError(errno.EROFS, "Read-only file system", "a"), 8, "error: 'a' is on a read-only"),
+        (ValueError("two\nlines"), 8, "error: internal: ValueError: two"),
+        (RecursionError(), 8, "error: internal: RecursionError"),
+        (MemoryError(), 8, "error: out of memory"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_command_raises_ends_in_one_line(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, line: str
+) -> None:
+    """Any exception in a command gives one ``error:`` line, nothing on stdout, no traceback."""
+    monkeypatch.setattr(ModelRegistry, "families", _raising(error))
+    done = run("list")
+    assert (done.status, done.out) == (status, "")
+    assert done.err.startswith(line)
+    assert done.err.count("error:") == 1
+    assert "Traceback" not in done.err
+
+
+def test_debugging_shows_where_it_came_from(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``MVC_DEBUG=1`` adds the traceback above the error."""
+    monkeypatch.setattr(ModelRegistry, "families", _raising(ValueError("odd")))
+    monkeypatch.setenv("MVC_DEBUG", "1")
+    done = run("list")
+    assert "Traceback" in done.err
+    assert "error: internal: ValueError: odd" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "nope", "--json"],
+        ["show", "--json"],
+        ["frobnicate", "--json"],
+        ["list", "--frobnicate", "--json"],
+        ["add", "x", "nope.pt", "--json"],
+        ["checkout", "a b", "--json"],
+        ["tag", "--history", "--delete", "x@y", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_a_failure_in_json_is_the_last_line_of_stderr(resnet18: Path, arguments: list[str]) -> None:
+    """With ``--json`` a failure leaves stdout empty and one JSON object as stderr's last line."""
+    done = run(*arguments)
+    assert done.out == ""
+    (key, error), *rest = json.loads(done.err.splitlines()[-1]).items()
+    assert (key, rest) == ("error", [])
+    assert list(error) == ["code", "message", "hint", "status"]
+    assert error["status"] == done.status != 0
+    assert f"error: {error['message']}\n" in done.err
+
+
+def test_warnings_are_lines_and_each_is_said_once(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning of mvc is one ``warning:`` line however often it is raised; others are hushed."""
+
+    def families(self: ModelRegistry) -> list[Any]:
+        for _ in range(3):
+            warnings.warn("the store is away", StoreWarning, stacklevel=2)
+        warnings.warn("passed over", MvcWarning, stacklevel=2)
+        return []
+
+    monkeypatch.setattr(ModelRegistry, "families", families)
+    done = run("list")
+    assert done.status == 0
+    assert done.err.startswith("warning: the store is away\nwarning: passed over\n")
+
+
+def test_a_closed_pipe_ends_quietly(resnet18: Path) -> None:
+    """When the reader of our output leaves, as head does, nothing is said."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = process(["log"], stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (failures.PIPE_CLOSED, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_an_error(resnet18: Path) -> None:
+    """An answer that does not fit on the disk is not taken for an answer."""
+    with open("/dev/full", "w") as full:
+        done = process(["list"], stdout=full)
+    assert done.returncode == 8
+    assert done.stderr.startswith("error: the disk is full")
+
+
+def test_closed_streams_are_no_error(resnet18: Path) -> None:
+    """Without stdout and stderr a command still does its work."""
+    script = f'"{sys.executable}" -m mvc tag resnet18@v1 prod >&- 2>&-'
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert os.spawnvpe(os.P_WAIT, "sh", ["sh", "-c", script], {**os.environ, **environment}) == 0
+    assert run("show", "resnet18@prod", "-q").out == "resnet18/v1\n"
+
+
+def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) -> None:
+    """A message in a record cannot steer the terminal of whoever reads it."""
+    evil = "safe\x1b]0;title\x07\x1b[2J\r gone"
+    assert run("add", "m", "model.safetensors", "--message", evil).status == 0
+    for arguments in (["log"], ["show", "m"], ["list", "m"]):
+        out = run(*arguments).out
+        assert "\x1b" not in out
+        assert "\r" not in out
+        assert "safe\\x1b" in out

@@ -1,0 +1,80 @@
+"""What a command may import: the cheap ones stay cheap."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import ROOT, process
+
+HEAVY = ["numpy", "compression.zstd", "backports.zstd", "torch", "torchvision", "safetensors",
+         "rich", "filelock", "fastcdc", "yaml", "sqlite3", "asyncio", "multiprocessing", "http",
+         "email", "unittest"]  # fmt: skip
+NEVER = ["torch", "torchvision", "safetensors", "rich", "filelock", "asyncio", "multiprocessing"]
+LIGHT = [
+    ["--help"],
+    ["--version"],
+    ["list"],
+    ["list", "resnet18"],
+    ["show", "resnet18"],
+    ["log"],
+    ["tag", "resnet18"],
+    ["tag", "resnet18@v1", "prod"],
+    ["status"],
+]
+OTHERS = [
+    ["add", "resnet18", "model.safetensors"],
+    ["checkout", "resnet18@v1", "-o", "out"],
+    ["fsck", "--full"],
+    ["du"],
+]
+PROGRAM = """
+import sys
+from mvc.cli.app import run
+status = run(sys.argv[1:])
+print("STATUS", status, file=sys.stderr)
+print("MODULES", *sys.modules, file=sys.stderr)
+"""
+
+
+def _imported(arguments: list[str]) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "MVC_AUTHOR": "anna"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    *_, status, modules = done.stderr.splitlines()
+    assert status == "STATUS 0", done.stderr
+    return set(modules.split()[1:])
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_looking_imports_nothing_heavy(resnet18: Path, arguments: list[str]) -> None:
+    """Help, list, show, log, tag and status load no library for bytes, and no large module."""
+    assert _imported(arguments) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("arguments", OTHERS, ids=" ".join)
+def test_no_command_needs_a_framework(resnet18: Path, arguments: list[str]) -> None:
+    """Whatever mvc does with a model file, it loads no framework that could run it."""
+    assert _imported(arguments) & set(NEVER) == set()
+
+
+def test_help_loads_no_command(here: Path) -> None:
+    """``mvc --help`` is made from a table, without a single command's module."""
+    imported = {name for name in _imported(["--help"]) if name.startswith("mvc.cli.")}
+    assert imported == {"mvc.cli.app", "mvc.cli.command", "mvc.cli.failures", "mvc.cli.output"}
+
+
+def test_a_shell_can_complete_commands(here: Path) -> None:
+    """Shells that ask for completion get the names of commands and options."""
+    asked = {"_MVC_COMPLETE": "bash_complete", "COMP_WORDS": "mvc ch", "COMP_CWORD": "1"}
+    assert process([], asked).stdout == "plain,checkout\n"
+    asked = {"_MVC_COMPLETE": "bash_complete", "COMP_WORDS": "mvc fsck --q", "COMP_CWORD": "2"}
+    assert process([], asked).stdout == "plain,--quick\n"

@@ -1,0 +1,120 @@
+"""Replays a session kept as text: what is typed, what is shown, how it ends.
+
+::
+
+    # words for the reader
+    $ mvc show resnet18@v9
+    error: no version v9 of 'resnet18'
+    hint: mvc log resnet18 lists what it has
+    [4]
+
+Both streams are shown in the order in which a terminal would have them. A line
+that begins with ``mvc`` and asks nothing of a shell runs in this process; any
+other is given to ``sh``, with ``mvc`` as a process of its own. What differs
+from run to run (times, ids, digests, compressed sizes) is replaced by a word
+in angle brackets.
+
+Public names: ``Session``, ``replay``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvc.cli.app import run
+
+ROOT = Path(__file__).parents[2]
+PROMPT = "$ "
+NEEDS_SHELL = re.compile(r"[|&;<>$*`]")
+SECONDS = 60
+
+VARYING = (
+    (re.compile(r"\bb3:[0-9a-f]{12,64}"), "b3:<digest>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "<id>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"), "<time>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?"), "<time>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d\b(?!})"), "<date>"),
+    (re.compile(r"\b\d+\.\d s$", re.MULTILINE), "<seconds> s"),
+    (re.compile(r"(?<=, )[1-9][\d.]* [kMG]?B stored"), "<size> stored"),
+    (re.compile(r"(?<=[ ,])[\d.]+ [kMGT]?B free"), "<size> free"),
+    (re.compile(r"(?<=store )( +\S+ +)[\d.]+ kB \([\d.]+ of"), r"\1<size> (<ratio> of"),
+    (re.compile(r"(?<=reading )\d[\d.]* kB"), "<size>"),
+    (re.compile(r"^((?:ok:|\d+ findings? in).*), [\d.]+ kB", re.MULTILINE), r"\1, <size>"),
+    (re.compile(r"^(live|withdrawn|other|cache) +[\d.]+ k?B", re.MULTILINE), r"\1 <size>"),
+    (re.compile(r"^(\w+ +\d+ +[\d.]+ kB) +[\d.]+ kB$", re.MULTILINE), r"\1 <size>"),
+    (re.compile(r'"(stored|reused|bytes|free|cache|other|withdrawn|ratio)": [\d.]+'),
+     r'"\1": <number>'),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a session is played: a folder, and one with the script ``mvc`` in it."""
+
+    folder: Path
+    scripts: Path
+
+    def typed(self, line: str) -> str:
+        """Run one line and return what is shown."""
+        words = shlex.split(line) if not NEEDS_SHELL.search(line) else []
+        shown, status = self._here(words[1:]) if words[:1] == ["mvc"] else self._shell(line)
+        shown = self._normal(shown)
+        if shown and not shown.endswith("\n"):
+            shown += "\n"
+        return shown + (f"[{status}]\n" if status else "")
+
+    def _here(self, arguments: list[str]) -> tuple[str, int]:
+        both = io.StringIO()
+        try:
+            with redirect_stdout(both), redirect_stderr(both):
+                status = run(arguments)
+        finally:
+            os.chdir(self.folder)  # -C changes it
+        return both.getvalue(), status
+
+    def _shell(self, line: str) -> tuple[str, int]:
+        script = self.scripts / "mvc"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mvc "$@"\n')
+        script.chmod(0o755)
+        path = f"{self.scripts}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-c", line],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
+        )
+        return done.stdout, done.returncode
+
+    def _normal(self, text: str) -> str:
+        text = text.replace(str(self.folder), "<here>")
+        for pattern, word in VARYING:
+            text = pattern.sub(word, text)
+        return "".join(line.rstrip() + "\n" for line in text.splitlines())
+
+
+def replay(transcript: str, session: Session) -> str:
+    """Type every line of a transcript and return it with what is shown now."""
+    parts: list[str] = []
+    expected = False  # whether we are in the output of the line before
+    for line in transcript.splitlines():
+        if line.startswith(PROMPT):
+            parts.append(f"{line}\n{session.typed(line[len(PROMPT) :])}")
+            expected = True
+        elif line.startswith("# "):
+            parts.append(f"\n{line}\n" if expected else f"{line}\n")
+            expected = False
+        elif not expected:
+            parts.append(f"{line}\n")
+    return "".join(parts)
