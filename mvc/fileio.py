@@ -21,10 +21,9 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -69,13 +68,14 @@ class NewFile:
     def write(self, pieces: Sequence[Buffer]) -> None:
         """Append ``pieces`` in one vectored write where the system allows it."""
         views = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
-        while views:
-            written = os.writev(self._descriptor, views[:_MOST_PIECES])
-            self.size += written
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if written:
-                views[0] = views[0][written:]
+        with _naming(self.path):
+            while views:
+                written = os.writev(self._descriptor, views[:_MOST_PIECES])
+                self.size += written
+                while views and written >= len(views[0]):
+                    written -= len(views.pop(0))
+                if written:
+                    views[0] = views[0][written:]
 
     def read(self, offset: int, size: int) -> bytes:
         """Return what was written at ``offset``."""
@@ -83,7 +83,8 @@ class NewFile:
 
     def sync(self) -> None:
         """Make the bytes durable. A failure is final: never sync the same file again."""
-        _sync(self._descriptor)
+        with _naming(self.path):
+            _sync(self._descriptor)
 
     def seal(self) -> None:
         """Take away everybody's right to write, keeping who may read."""
@@ -102,9 +103,19 @@ class NewFile:
         remove(self.path)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say in an error of a call on a descriptor which file it was about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def private_path(folder: Path, label: str = "") -> Path:
     """Return a name in ``folder`` that nobody else has."""
-    return folder / f"{PRIVATE_PREFIX}{secrets.token_hex(8)}{label}"
+    return folder / f"{PRIVATE_PREFIX}{os.urandom(8).hex()}{label}"
 
 
 def write_private(folder: Path, pieces: Sequence[Buffer]) -> Path:
@@ -199,14 +210,22 @@ def move_into_place(private: Path, final: Path, *, overwrite: bool) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make ``path`` and its missing parents, each durable in the one above it."""
+    """Make ``path`` and its missing parents, each durable in the one above it.
+
+    So is the one that was there: who made it may not have come to syncing it.
+    """
     missing = []
     while not path.is_dir():
         missing.append(path)
         path = path.parent
+    with contextlib.suppress(PermissionError):  # then it is the user's, not of our making
+        sync_folder(path.parent)
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(folder)
+        except FileExistsError:
+            if not folder.is_dir():  # a file or a dangling link has the name
+                raise
         sync_folder(folder.parent)
 
 
@@ -235,8 +254,8 @@ def sync_folder(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a name if it is there."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove a private name as far as possible; readers pass over one that stays."""
+    with contextlib.suppress(OSError):
         os.unlink(path)
 
 
@@ -264,9 +283,16 @@ def read(path: Path, limit: int) -> bytes:
             raise FormatError(f"'{path}' is not a regular file")
         if status.st_size > limit:
             raise FormatError(f"'{path}' has {status.st_size} bytes, the limit is {limit}")
-        return os.read(descriptor, limit + 1)
+        return _read_all(descriptor, status.st_size)
     finally:
         os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
 def list_folder(path: Path) -> Iterable[str]:

@@ -4,8 +4,9 @@ A file is lines ``key: <JSON value>``. Any YAML reader reads them and gives
 the same values; ours takes one ``json`` call a line. The writer keeps to the
 part of JSON that YAML 1.1 reads alike: floats carry a point (``1.0e-05``;
 ``1e-05`` would be text), and characters that YAML folds or refuses are
-escaped. The reader refuses what YAML would quietly accept: a key twice,
-non-finite numbers, nesting without end.
+escaped. The reader refuses what YAML would quietly accept (a key twice,
+non-finite numbers, nesting without end) and what YAML would read otherwise
+(a carriage return, ``1e5``, the key ``no``), so that no two readers differ.
 
 A *sealed* file ends with ``seal:``, the digest of every byte above it.
 
@@ -34,11 +35,19 @@ MAX_KEY = 160
 # Beyond this a decimal integer costs quadratic time, and no reader agrees.
 MAX_INTEGER_DIGITS = 400
 
-_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
+_KEY = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_KEY - 1}}}\Z")
+# Plain words that YAML 1.1 takes for a truth value or for nothing.
+_NOT_KEYS = frozenset("y n yes no on off true false null".split())
 # Text that YAML does not take literally inside double quotes: C1 controls and
 # DEL, its extra line breaks, the byte order mark, noncharacters.
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_BARE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_BARE_ASCII = bytes({*range(0x20), 0x7F} - {0x0A})
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Half a pair is no text, and YAML reads a whole pair as two halves.
+_SURROGATE_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
+# Other forms of JSON, such as 1e5, are text in YAML 1.1.
+_FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(?:[eE][-+][0-9]+)?\Z")
 _SEAL_KEY = b"seal: "
 _SEAL_SIZE = len(_SEAL_KEY) + len('"b3:"\n') + 64
 
@@ -52,7 +61,7 @@ def dumps(values: Mapping[str, Value]) -> bytes:
     """
     text = []
     for key, value in values.items():
-        if not _KEY.match(key):
+        if not _KEY.match(key) or key in _NOT_KEYS:
             raise ValueError(f"not a key: {key!r}")
         text.append(f"{key}: {_encode(value, 1)}\n")
     return "".join(text).encode("utf-8")
@@ -70,12 +79,14 @@ def loads(data: bytes) -> dict[str, Value]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"not UTF-8 at byte {error.start}") from None
+    if len(data.translate(None, _BARE_ASCII)) != len(data) or not data.isascii():
+        _refuse_bare(text)
     if not text.endswith("\n"):
         raise FormatError("the last line is cut off" if text else "the file is empty")
     values: dict[str, Value] = {}
     for number, line in enumerate(text[:-1].split("\n"), start=1):
         key, separator, value = line.partition(": ")
-        if not separator or not _KEY.match(key):
+        if not separator or not _KEY.match(key) or key in _NOT_KEYS:
             raise FormatError(f"line {number} is not 'key: value'")
         if key in values:
             raise FormatError(f"line {number} repeats the key {key!r}")
@@ -114,7 +125,7 @@ def _encode(value: Value, depth: int) -> str:
                 raise ValueError(f"not a name of at most {MAX_KEY} characters: {str(key)[:80]!r}")
         inner = (f"{_encode_text(k)}: {_encode(v, depth + 1)}" for k, v in value.items())
         return "{" + ", ".join(inner) + "}"
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return "[" + ", ".join(_encode(item, depth + 1) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
@@ -140,18 +151,24 @@ def _encode_text(value: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
+def _refuse_bare(text: str) -> None:
+    if found := _BARE.search(text):
+        number = text.count("\n", 0, found.start()) + 1
+        raise FormatError(f"line {number} holds U+{ord(found.group()):04X} as it is")
+
+
 def _decode(text: str) -> Value:
+    if "\\u" in text and _SURROGATE_ESCAPE.search(text):
+        raise ValueError("an escaped surrogate")
     value: Value = _JSON.decode(text)
-    if text[:1] in "[{" and (text.count("[") + text.count("{")) > MAX_DEPTH:
+    if text.count("[") + text.count("{") >= MAX_DEPTH:
         _check_depth(value)
-    if "\\u" in text:  # an escape may hide half a surrogate pair
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
 def _check_depth(value: Value) -> None:
     level: list[Value] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             item
             for outer in level
@@ -167,6 +184,8 @@ def _pairs(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a name stands twice")
+    if max(map(len, values), default=0) > MAX_KEY:
+        raise ValueError(f"a name has over {MAX_KEY} characters")
     return values
 
 
@@ -181,6 +200,8 @@ def _integer(text: str) -> int:
 
 
 def _float(text: str) -> float:
+    if not _FLOAT.match(text):
+        raise ValueError(f"{text[:40]} is a number in JSON and text in YAML: write 1.0e+05")
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("a number too large for a float")

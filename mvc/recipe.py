@@ -96,6 +96,8 @@ class Recipe:
                 raise FormatError(f"a part names object {last - 1} of {len(self.objects)}")
             if item.offset + item.size > starts[last] - starts[item.first]:
                 raise FormatError("a part reaches beyond its objects")
+        if sum(part.count for part in self.parts) > len(self.objects) + len(self.parts):
+            raise FormatError("the parts use objects over and over")
         if sum(part.size for part in self.parts) != self.size:
             raise FormatError(f"the parts do not add up to {self.size} bytes")
 
@@ -136,8 +138,8 @@ def decode(data: bytes | memoryview) -> Recipe:
         FormatError: The bytes are no recipe, whatever is wrong with them.
         Unsupported: A newer mvc wrote it.
     """
-    if len(data) < _HEADER.size:
-        raise FormatError(f"a recipe of {len(data)} bytes is cut off")
+    if not _HEADER.size <= len(data) <= MAX_SIZE:
+        raise FormatError(f"a recipe of {len(data)} bytes is cut off or too large")
     magic, version, reserved, size, objects, parts, table = _HEADER.unpack_from(data)
     if magic != MAGIC or (reserved and version == VERSION):
         raise FormatError("not a recipe")
