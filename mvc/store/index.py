@@ -69,15 +69,24 @@ class PackIndex:
 
     def refresh(self, *, trust_cache: bool = True) -> None:
         """List the packs again; without ``trust_cache`` ask each of them itself."""
-        self._names = sorted(n for n in fileio.list_folder(self._folder) if n.endswith(SUFFIX))
+        self._names = self._list()
         self._merged, self._merged_names = IndexBlock(memoryview(b"")), []
         self.damaged.clear()
+        if not trust_cache:  # a name may be another file's by now: a damaged pack is replaced
+            self._open.clear()
         if trust_cache and self._cache:
             with contextlib.suppress(OSError, FormatError, ValueError):
                 self._merged, self._merged_names = _read_merged(self._cache)
         self._present = set(self._names)
         covered = set(self._merged_names)
         self._uncovered = [name for name in self._names if name not in covered]
+
+    def refresh_if_changed(self) -> bool:
+        """List the packs again; say whether there are others than before."""
+        if self._list() == self._names:
+            return False
+        self.refresh()
+        return True
 
     def find(self, digest: Digest) -> Iterator[Found]:
         """Yield the frames of an object, those in packs that can be opened."""
@@ -108,10 +117,12 @@ class PackIndex:
         """Write the merged index anew when too many packs are outside it. Failure is no matter."""
         if not self._cache or len(self._uncovered) <= MOST_UNCOVERED:
             return
-        packs = list(self.packs())
-        with contextlib.suppress(OSError):
-            fileio.replace(self._cache, _merge(packs))
+        with contextlib.suppress(OSError, MvcError):
+            fileio.replace(self._cache, _merge(list(self.packs())))
             self.refresh()
+
+    def _list(self) -> list[str]:
+        return sorted(n for n in fileio.list_folder(self._folder) if n.endswith(SUFFIX))
 
     def _reader(self, name: str) -> PackReader | None:
         if name in self.damaged:

@@ -18,6 +18,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import xxhash
@@ -217,9 +218,12 @@ class PackReader:
         Raises:
             Damaged: The frame is cut off, or is not the one that was written.
         """
+        size = entry.end - entry.offset
         if entry.stored > MAX_PAYLOAD or entry.end > self.file_size:
             raise Damaged(f"'{self.path.name}' is too short for object {entry.digest.short}")
-        frame = memoryview(os.pread(self._descriptor, entry.end - entry.offset, entry.offset))
+        frame = memoryview(os.pread(self._descriptor, size, entry.offset))
+        if len(frame) != size:
+            raise Damaged(f"'{self.path.name}' is cut off in object {entry.digest.short}")
         body = frame[: -FRAME_CHECKSUM.size]
         checksum = checksum_of(body)
         recorded = FRAME_CHECKSUM.unpack(frame[-FRAME_CHECKSUM.size :])[0]
@@ -229,11 +233,16 @@ class PackReader:
 
     def holds(self, entry: Entry) -> bool:
         """Say whether the frame begins and ends where the entry has it; reads its header only."""
-        header = os.pread(self._descriptor, FRAME_HEADER.size, entry.offset)
-        return entry.end <= self.file_size and _is_frame(memoryview(header), entry)
+        if entry.end > self.file_size:  # an offset may also be beyond what pread takes
+            return False
+        try:
+            header = os.pread(self._descriptor, FRAME_HEADER.size, entry.offset)
+        except OSError:
+            return False
+        return _is_frame(memoryview(header), entry)
 
     def check(self) -> None:
-        """Compare what ordinary reads pass over: the header, and that frames leave no gap.
+        """Compare what ordinary reads pass over: the header, the order, that frames leave no gap.
 
         Raises:
             FormatError: Header, index or footer are not those of a whole pack.
@@ -241,6 +250,8 @@ class PackReader:
         header = os.pread(self._descriptor, PACK_HEADER.size, 0)
         if header != PACK_HEADER.pack(_PACK_MAGIC, VERSION, 0, 0):
             raise FormatError(f"'{self.path.name}' does not begin like a pack")
+        if any(one.digest > other.digest for one, other in pairwise(self.index)):
+            raise FormatError(f"the index of '{self.path.name}' is not sorted")
         end = PACK_HEADER.size
         for entry in sorted(self.index, key=lambda entry: entry.offset):
             if entry.offset != end:

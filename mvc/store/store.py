@@ -5,18 +5,19 @@ file formats. Writing goes through a ``Transaction``; this module makes,
 opens and reads a store.
 
 Layout: ``docs/formats/store.md``. Order of every write: ``docs/invariants.md``.
-Public names: ``Store``, ``StoreId``.
+Public names: ``Store``, ``new_id``, ``is_id``, ``check_version``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar
 
 from mvc import codecs, fileio, lines, recipe
 from mvc.codecs import Encoding
@@ -24,7 +25,10 @@ from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store.index import Found, PackIndex
+from mvc.store.pack import Entry
 from mvc.store.pipeline import in_order
+
+T = TypeVar("T")
 
 VERSION = 0
 SETTINGS = "store.yaml"
@@ -39,10 +43,11 @@ _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 def new_id() -> str:
     """Return 128 random bits as hex: the name of a store, registry or transaction."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def is_id(text: object) -> bool:
+    """Say whether ``text`` is such a name."""
     return isinstance(text, str) and bool(_ID.match(text))
 
 
@@ -105,9 +110,12 @@ class Store:
 
     def find(self, digest: Digest, size: int | None = None) -> Found | None:
         """Return a frame of the object that is where the index has it, or ``None``."""
-        for found in self.index.find(digest):
-            if size in (None, found.entry.size) and found.pack.holds(found.entry):
-                return found
+        for attempt in range(2):
+            for found in self.index.find(digest):
+                if size in (None, found.entry.size) and found.pack.holds(found.entry):
+                    return found
+            if attempt == 0 and not self.index.refresh_if_changed():
+                break
         return None
 
     def find_whole(self, digest: Digest, size: int) -> Found | None:
@@ -134,23 +142,27 @@ class Store:
 
     def recipe(self, digest: Digest) -> Recipe | None:
         """Return how a file is put together; ``None`` if it is kept as one object."""
-        kinds = {found.entry.encoding for found in self.index.find(digest)}
+        frames = self.index.find(digest)
+        kinds = {found.entry.encoding for found in frames if found.pack.holds(found.entry)}
         if kinds and Encoding.RECIPE not in kinds:
             return None
-        found, payload = self._payload(digest)
-        if found.entry.encoding != Encoding.RECIPE:
-            return None
-        made = recipe.decode(payload)
-        if made.size != found.entry.size or any(ref.digest == digest for ref in made.objects):
-            raise FormatError(f"recipe {digest.short} contradicts itself")
-        return made
+
+        def read(entry: Entry, payload: memoryview) -> Recipe | None:
+            if entry.encoding != Encoding.RECIPE:
+                return None
+            made = recipe.decode(payload)
+            if made.size != entry.size or any(ref.digest == digest for ref in made.objects):
+                raise FormatError(f"recipe {digest.short} contradicts itself")
+            return made
+
+        return self._first_whole(digest, None, read)
 
     def spans(self, digest: Digest) -> list[Span]:
         """Return what a file consists of, in order; an object is a span of itself."""
         made = self.recipe(digest)
         if made is not None:
             return list(made.spans())
-        size = self._payload(digest)[0].entry.size
+        size = self._first_whole(digest, None, lambda entry, _: entry.size)
         return [Span(ObjectRef(digest, size), 0, size)]
 
     def pieces(self, digest: Digest, *, hashed: bool = False) -> Iterator[Buffer]:
@@ -178,56 +190,81 @@ class Store:
 
     def get_object(self, digest: Digest, size: int | None = None, *, hashed: bool = True) -> Buffer:
         """Return an object that is not a recipe, from any frame of it that is whole."""
-        found, payload = self._payload(digest, size)
-        entry = found.entry
-        if entry.encoding == Encoding.RECIPE:
-            raise FormatError(f"{digest.short} is a recipe where an object should be")
-        data = codecs.decode(entry.encoding, payload, entry.size)
-        if hashed and digest_of(data) != digest:
-            raise Damaged(f"object {digest.short} is not what was stored")
-        return data
 
-    def lacking(self, digest: Digest) -> list[str]:
-        """Say in words what of a file is missing; its frames are found, but not read."""
+        def read(entry: Entry, payload: memoryview) -> Buffer:
+            if entry.encoding == Encoding.RECIPE:
+                raise FormatError(f"{digest.short} is a recipe where an object should be")
+            data = codecs.decode(entry.encoding, payload, entry.size)
+            if hashed and digest_of(data) != digest:
+                raise Damaged(f"object {digest.short} is not what was stored")
+            return data
+
+        return self._first_whole(digest, size, read)
+
+    def lacking(self, digest: Digest, *, read_at_most: int = 0) -> list[str]:
+        """Say in words what of a file is missing or damaged.
+
+        Every frame is looked for; the checksums of the first ``read_at_most``
+        bytes of them are compared.
+        """
         try:
-            made = self.recipe(digest)
+            refs = dict.fromkeys(span.object for span in self.spans(digest))
         except MvcError as error:
             return [error.message]
-        refs = made.objects if made else ()
-        return [
-            f"object {ref.digest.short} is missing from the store"
-            for ref in dict.fromkeys(refs)
-            if self.find(ref.digest, ref.size) is None
-        ]
+        lacking = []
+        for ref in refs:
+            found = self.find(ref.digest, ref.size)
+            if found is None:
+                lacking.append(f"object {ref.digest.short} is missing from the store")
+            elif found.entry.stored <= read_at_most:
+                read_at_most -= found.entry.stored
+                if self.find_whole(ref.digest, ref.size) is None:
+                    lacking.append(f"object {ref.digest.short} is damaged")
+        return lacking
 
     def size(self) -> int:
         """Return what all packs take on disk, in bytes."""
-        return sum((self.folder / "packs" / name).stat().st_size for name in self.index.names)
+        self.index.refresh_if_changed()
+        total = 0
+        for name in self.index.names:
+            with contextlib.suppress(FileNotFoundError):  # merged into another meanwhile
+                total += (self.folder / "packs" / name).stat().st_size
+        return total
 
     def entries_of(self, digest: Digest) -> list[Found]:
         """Return every frame of an object, those with the fewest links first."""
         return sorted(self.index.find(digest), key=lambda found: found.entry.depth)
 
-    def _payload(self, digest: Digest, size: int | None = None) -> tuple[Found, memoryview]:
-        """Return a frame whose checksum holds; list the packs again before giving up."""
+    def _first_whole(
+        self, digest: Digest, size: int | None, read: Callable[[Entry, memoryview], T]
+    ) -> T:
+        """Return what ``read`` makes of the first frame of an object that is whole.
+
+        One whose checksum does not hold, or that ``read`` refuses, is passed
+        over; before giving up the packs are listed again.
+        """
         failure: MvcError | None = None
         for attempt in range(2):
             if attempt:
                 self.index.refresh(trust_cache=False)
             for found in self.entries_of(digest):
                 entry = found.entry
-                limit = MAX_SKELETON if entry.encoding != Encoding.RECIPE else 1 << 62
-                if size not in (None, entry.size) or entry.size > limit:
-                    failure = FormatError(f"object {digest.short} has a size it cannot have")
-                    continue
                 try:
-                    return found, found.pack.payload(entry)
+                    _check_size(entry, size)
+                    return read(entry, found.pack.payload(entry))
                 except (MvcError, OSError) as error:
                     failure = error if isinstance(error, MvcError) else Damaged(str(error))
         raise failure or Damaged(
             f"object {digest.short} is missing from the store",
             hint="mvc fsck says which versions that hurts",
         )
+
+
+def _check_size(entry: Entry, size: int | None) -> None:
+    """Refuse what claims another size than expected, or one that nothing here has."""
+    limit = MAX_SKELETON if entry.encoding != Encoding.RECIPE else 1 << 62
+    if size not in (None, entry.size) or entry.size > limit:
+        raise FormatError(f"object {entry.digest.short} has a size it cannot have")
 
 
 def check_version(found: lines.Value, known: int, what: str) -> None:

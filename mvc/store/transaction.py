@@ -14,7 +14,7 @@ Public names: ``Transaction``.
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mvc import codecs, fileio, recipe
@@ -59,6 +59,7 @@ class Transaction:
         fileio.sync_folder(self._folder)
         yield "intent"
         self._store.index.refresh()
+        self._store.index.merge_if_due()
 
     def hold(self, digest: Digest, size: int) -> bool:
         """Say whether the store has the object whole, and keep it from vanishing if so.
@@ -117,13 +118,16 @@ class Transaction:
             Busy: A collector evicted this transaction; run it again.
         """
         self._drain()
+        packs = self._store.folder / "packs"
+        fileio.make_folder(packs)  # some tools copy no empty folders
         for pack in self._packs:
             name = pack.finish()
             yield "pack written"
-            self._link_pack(pack.path, name)
+            with self._fenced():
+                self._link_pack(pack.path, packs / name)
             yield "pack linked"
-        if self._packs:
-            fileio.sync_folder(self._store.folder / "packs")
+        if self._packs or self._reused_from:  # whose writer may not have come to syncing its name
+            fileio.sync_folder(packs)
             yield "packs durable"
         assert self._intent is not None, "begin comes first"
         self._intent.write([record])
@@ -132,10 +136,8 @@ class Transaction:
         yield "record written"
         roots = self._store.folder / "roots" / registry
         fileio.make_folder(roots)
-        try:
+        with self._fenced():
             fileio.link_once(self._folder / INTENT, roots / root_name(record))
-        except FileNotFoundError:
-            raise Busy("the transaction was evicted by gc", hint="run the command again") from None
         yield "rooted"
         fileio.sync_folder(roots)
         yield "root durable"
@@ -161,17 +163,26 @@ class Transaction:
         self._packs[-1].add(digest, size, encoded)
         self.stored += encoded.size
 
-    def _link_pack(self, private: Path, name: str) -> None:
-        final = self._store.folder / "packs" / name
-        if fileio.link_once(private, final):
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """Say what it means that a staged name is gone."""
+        try:
+            yield
+        except FileNotFoundError:
+            if (self._folder / INTENT).exists():
+                raise
+            raise Busy("the transaction was evicted by gc", hint="run the command again") from None
+
+    def _link_pack(self, private: Path, final: Path) -> None:
+        if fileio.link_once(private, final) or _is_whole(final):
             return
-        # Somebody stored the same objects; theirs serves, unless it is damaged.
-        if os.lstat(final).st_size == os.lstat(private).st_size:
-            return
+        # Somebody stored the same objects, but theirs has rotted: it is kept
+        # aside, and at no instant is there nothing under the name.
         quarantine = self._store.folder / "quarantine"
         fileio.make_folder(quarantine)
-        fileio.move_into_place(final, quarantine / f"{self.id}-{name}", overwrite=True)
-        fileio.link_once(private, final)
+        fileio.link_once(final, quarantine / f"{self.id}-{final.name}")
+        fileio.sync_folder(quarantine)
+        fileio.move_into_place(private, final, overwrite=True)
 
 
 def root_name(record: bytes) -> str:
@@ -179,12 +190,24 @@ def root_name(record: bytes) -> str:
     return f"{digest_of(record).hex()}.yaml"
 
 
+def _is_whole(path: Path) -> bool:
+    """Say whether a pack reads back as it was written; looked at only where names collide."""
+    try:
+        pack = PackReader(path)
+        pack.check()
+        for entry in pack.index:
+            pack.payload(entry)
+    except (MvcError, OSError):
+        return False
+    return True
+
+
 def _encode(work: _Work) -> Encoded:
-    """Encode, decode again and compare: what is published has been read back once."""
+    """Encode, decode again and hash: what is published has been read back once."""
     digest, data, width = work
     encoded = codecs.encode(data, width)
     if encoded.encoding != Encoding.RAW:
         payload = memoryview(b"".join(encoded.pieces))
-        if codecs.decode(encoded.encoding, payload, len(data)) != data:
+        if digest_of(codecs.decode(encoded.encoding, payload, len(data))) != digest:
             raise MvcError(f"object {digest.short} does not decode to what was encoded")
     return encoded
