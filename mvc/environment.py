@@ -3,7 +3,7 @@
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``forget_registry``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``,
-``debug``, ``completion``, ``anyone_may_write``.
+``debug``, ``completion``, ``anyone_may_write``, ``full_path``.
 """
 
 from __future__ import annotations
@@ -96,9 +96,14 @@ def anyone_may_write(folder: Path) -> bool:
     return bool(folder.stat().st_mode & stat.S_IWOTH)
 
 
+def full_path(path: Path) -> Path:
+    """Return a path from the root, with ``~`` for the user's home understood."""
+    return path.expanduser().absolute()
+
+
 def _path(name: str) -> Path | None:
     value = os.environ.get(name, "")
-    return Path(value).expanduser().absolute() if value else None
+    return full_path(Path(value)) if value else None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -10,12 +10,13 @@ Public names: ``Move``, ``RolledBack``, ``tag``, ``delete_tag``, ``rollback``,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mvc import environment, fileio
 from mvc.digest import Digest
-from mvc.errors import Conflict, NotFound, UsageError
+from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.registry import family as families
 from mvc.registry import refs, resolve, tags
@@ -69,6 +70,7 @@ def record_change(
         numbers = manifest.event_numbers(family)
         change = decide()
         if change is None:
+            manifest.settle_events(family)
             return None
         last = manifest.event(family, numbers[-1]).created if numbers else ""
         created = max(now(), last)
@@ -76,7 +78,8 @@ def record_change(
         event = Event(family, identity, created, change, author, message, number)
         made: bool = yield from manifest.create_event(family, event)
         if made:
-            families.load(manifest, family)
+            with contextlib.suppress(MvcError, OSError):  # it has happened; this is for readers
+                families.load(manifest, family)
             return event
 
 

@@ -10,18 +10,20 @@ Public names: ``checkout``.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest, Hasher
 from mvc.errors import Conflict, Damaged, MvcError, UsageError
-from mvc.registry import worktree
+from mvc.registry import resolve, worktree
+from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.record import Artifact
-from mvc.registry.version import CheckedOut, Version
+from mvc.registry.version import CheckedOut
 from mvc.store import Store
 
 _READ_SIZE = 4 << 20
@@ -31,12 +33,14 @@ def checkout(
     place: Place,
     manifest: Manifest,
     presence: Presence,
-    version: Version,
+    family: Family,
+    number: int,
     output: Path | None,
     force: bool,
 ) -> CheckedOut:
     """Write a version's file. Raises as ``ModelRegistry.checkout`` says."""
-    artifact = version.artifact
+    artifact = manifest.record(family.folder, number)[0].artifact
+    identity = f"{family.name}/v{number}"
     target = _target(artifact.name, output)
     standing = _standing_digest(target)
     if standing != artifact.digest:
@@ -45,15 +49,16 @@ def checkout(
                 f"'{target}' holds something that is no version here",
                 hint="move it away, register it with mvc add, or: mvc checkout --force",
             )
-        _write(presence.store, artifact, target, replace=standing is not None, version=version.id)
-    worktree.note(place.cache, target, version.id, artifact.digest, os.stat(target))
+        _write(presence.store, artifact, target, replace=standing is not None, version=identity)
+    worktree.note(place.cache, target, identity, artifact.digest, os.stat(target))
+    version = resolve.version_of(manifest, presence, family, number)
     return CheckedOut(**vars(version), path=target, written=standing != artifact.digest)
 
 
 def _target(name: str, output: Path | None) -> Path:
     """Return the file to write; its name, if it comes from a record, is one plain component."""
     if output is None or output.is_dir():
-        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        if name in ("", ".", "..") or re.search(r"[/\\\x00]|^\.(git|mvc)", name, re.IGNORECASE):
             raise UsageError(f"{name!r} is no name for a file here", hint="name one: -o PATH")
         return (output or Path()) / name
     if not output.parent.is_dir():

@@ -28,10 +28,11 @@ def direction_of(metric: str) -> str | None:
     The last telling word counts: ``val_loss`` and ``acc/error`` are ``min``,
     ``error_recall`` is ``max``.
     """
-    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", metric)
-    for word in reversed(re.split(r"[^a-z0-9]+", spaced.lower())):
-        if word in _LOWER_IS_BETTER:
-            return "min"
-        if word in _HIGHER_IS_BETTER:
-            return "max"
+    for word in reversed(re.split(r"[^A-Za-z0-9]+", metric)):
+        parts = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", word).split()
+        for part in (word, *reversed(parts)):  # mIoU and chrF are words, valLoss is two
+            if part.lower() in _LOWER_IS_BETTER:
+                return "min"
+            if part.lower() in _HIGHER_IS_BETTER:
+                return "max"
     return None

@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mvc import fileio, lines
+from mvc.digest import digest_of
 from mvc.errors import FormatError, MvcError, StoreWarning
 from mvc.lines import Value
 from mvc.registry.directions import direction_of
-from mvc.registry.event import MODES, BestRule, Event, Standing, Tagged
+from mvc.registry.event import BestRule, Event, Standing, Tagged, encode
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Record, finite
 
@@ -56,6 +57,9 @@ class Family:
     ``count`` and ``highest`` are of all versions; ``best`` is a number and its
     value under ``rule``. ``tags`` maps names as first written to numbers;
     ``plain`` is the size of plain copies of all versions not withdrawn.
+    ``last`` are the digests of the highest version's record and of the last
+    event; they tell another git branch, where the same numbers hold something
+    else. A state is not ``whole`` if a record could not be read; it is not kept.
     """
 
     folder: str
@@ -69,6 +73,8 @@ class Family:
     tags: dict[str, int] = field(default_factory=dict)
     withdrawn: frozenset[int] = frozenset()
     plain: int = 0
+    last: tuple[str, str] = ("", "")
+    whole: bool = True
 
     def numbers(self, manifest: Manifest) -> Iterable[int]:
         """Return all version numbers, ascending; no listing where none is missing."""
@@ -96,7 +102,7 @@ def load(manifest: Manifest, name: str) -> Family:
     if family is None:
         family = compute(manifest, folder, numbers, events)
     settled = checked - max(stamps) > SETTLED_NS and stamps == manifest.stamps(folder)
-    if not known or family != known or settled:
+    if family.whole and (not known or family != known or settled):
         _write(manifest, family, stamps, settled)
     return family
 
@@ -107,8 +113,12 @@ def compute(manifest: Manifest, folder: str, numbers: list[int], events: list[in
     for number in events:
         family = _after(family, manifest.event(folder, number))
     found = [(n, record) for n in numbers if (record := _record(manifest, folder, n))]
-    if found:
-        family = replace(family, name=found[0][1].family)
+    family = replace(
+        family,
+        name=found[0][1].family if found else folder,
+        last=_last(manifest, family),
+        whole=len(found) == len(numbers),
+    )
     live = [number for number in numbers if number not in family.withdrawn]
     plain = sum(record.artifact.size for n, record in found if n not in family.withdrawn)
     family = replace(family, latest=max(live, default=None), plain=plain)
@@ -138,7 +148,8 @@ def _extend(
     """Add what is new to a known state; ``None`` where only working it out anew is right."""
     fresh = [number for number in numbers if number > known.highest]
     whole = events == list(range(1, len(events) + 1)) and len(events) >= known.events
-    if not whole or len(numbers) - len(fresh) != known.count:
+    whole = whole and known.count == known.highest == len(numbers) - len(fresh)
+    if not whole or known.last != _last(manifest, known) or known.withdrawn.intersection(fresh):
         return None
     family = known
     for number in events[known.events :]:
@@ -148,10 +159,10 @@ def _extend(
         family = _after(family, change)
     for number in fresh:
         record = _record(manifest, known.folder, number)
-        family = replace(family, count=family.count + 1, highest=number, latest=number)
         if record is None:
-            continue
-        family = replace(family, plain=family.plain + record.artifact.size)
+            return None
+        plain = family.plain + record.artifact.size
+        family = replace(family, count=family.count + 1, highest=number, latest=number, plain=plain)
         if not record.metrics:
             continue
         if family.rule is None or family.rule.source == "guessed":
@@ -159,7 +170,18 @@ def _extend(
         value = finite(record.metrics.get(family.rule.metric))
         if value is not None and (not family.best or family.rule.better(value, family.best[1])):
             family = replace(family, best=(number, value))
-    return family
+    return replace(family, last=_last(manifest, family))
+
+
+def _last(manifest: Manifest, family: Family) -> tuple[str, str]:
+    """Return the digests of the last record and event; empty where there is none to read."""
+    record = event = ""
+    with contextlib.suppress(MvcError):
+        if family.highest:
+            record = str(manifest.record(family.folder, family.highest)[1])
+    if family.events:
+        event = str(digest_of(encode(manifest.event(family.folder, family.events))))
+    return record, event
 
 
 def _after(family: Family, event: Event) -> Family:
@@ -212,23 +234,22 @@ def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled:
         "withdrawn": [f"v{number}" for number in sorted(family.withdrawn)],
         "versions": {"count": family.count, "highest": family.highest, "plain": family.plain},
         "events": family.events,
+        "last": list(family.last),
         "stamps": list(stamps),
         "settled": settled,
     }
     with contextlib.suppress(OSError):
         path = manifest.family_folder(family.folder) / FILE_NAME
-        fileio.replace(path, lines.dumps(values))
+        fileio.replace(path, lines.seal(lines.dumps(values)))
 
 
 def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ...], bool]:
     try:
         path = manifest.family_folder(folder) / FILE_NAME
-        values: dict[str, Any] = lines.loads(fileio.read(path, lines.MAX_SIZE))
+        values: dict[str, Any] = lines.loads(lines.unseal(fileio.read(path, lines.MAX_SIZE)))
         if values["mvc"] != VERSION:
             raise FormatError("family.yaml of another format")
         rule = values["rule"] and Rule(**values["rule"])
-        if rule and (rule.mode not in MODES):
-            raise FormatError("family.yaml has a rule of its own")
         family = Family(
             folder=folder,
             name=str(values["family"]),
@@ -236,6 +257,7 @@ def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ..
             highest=int(values["versions"]["highest"]),
             plain=int(values["versions"]["plain"]),
             events=int(values["events"]),
+            last=(values["last"][0], values["last"][1]),
             latest=_number(values["latest"]),
             best=values["best"] and (int(values["best"][1:]), values["value"]),
             rule=rule,

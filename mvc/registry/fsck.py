@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvc import codecs, fileio, lines
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher, digest_of
-from mvc.errors import Damaged, MvcError
+from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.manifest import Manifest
@@ -29,8 +30,11 @@ from mvc.registry.reach import Held, closure, released
 from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pipeline import in_order
+from mvc.store.store import check_size
 from mvc.store.transaction import root_name
 
+# Further missing numbers in a row are taken for one file with a wrong name.
+MOST_MISSING = 1000
 LEVELS = ("quick", "default", "full")
 
 
@@ -108,7 +112,7 @@ def _check_records(run: _Check) -> None:
             gone = released(run.manifest, family)
         except MvcError:  # an event, which was found above
             family, gone = families.Family(folder, folder), set()
-        for number in run.manifest.numbers(folder):
+        for number in _with_gaps(run.manifest.numbers(folder)):
             run.counts["records"] += 1
             identity = f"{family.name}/v{number}"
             try:
@@ -121,8 +125,14 @@ def _check_records(run: _Check) -> None:
                 run.versions.append(Held(identity, family.name, number, record, digest, withdrawn))
 
 
+def _with_gaps(numbers: list[int]) -> Iterable[int]:
+    """Return also the numbers below that are missing; a stray one far above makes no gap."""
+    highest = max(numbers, default=0)
+    return range(1, highest + 1) if highest <= 2 * len(numbers) + MOST_MISSING else numbers
+
+
 def _check_events(run: _Check, folder: str) -> None:
-    for number in run.manifest.event_numbers(folder):
+    for number in _with_gaps(run.manifest.event_numbers(folder)):
         run.counts["events"] += 1
         try:
             run.manifest.event(folder, number)
@@ -155,8 +165,8 @@ def _check_roots(run: _Check) -> None:
         copies = [name for name in unmatched if _is_of(folder, name, family)]
         remedy = "put the file back from a copy (git, a backup)"
         if copies:
-            remedy = "the store keeps it: cp " + " or ".join(f"'{folder / n}'" for n in copies)
-            remedy += f" over '{where}'"
+            commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
+            remedy = "the store keeps it: " + ", or: ".join(commands)
         run.find("record", identity, where, [identity], f"{reason}; {remedy}")
     if unmatched and not run.unreadable:
         run.notes.append(
@@ -180,14 +190,19 @@ def _check_packs(run: _Check, level: str) -> None:
     for name, error in index.damaged.items():
         _find_pack(run, name, error.message)
     run.counts["packs"] = len(readable) + len(index.damaged)
+    known = []
     for pack in readable:
         try:
             pack.check()
+        except Unsupported as error:
+            run.find("pack", pack.path.name, pack.path, [], f"{error.message}; {error.hint}")
+            continue
         except MvcError as error:
             _find_pack(run, pack.path.name, error.message)
+        known.append(pack)
     if level == "quick":
         return
-    frames = (Found(pack, entry) for pack in readable for entry in pack.index)
+    frames = (Found(pack, entry) for pack in known for entry in pack.index)
     for found, failure in in_order(frames, _deep if level == "full" else _shallow):
         run.counts["objects"] += 1
         run.counts["bytes"] += found.entry.stored
@@ -226,6 +241,7 @@ def _deep(found: Found) -> str | None:
     """Decode an object and compare its digest; files are put together later."""
     entry = found.entry
     try:
+        check_size(entry)
         payload = found.pack.payload(entry)
         if entry.encoding == Encoding.RECIPE:
             return None

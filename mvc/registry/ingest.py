@@ -76,9 +76,9 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
     gathered = _Gathered()
     for stretch in plan:
         _take(source, stretch, transaction, gathered, whole)
-    source.check_unchanged()
     digest = whole.digest()
-    recipe, weights = _finish(source.size, layout, gathered, transaction)
+    recipe, weights = _finish(source, layout, gathered, transaction)
+    source.check_unchanged()
     held = transaction.hold_file(digest, source.size)
     if not held:
         transaction.put_recipe(digest, recipe)
@@ -88,22 +88,17 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
 def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout | None) -> Ingested:
     """A file of one chunk at most is one object, without a recipe."""
     data = _read(source, 0, source.size)
-    source.check_unchanged()
     digest = digest_of(data)
     widths = Counter[int]()
     for storage in layout.storages if layout else ():
         widths[storage.width] += storage.size
     held = transaction.hold_file(digest, len(data))
     transaction.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
-    weights = None
-    if layout and layout.tensors:
-        starts = [storage.offset for storage in layout.storages]
-        rows = []
-        for tensor in layout.tensors:
-            start = 0 if tensor.storage is None else starts[tensor.storage]
-            rows.append(_row(tensor, _cut(data, start, tensor, layout)))
-        weights = _weights(rows)
-    return _ingested(source, digest, layout, weights, held)
+    rows = []
+    if layout is not None:
+        rows = [_row(tensor, _digests_of(source, layout, tensor)) for tensor in layout.tensors]
+    source.check_unchanged()
+    return _ingested(source, digest, layout, _weights(rows), held)
 
 
 def _take(
@@ -141,7 +136,7 @@ def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[byt
 
 
 def _finish(
-    size: int, layout: Layout | None, gathered: _Gathered, transaction: Transaction
+    source: SourceFile, layout: Layout | None, gathered: _Gathered, transaction: Transaction
 ) -> tuple[Recipe, Digest | None]:
     """Put skeleton and small tensors, now that they are whole, and make the recipe."""
     small, offsets = _gather_small(layout, gathered.small)
@@ -166,14 +161,19 @@ def _finish(
     tensors, rows = [], []
     for tensor in layout.tensors if layout else ():
         first, count, start = places[tensor.storage]
-        chunks = [ref.digest for ref in refs[first : first + count]]
-        if tensor.storage in offsets:
-            chunks = [digest_of(small[start + tensor.offset :][: tensor.size])]
         where = first, count, start + tensor.offset, tensor.size
         tensors.append(TensorEntry(tensor.name, tensor.dtype, tensor.shape, *where, tensor.stride))
-        rows.append(_row(tensor, chunks, _partial(tensor, layout, offsets)))
-    recipe = Recipe(size, refs, tuple(parts), tuple(tensors))
-    return recipe, _weights(rows) if rows else None
+        chunks = refs[first : first + count]
+        if tensor.storage in offsets:
+            digests = [digest_of(small[start + tensor.offset :][: tensor.size])]
+        elif tensor.size == sum(ref.size for ref in chunks):
+            digests = [ref.digest for ref in chunks]
+        else:
+            assert layout is not None
+            digests = _digests_of(source, layout, tensor)
+        rows.append(_row(tensor, digests))
+    recipe = Recipe(source.size, refs, tuple(parts), tuple(tensors))
+    return recipe, _weights(rows)
 
 
 def _gather_small(
@@ -198,41 +198,29 @@ def _put(transaction: Transaction, data: bytes, width: int) -> ObjectRef:
     return ObjectRef(digest, len(data))
 
 
-def _cut(data: bytes, start: int, tensor: Tensor, layout: Layout) -> list[Digest]:
-    """Return the digests that the chunks of a tensor would have."""
+def _digests_of(source: SourceFile, layout: Layout, tensor: Tensor) -> list[Digest]:
+    """Return the digests of a tensor's bytes, cut from its own start, whatever lies around it."""
     if tensor.storage is None:
         return []
-    size = chunk_size(layout.storages[tensor.storage].width)
-    view = memoryview(data)[start + tensor.offset :][: tensor.size]
-    return [digest_of(view[at : at + size]) for at in range(0, len(view), size)]
-
-
-def _partial(
-    tensor: Tensor, layout: Layout | None, small: dict[int | None, int]
-) -> tuple[int, int] | None:
-    """Return where in its chunks a tensor lies, ``None`` where it is all of them."""
-    if layout is None or tensor.storage is None or tensor.storage in small:
-        return None
-    whole = layout.storages[tensor.storage].size
-    return None if tensor.size == whole else (tensor.offset, tensor.size)
-
-
-def _row(tensor: Tensor, chunks: list[Digest], partial: tuple[int, int] | None = None) -> bytes:
-    """Write one line of what ``weights`` is the digest of."""
-    row: list[object] = [
-        tensor.name,
-        tensor.dtype,
-        tensor.shape,
-        [str(digest) for digest in chunks],
+    storage = layout.storages[tensor.storage]
+    size, end = chunk_size(storage.width), tensor.offset + tensor.size
+    return [
+        digest_of(_read(source, storage.offset + at, min(size, end - at)))
+        for at in range(tensor.offset, end, size)
     ]
-    if tensor.stride is not None or partial is not None:
-        row += [partial, tensor.stride]
+
+
+def _row(tensor: Tensor, digests: list[Digest]) -> bytes:
+    """Write one line of what ``weights`` is the digest of."""
+    row: list[object] = [tensor.name, tensor.dtype, tensor.shape, [str(d) for d in digests]]
+    if tensor.stride is not None:
+        row.append(tensor.stride)
     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _weights(rows: list[bytes]) -> Digest:
-    return digest_of(b"".join(sorted(rows)))
+def _weights(rows: list[bytes]) -> Digest | None:
+    return digest_of(b"".join(sorted(rows))) if rows else None
 
 
 def _ingested(

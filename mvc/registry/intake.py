@@ -31,7 +31,7 @@ from mvc.registry.names import check_family, check_key, check_metric, check_tag,
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.record import Record
-from mvc.registry.sealed import now
+from mvc.registry.sealed import now, sealed
 from mvc.registry.source import SourceFile
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
@@ -68,12 +68,13 @@ class Facts:
             type(size) is not int or size < 1 for size in self.input_shape
         ):
             raise UsageError(f"{self.input_shape} is no shape", hint="as in 1,3,224,224")
-        kept = {
+        kept: dict[str, Mapping[str, Value]] = {
             "metrics": {check_metric(name): _metric(name, v) for name, v in self.metrics.items()},
             "params": {check_key(name): _value(name, v) for name, v in self.params.items()},
             "lineage": {check_key(name): _value(name, v) for name, v in self.lineage.items()},
             "labels": {check_key(name): str(v) for name, v in self.labels.items()},
         }
+        sealed({**kept, "message": self.message, "model": [self.framework, self.architecture]})
         for name, values in kept.items():
             object.__setattr__(self, name, values)
 
@@ -119,7 +120,7 @@ def add_steps(
     finally:
         transaction.end()
     untagged = yield from _tag_all(manifest, folder_of(name), number, facts)
-    family = families.load(manifest, name)
+    family = _family_after(manifest, before.name if before else name, number)
     _warn_of_guess(before, family)
     bytes_of, weights_of = None, None
     if transaction.reused and before:
@@ -211,6 +212,15 @@ def _equal_versions(
         if record.artifact.digest == got.artifact.digest:
             return identity, weights_of
     return None, weights_of
+
+
+def _family_after(manifest: Manifest, name: str, number: int) -> Family:
+    """Return the state of the family; what is wrong with it cannot undo the commit."""
+    try:
+        return families.load(manifest, name)
+    except (MvcError, OSError) as error:
+        warnings.warn(f"{name}/v{number} is stored, but: {error}", MvcWarning, stacklevel=2)
+        return Family(folder_of(name), name, number, number, latest=number)
 
 
 def _family_or_none(manifest: Manifest, name: str) -> Family | None:

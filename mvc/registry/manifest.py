@@ -15,17 +15,20 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest, digest_of
-from mvc.errors import Damaged, MvcError, NotFound
+from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.fileio import Steps
 from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import Event
-from mvc.registry.names import folder_of, near
+from mvc.registry.names import check_family, folder_of, near
 from mvc.registry.record import Record
 
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})\.yaml\Z")
 _EVENT = re.compile(r"([0-9]{8})\.yaml\Z")
+
+
+MAX_NUMBER = 999_999_999
 
 
 class Manifest:
@@ -47,9 +50,10 @@ class Manifest:
         """Return the folder name of a family that exists.
 
         Raises:
+            UsageError: No family can be called so.
             NotFound: There is none; the hint names those like it.
         """
-        if not self._has_version(folder_of(name)):
+        if not self._has_version(folder_of(check_family(name))):
             raise NotFound(f"no family '{name}'", hint=self._family_hint(name))
         return folder_of(name)
 
@@ -72,7 +76,9 @@ class Manifest:
         if key not in self._records:
             data = self.record_bytes(family, number)
             try:
-                self._records[key] = records.decode(data), digest_of(data)
+                record = records.decode(data)
+                _check_owner(record.family, key[0])
+                self._records[key] = record, digest_of(data)
             except MvcError as error:
                 raise self._damaged(f"{key[0]}/v{number}", error) from None
         return self._records[key]
@@ -89,7 +95,7 @@ class Manifest:
             raise NotFound(
                 f"no version v{number} of '{family}'", hint=f"mvc log {family} lists what it has"
             ) from None
-        except MvcError as error:
+        except (MvcError, OSError) as error:
             raise self._damaged(f"{folder_of(family)}/v{number}", error) from None
 
     def event(self, family: str, number: int) -> Event:
@@ -102,13 +108,12 @@ class Manifest:
         if key not in self._events:
             path = self.family_folder(family) / "events" / f"{number:08d}.yaml"
             try:
-                self._events[key] = events.decode(fileio.read(path, MAX_SIZE), number)
-            except MvcError as error:
-                raise Damaged(
-                    f"event {number} of '{family}' cannot be trusted: {error.message}",
-                    hint=error.hint
-                    or f"put back '{path}' from a copy; mvc fsck names every such file",
-                ) from None
+                event = events.decode(fileio.read(path, MAX_SIZE), number)
+                _check_owner(event.family, key[0])
+                self._events[key] = event
+            except (MvcError, OSError) as error:
+                remedy = f"put back '{path}' from a copy; mvc fsck names every such file"
+                raise _distrusted(f"event {number} of '{family}'", error, remedy) from None
         return self._events[key]
 
     def create_version(self, family: str, record: bytes) -> Steps[int]:
@@ -119,6 +124,11 @@ class Manifest:
         try:
             yield "record staged"
             number = max(self.numbers(family), default=0) + 1
+            if number > MAX_NUMBER:
+                raise MvcError(
+                    f"'{family}' has a version v{number - 1}, and no number is left",
+                    hint=f"look into '{folder / 'versions'}' for a file that does not belong there",
+                )
             while not fileio.link_once(staged, self.record_path(family, number)):
                 number += 1
             yield "version linked"
@@ -135,6 +145,12 @@ class Manifest:
         final = folder / "events" / f"{event.number:08d}.yaml"
         made: bool = yield from fileio.create_once(final, events.encode(event), folder)
         return made
+
+    def settle_events(self, family: str) -> None:
+        """Make durable what others created, before an answer is built on it."""
+        folder = self.family_folder(family) / "events"
+        if folder.is_dir():
+            fileio.sync_folder(folder)
 
     def stamps(self, family: str) -> tuple[int, ...]:
         """Return inode and time of change of both folders: equal means nothing was created."""
@@ -155,20 +171,30 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def _damaged(self, identity: str, error: MvcError) -> MvcError:
+    def _damaged(self, identity: str, error: MvcError | OSError) -> MvcError:
         family, _, version = identity.partition("/v")
-        return Damaged(
-            f"the record of {identity} cannot be trusted: {error.message}",
-            hint=error.hint
-            or f"put back '{self.record_path(family, int(version))}' from a copy; "
-            "mvc fsck says whether the store has one",
-        )
+        path = self.record_path(family, int(version))
+        remedy = f"put back '{path}' from a copy; mvc fsck says whether the store has one"
+        return _distrusted(f"the record of {identity}", error, remedy)
 
     def _family_hint(self, name: str) -> str:
         known = self.families()
         if not known:
             return "mvc add FAMILY PATH registers the first version"
         return near(name, known) or "mvc list shows all families"
+
+
+def _check_owner(family: str, folder: str) -> None:
+    if folder_of(family) != folder:
+        raise FormatError(f"it is one of '{family}'")
+
+
+def _distrusted(what: str, error: MvcError | OSError, remedy: str) -> MvcError:
+    if isinstance(error, Unsupported):
+        return Unsupported(f"{what} cannot be read: {error.message}", hint=error.hint)
+    reason = error.message if isinstance(error, MvcError) else error.strerror
+    hint = error.hint if isinstance(error, MvcError) else None
+    return Damaged(f"{what} cannot be trusted: {reason}", hint=hint or remedy)
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:

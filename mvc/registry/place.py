@@ -76,7 +76,7 @@ class Place:
 
 def at(path: Path) -> Path:
     """Return the registry folder that ``path`` means: a project, or its ``.mvc``."""
-    path = path.expanduser().absolute()
+    path = environment.full_path(path)
     return path if path.name == FOLDER or (path / CONFIG).is_file() else path / FOLDER
 
 

@@ -17,6 +17,9 @@ from mvc.registry.place import Place
 from mvc.registry.record import Artifact
 from mvc.store import Store
 
+# What a look at a version reads of its bytes: a small model whole, of a large one a part.
+READ_AT_MOST = 64 << 20
+
 
 class Presence:
     """Opens the store when it is first asked for."""
@@ -70,5 +73,5 @@ class Presence:
             return False
 
     def lacking(self, digest: Digest) -> list[str]:
-        """Say in words what of a file the store lacks, without reading its chunks."""
-        return self.store.lacking(digest)
+        """Say in words what of a file the store lacks; only so much is read as keeps it quick."""
+        return self.store.lacking(digest, read_at_most=READ_AT_MOST)

@@ -65,6 +65,13 @@ class Artifact:
         for name, value in values.items():
             if name not in known and type(value) is not facts.get(name):
                 raise FormatError(f"the artifact has a wrong field '{name}'")
+        counts = [values[name] for name in facts if name in values]
+        if len(counts) not in (0, len(facts)):
+            raise FormatError("the artifact lacks some of 'tensors', 'parameters', 'dtypes'")
+        if counts and not all(
+            type(n) is int and n >= 0 for n in (*counts[:2], *counts[2].values())
+        ):
+            raise FormatError("the artifact counts what cannot be counted")
         if values["kind"] != "file" or values["size"] < 0:
             raise FormatError(f"the artifact is a {values['kind']!r:.40} of {values['size']} bytes")
         return cls(**{**values, "digest": Digest.parse(values["digest"])})
@@ -92,7 +99,7 @@ def encode(record: Record) -> bytes:
     """Write a record, sealed.
 
     Raises:
-        ValueError: A value cannot be written (see ``mvc.lines.dumps``).
+        UsageError: A value cannot be written (see ``mvc.lines.dumps``).
     """
     values: dict[str, Value] = {
         "family": record.family,
@@ -134,9 +141,9 @@ def decode(data: bytes) -> Record:
 
 def finite(value: object) -> float | int | None:
     """Return a metric's value if it can be compared, else ``None``."""
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, int):  # may be too large for a float, and is compared all the same
         return value
-    return None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _metrics(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mvc.digest import PREFIX
 from mvc.errors import UsageError
 from mvc.registry.names import NAME, check_family, check_metric, check_tag
 
 _FAMILY = re.compile(NAME)
-_NUMBER = re.compile(r"v([1-9][0-9]{0,8})(?![A-Za-z0-9._-])")
-_BEST = re.compile(r'best(?:\.(?:"([^"]+)"|([A-Za-z0-9_./@-]+)))?(?=[~:]|\Z)')
+_NUMBER = re.compile(r"[vV]([1-9][0-9]{0,8})(?![A-Za-z0-9._-])")
+_LATEST = re.compile(r"(?i:latest)(?=[~:]|\Z)")
+_BEST = re.compile(r'(?i:best)(?:\.(?:"([^"]+)"|([A-Za-z0-9_./@-]+)))?(?=[~:]|\Z)')
 _DIGEST = re.compile(r"b3:([0-9A-Fa-f]{8,64})(?=[~:]|\Z)")
 _TAG = re.compile(rf"({NAME})(?:@\{{([^{{}}]+)\}})?(?=[~:]|\Z)")
 _BACK = re.compile(r"~([0-9]{1,9})?")
@@ -87,7 +89,7 @@ def _selector(text: str, mark: str, rest: str) -> tuple[dict[str, object], str]:
         raise UsageError(
             f"'{text}' is not a ref", hint="after / comes a version, as in resnet18/v3"
         )
-    if match := re.match(r"latest(?=[~:]|\Z)", rest):
+    if match := _LATEST.match(rest):
         return {"explicit": True}, rest[match.end() :]
     if match := _BEST.match(rest):
         metric = match.group(1) or match.group(2)
@@ -95,7 +97,7 @@ def _selector(text: str, mark: str, rest: str) -> tuple[dict[str, object], str]:
         return fields, rest[match.end() :]
     if match := _DIGEST.match(rest):
         return {"digest": match.group(1).lower(), "explicit": True}, rest[match.end() :]
-    if match := _TAG.match(rest):
+    if (match := _TAG.match(rest)) and not rest.startswith(PREFIX):
         if re.fullmatch(r"[0-9]+", match.group(1)):
             raise UsageError(
                 f"'{text}' is not a ref",

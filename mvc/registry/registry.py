@@ -221,13 +221,13 @@ class ModelRegistry:
             metrics=metrics or {},
             params=params or {},
             lineage=lineage or {},
-            parents=tuple(parents),
+            parents=_several(parents),
             framework=framework,
             architecture=architecture,
             input_shape=None if input_shape is None else tuple(input_shape),
             labels=labels or {},
             message=message,
-            tags=tuple(tags),
+            tags=_several(tags),
         )
         return intake.add(self.place, self.manifest, self.presence, name, Path(path), facts)
 
@@ -247,13 +247,10 @@ class ModelRegistry:
         """
         from mvc.registry import checkout
 
+        found, number = resolve.resolve(self.manifest, ref)
+        target = None if output is None else Path(output)
         return checkout.checkout(
-            self.place,
-            self.manifest,
-            self.presence,
-            self.resolve(ref),
-            None if output is None else Path(output),
-            force,
+            self.place, self.manifest, self.presence, found, number, target, force
         )
 
     def tag(
@@ -314,6 +311,11 @@ class ModelRegistry:
 
     def _version(self, name: str, number: int) -> Version:
         return resolve.version_of(self.manifest, self.presence, self.family(name), number)
+
+
+def _several(words: Sequence[str]) -> tuple[str, ...]:
+    """Take one word for a list of one: text is a sequence too, of letters."""
+    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def _search() -> Path:

@@ -59,8 +59,8 @@ def checked(presence: Presence, version: Version) -> Version:
     """Warn if the store does not hold all that the version needs."""
     try:
         lacking = presence.lacking(version.artifact.digest)
-    except MvcError as error:
-        lacking = [error.message]
+    except MvcError:  # the store is away, which was warned about
+        return version
     if not lacking:
         return version
     warnings.warn(
@@ -175,7 +175,7 @@ def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     earlier = [n for n in family.numbers(manifest) if n < number and n not in family.withdrawn]
     if ref.back > len(earlier):
         raise NotFound(
-            f"there are only {len(earlier)} versions before v{number} of '{family.name}'",
+            f"'{family.name}' goes {len(earlier)} back from v{number}, not {ref.back}",
             hint=f"mvc log {family.name} lists them",
         )
     return earlier[-ref.back]
@@ -195,14 +195,14 @@ def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
 
 def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
     said = "withdrawn"
+    hint = f"mvc restore {family.name}@v{number} takes it back"
     for event_number in manifest.event_numbers(family.folder):
         event = manifest.event(family.folder, event_number)
         if isinstance(event.change, Standing) and event.change.version == number:
             said = f"{event.change.kind} on {event.created[:10]} by {event.author}"
-    return NotFound(
-        f"{family.name}/v{number} was {said}",
-        hint=f"mvc restore {family.name}@v{number} takes it back",
-    )
+            if event.change.kind == "released":
+                hint = "its bytes were given up; add the file again: it becomes a new version"
+    return NotFound(f"{family.name}/v{number} was {said}", hint=hint)
 
 
 def _explained(error: NotFound, ref: Ref) -> NotFound:

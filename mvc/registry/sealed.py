@@ -12,13 +12,13 @@ from typing import Any, cast
 
 from mvc import lines
 from mvc.digest import Digest
-from mvc.errors import FormatError
+from mvc.errors import FormatError, UsageError
 from mvc.lines import Value
 from mvc.store.store import check_version
 
 VERSION = 0
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+_TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{6}Z\Z")
 
 
 class Reader:
@@ -44,13 +44,20 @@ class Reader:
 
     def take_time(self, name: str) -> str:
         value = self.take(name, str)
-        if not _TIME.match(value):
+        try:
+            whole = _TIME.match(value) and parse_time(value)
+        except ValueError:
+            whole = None
+        if not whole:
             raise FormatError(f"{self._what}: '{name}' is no time: {value!r:.80}")
         return cast(str, value)
 
     def take_digest(self, name: str, *, optional: bool = False) -> Digest | None:
         value = self.take(name, str, optional=optional)
-        return None if value is None else Digest.parse(value)
+        try:
+            return None if value is None else Digest.parse(value)
+        except FormatError as error:
+            raise FormatError(f"{self._what}: '{name}' is {error.message}") from None
 
     def finish(self) -> None:
         """Refuse fields that nobody took."""
@@ -59,8 +66,21 @@ class Reader:
 
 
 def sealed(values: Mapping[str, Value]) -> bytes:
-    """Write fields and their seal."""
-    return lines.seal(lines.dumps({"mvc": VERSION, **values}))
+    """Write fields and their seal.
+
+    Raises:
+        UsageError: A value cannot be written, or all together are too long to be read again.
+    """
+    try:
+        data = lines.seal(lines.dumps({"mvc": VERSION, **values}))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"a value cannot be kept: {error}") from None
+    if len(data) > lines.MAX_SIZE:
+        raise UsageError(
+            f"what is to be noted takes {len(data):,} bytes, at most {lines.MAX_SIZE:,} are read",
+            hint="keep long texts in a file of their own",
+        )
+    return data
 
 
 def timestamp(moment: datetime) -> str:
@@ -69,6 +89,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def now() -> str:
+    """Return this moment as records have it."""
     return timestamp(datetime.now(timezone.utc))
 
 

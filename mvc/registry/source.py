@@ -27,13 +27,14 @@ class SourceFile:
 
     Raises (on opening):
         NotFound: There is no such file, or the link to it leads nowhere.
-        UsageError: It is a folder, pipe, socket or device; none is waited for.
+        UsageError: It is a folder, pipe, socket or device, none of which is
+            waited for, or its name is not text.
         OSError: It may not be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = path.name
+        self.name = _name(path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -93,6 +94,15 @@ def _explained(path: Path, error: OSError) -> OSError | MvcError:
     if error.errno == errno.ENXIO:
         return UsageError(f"'{path}' is a socket", hint=_kind_hint("a socket"))
     return error
+
+
+def _name(path: Path) -> str:
+    try:
+        return path.name.encode("utf-8").decode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename it, then add it"
+        ) from None
 
 
 def _kind_hint(kind: str) -> str:

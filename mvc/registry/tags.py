@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timezone
 
 from mvc.errors import NotFound, UsageError
 from mvc.registry.event import Event, Tagged
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import parse_time
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
+_COUNT = re.compile(r"[0-9]{1,9}\Z")
 
 
 def moves_of(manifest: Manifest, family: str, tag: str) -> list[tuple[Event, Tagged]]:
@@ -34,7 +34,7 @@ def before(moves: list[tuple[Event, Tagged]], when: str) -> int | None:
         UsageError: ``when`` is neither a number nor a date.
         NotFound: The tag did not exist then.
     """
-    if when.isdigit():
+    if _COUNT.match(when):
         kept = moves[: max(0, len(moves) - int(when))]
         reason = f"it was moved {len(moves)} times"
     else:
@@ -52,7 +52,8 @@ def rollback(
     """Return the version to go back to, and the number of the oldest move that this undoes.
 
     The newest move not yet undone is undone; further ones as well while they
-    lead to a version that is withdrawn, to no version, or not to ``to``.
+    lead to a version that is withdrawn, to no version, to where the tag
+    stands already, or not to ``to``.
 
     Raises:
         NotFound: Nothing is left to go back to.
@@ -63,10 +64,11 @@ def rollback(
             standing.append((event.number, move.version))
         else:
             standing = [item for item in standing if item[0] < move.undoes]
+    current = moves[-1][1].version if moves else None
     while standing:
         undone, _ = standing.pop()
         target = standing[-1][1] if standing else None
-        if target is None or target in withdrawn or (to is not None and target != to):
+        if target in (None, current) or target in withdrawn or to not in (None, target):
             continue
         return target, undone
     if to is not None:
@@ -76,13 +78,13 @@ def rollback(
 
 def _moment(when: str) -> datetime:
     try:
+        return datetime.combine(date.fromisoformat(when), time.max, timezone.utc)
+    except ValueError:
+        pass
+    try:
         moment = datetime.fromisoformat(when.replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
             f"'{when}' is no time", hint="write a number of moves, or a date as in 2026-11-02"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    if _DAY.match(when):
-        moment += timedelta(days=1) - timedelta(microseconds=1)
-    return moment
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,0 +1,79 @@
+"""Many at once: every ``add`` gets a number of its own, without a lock."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mvc import fileio
+from mvc.registry.manifest import Manifest
+from tests.support.registry_builders import MIB, Project, finished, noise, python
+
+ADD = """
+import sys
+from mvc import ModelRegistry
+folder, number = sys.argv[1:]
+print(ModelRegistry(folder).register("net", f"{folder}/{number}.bin", {"acc": int(number)}))
+"""
+
+
+def test_many_processes_get_as_many_numbers_each_its_own_bytes(project: Project) -> None:
+    """Thirty-two processes that add to one new family at once lose nothing and mix up nothing."""
+    data = [
+        noise(50_000 + number, number) + noise(5 * MIB) * (number % 8 == 0) for number in range(32)
+    ]
+    for number, content in enumerate(data):
+        project.file(content, f"{number}.bin")
+    started = [python(ADD, project.folder, number) for number in range(32)]
+    ids = [finished(process).strip() for process in started]
+    assert sorted(ids) == sorted(f"net/v{number}" for number in range(1, 33))
+    registry = project.registry()
+    for identity, content, number in zip(ids, data, range(32), strict=True):
+        assert registry.get(identity)["metrics"] == {"acc": number}
+        assert project.bytes_of(identity) == content
+    assert registry.resolve("net@best").id == ids[31]
+    assert registry.list("net") == [f"v{number}" for number in range(1, 33)]
+    report = project.registry().fsck("full")
+    assert report.ok
+    assert report.notes == ()
+
+
+def test_a_number_taken_meanwhile_is_left_to_whoever_took_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ``add`` that lost the race for a number takes the next one, with its own bytes."""
+    project.add(b"first")
+    project.add(b"second")
+    before = project.record(1).read_bytes(), project.record(2).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "numbers", lambda *_: [])  # listed before the others came
+        made = fileio.run(project.registry().manifest.create_version("net", b"third"))
+    assert made == 3
+    assert project.record(3).read_bytes() == b"third"
+    assert (project.record(1).read_bytes(), project.record(2).read_bytes()) == before
+
+
+def test_one_registry_object_serves_many_threads(project: Project) -> None:
+    """Threads that share a registry, and those that do not, see each other's versions."""
+    shared = project.registry()
+    shared.init()
+    paths = [project.file(noise(1000, number), f"{number}.bin") for number in range(24)]
+    with ThreadPoolExecutor(8) as threads:
+        added = list(threads.map(lambda path: shared.add("net", path), paths))
+    assert {version.number for version in added} == set(range(1, 25))
+    for version, path in zip(added, paths, strict=True):
+        assert project.bytes_of(version.id) == path.read_bytes()
+
+
+def test_what_another_process_added_is_seen_by_an_open_registry(project: Project) -> None:
+    """A registry that was opened long ago answers with the versions and tags of now."""
+    project.add(b"one", metrics={"acc": 1}, tags=["prod"])
+    long_open = project.registry()
+    assert long_open.show("net@prod").id == "net/v1"
+    project.add(b"two", metrics={"acc": 2}, tags=["prod"])
+    for ref in ("net", "net@best", "net@prod", "net/v2"):
+        assert long_open.show(ref).id == "net/v2"
+        assert long_open.show(ref).present
+    assert long_open.checkout("net", project.folder / "out").path.read_bytes() == b"two"
+    assert long_open.fsck("full").ok

@@ -1,0 +1,147 @@
+"""What ``status`` and ``du`` count."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mvc import MvcWarning
+from mvc.registry import checkout, status
+from mvc.registry.status import FileState
+from tests.support.registry_builders import MIB, Project, noise
+
+
+def states(project: Project) -> dict[str, tuple[str, str | None]]:
+    found: tuple[FileState, ...] = project.registry().status(project.folder).files
+    return {file.path.name: (file.state, file.version) for file in found}
+
+
+def age(*paths: Path) -> None:
+    """Let files have been written some time ago, so that what is noted of them is believed."""
+    for path in paths:
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+def test_files_are_registered_changed_or_new(project: Project) -> None:
+    """Each model file is told by its bytes, whatever it is called now."""
+    project.add(b"one", name="one.pt")
+    project.add(b"two", name="two.pt")
+    project.add(b"any", name="no_suffix")
+    os.rename(project.folder / "two.pt", project.folder / "renamed.safetensors")
+    project.file(b"changed", "one.pt")
+    project.file(b"three", "three.onnx")
+    project.file(b"text", "notes.txt")
+    (project.folder / ".hidden").mkdir()
+    project.file(b"x", ".hidden/m.pt")
+    (project.folder / "link.pt").symlink_to("three.onnx")
+    expected = {
+        "one.pt": ("changed", "net/v1"),
+        "renamed.safetensors": ("registered", "net/v2"),
+        "no_suffix": ("registered", "net/v3"),
+        "three.onnx": ("new", None),
+    }
+    assert states(project) == expected
+    assert states(project) == expected
+
+
+def test_a_file_that_did_not_change_is_not_read_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is noted of a file is believed while size, times and inode hold; not otherwise."""
+    project.add(b"one", name="one.pt")
+    path = project.file(b"two", "two.pt")
+    age(path, project.folder / "one.pt")
+    states(project)
+    read: list[str] = []
+
+    def counted(path: Path) -> object:
+        read.append(path.name)
+        return checkout.digest_of_file(path)
+
+    monkeypatch.setattr(status, "digest_of_file", counted)
+    assert states(project) == {"one.pt": ("registered", "net/v1"), "two.pt": ("new", None)}
+    first, read[:] = list(read), []
+    assert "one.pt" not in first
+    path.write_bytes(b"one")
+    os.utime(path, (1_000_000_500, 1_000_000_500))
+    assert states(project)["two.pt"] == ("registered", "net/v1")
+    assert read == ["two.pt"]
+
+
+def test_a_checked_out_file_is_known(project: Project, tmp_path: Path) -> None:
+    """A checkout notes what it wrote, so that a change to it is told from a new file."""
+    project.add(b"one")
+    project.registry().checkout("net", tmp_path / "copy")
+    assert states(project)["copy"] == ("registered", "net/v1")
+    (tmp_path / "copy").write_bytes(b"edited")
+    assert states(project)["copy"] == ("changed", "net/v1")
+
+
+def test_an_unreadable_file_is_passed_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file that cannot be read is a warning, and the others are shown."""
+    project.add(b"one", name="one.pt")
+    project.file(b"two", "two.pt")
+
+    def refuse(path: Path) -> object:
+        if path.name == "two.pt":
+            raise PermissionError(13, "Permission denied")
+        return checkout.digest_of_file(path)
+
+    monkeypatch.setattr(status, "digest_of_file", refuse)
+    with pytest.warns(MvcWarning, match=r"two\.pt' cannot be read"):
+        assert set(states(project)) == {"one.pt"}
+
+
+def test_the_numbers_of_status(project: Project) -> None:
+    """Families, versions that are not withdrawn, and bytes: stored, and of plain copies."""
+    large = noise(5 * MIB)
+    project.add(large)
+    project.add(large)
+    project.add(b"123", family="other")
+    project.add(b"gone", family="other")
+    project.registry().rm("other@v2")
+    shown = project.registry().status(project.folder)
+    assert (shown.families, shown.versions) == (2, 3)
+    assert shown.plain == 2 * len(large) + 3
+    assert shown.stored == sum(pack.stat().st_size for pack in project.packs)
+    assert shown.registry == project.mvc
+    assert shown.store == project.mvc / "store"
+    assert shown.free is not None
+
+
+def test_the_numbers_of_du(project: Project) -> None:
+    """Shared bytes count once, withdrawn ones apart, and everything adds up to the packs."""
+    large = noise(6 * MIB)
+    project.add(large)
+    project.add(large)
+    project.add(large, family="same")
+    project.add(noise(MIB, 2), family="other")
+    project.add(noise(2 * MIB, 3), family="other")
+    project.add(large, family="other")
+    project.registry().rm("other@v2")
+    project.registry().rm("other@v3")
+    used = project.registry().du()
+    assert (used.versions, used.withdrawn_versions) == (4, 2)
+    assert used.plain == 3 * len(large) + MIB
+    assert len(large) + MIB < used.stored < len(large) + MIB + 20_000
+    assert 2 * MIB < used.withdrawn < 2 * MIB + 1000
+    packs = sum(pack.stat().st_size for pack in project.packs)
+    assert used.stored + used.withdrawn + used.other == packs
+    assert 0 < used.other < 1000
+    families = {family.family: family for family in used.families}
+    assert families["net"].stored == families["same"].stored
+    assert (families["net"].versions, families["net"].plain) == (2, 2 * len(large))
+    assert families["net"].stored + families["other"].stored == used.stored
+    assert used.ratio == used.stored / used.plain
+    assert used.cache > 0
+
+
+def test_du_of_nothing(project: Project) -> None:
+    """An empty registry has no ratio."""
+    project.registry().init()
+    used = project.registry().du()
+    assert (used.versions, used.plain, used.stored, used.ratio) == (0, 0, 0, None)
