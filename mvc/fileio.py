@@ -12,7 +12,7 @@ that tests can stop it anywhere: ``run`` carries one through.
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
 ``replace``, ``make_folder``, ``sync_folder``, ``remove``, ``remove_folder``,
-``read``, ``list_folder``.
+``open_regular``, ``read``, ``list_folder``.
 """
 
 from __future__ import annotations
@@ -264,11 +264,11 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def read(path: Path, limit: int) -> bytes:
-    """Return the bytes of a small regular file of ours.
+def open_regular(path: Path) -> int:
+    """Open a regular file of ours for reading, without waiting and through no link.
 
     Raises:
-        FormatError: It is no regular file, or larger than ``limit`` bytes.
+        FormatError: It is no regular file.
         FileNotFoundError, PermissionError, OSError: As ``open(2)`` has it.
     """
     try:
@@ -277,13 +277,25 @@ def read(path: Path, limit: int) -> bytes:
         if error.errno == errno.ELOOP:
             raise FormatError(f"'{path}' is a symbolic link") from None
         raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FormatError(f"'{path}' is not a regular file")
+    return descriptor
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return the bytes of a small regular file of ours.
+
+    Raises:
+        FormatError: It is no regular file, or larger than ``limit`` bytes.
+        FileNotFoundError, PermissionError, OSError: As ``open(2)`` has it.
+    """
+    descriptor = open_regular(path)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"'{path}' is not a regular file")
-        if status.st_size > limit:
-            raise FormatError(f"'{path}' has {status.st_size} bytes, the limit is {limit}")
-        return _read_all(descriptor, status.st_size)
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise FormatError(f"'{path}' has {size} bytes, the limit is {limit}")
+        return _read_all(descriptor, size)
     finally:
         os.close(descriptor)
 

@@ -110,6 +110,8 @@ class Recipe:
         """Yield what one part or one tensor consists of, in order."""
         skip, left = item.offset, item.size
         for ref in self.objects[item.first : item.first + item.count]:
+            if not left:
+                return
             size = min(ref.size - skip, left)
             if size > 0:
                 yield Span(ref, skip, size)

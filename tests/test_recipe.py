@@ -41,6 +41,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
     """Draw a sound recipe, with parts that slice and span objects."""
     refs = tuple(draw(st.lists(objects, max_size=5)))
     parts = tuple(Part(*place) for place in draw(st.lists(places(refs), max_size=5)))
+    while sum(part.count for part in parts) > len(refs) + len(parts):
+        parts = parts[:-1]
     tensors = tuple(
         TensorEntry(draw(names), draw(names), draw(dimensions), *place, stride)
         for place, stride in draw(
@@ -259,3 +261,9 @@ def test_the_tables_on_the_page_are_the_codes() -> None:
         ("## Parts", recipe._PART),
     ):
         assert build.sizes_add_up("recipe.md", heading) == layout.size
+
+
+def test_a_recipe_cannot_ask_for_endless_work() -> None:
+    """Parts that use the same objects over and over are refused, before anything is read."""
+    with pytest.raises(FormatError, match="over and over"):
+        Recipe(3 * 16, (ONE, OTHER), (Part(0, 2, 0, 16),) * 3)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -160,8 +161,11 @@ def _merge(packs: list[PackReader]) -> bytes:
 
 
 def _read_merged(path: Path) -> tuple[IndexBlock, list[str]]:
-    with open(path, "rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    descriptor = fileio.open_regular(path)
+    try:
+        view = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
     if len(view) < _HEADER.size:
         raise FormatError("the merged index is cut off")
     magic, version, _, packs, _, count = _HEADER.unpack_from(view)

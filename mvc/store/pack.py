@@ -13,7 +13,6 @@ Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``.
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import xxhash
 
+from mvc import fileio
 from mvc.codecs import Encoded, Encoding
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
 from mvc.errors import Damaged, FormatError, Unsupported
@@ -196,10 +196,9 @@ class PackReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags)
+        self._descriptor = fileio.open_regular(path)
         self._index: IndexBlock | None = None
-        self.file_size = _regular_size(self._descriptor, path)
+        self.file_size = os.fstat(self._descriptor).st_size
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -307,10 +306,3 @@ def _encoding(number: int) -> Encoding:
             f"an object has encoding {number}, which this mvc does not know",
             hint="a newer mvc wrote it; upgrade to read it",
         ) from None
-
-
-def _regular_size(descriptor: int, path: Path) -> int:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise FormatError(f"'{path}' is not a regular file")
-    return status.st_size

@@ -11,6 +11,7 @@ Public names: ``Store``, ``new_id``, ``is_id``, ``check_version``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections import Counter
@@ -91,8 +92,12 @@ class Store:
         """
         try:
             settings = lines.loads(fileio.read(folder / SETTINGS, MAX_SETTINGS))
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"no store in '{folder}'") from None
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # or no path at all
+            raise NotFound(f"no store in {str(folder)[:200]!r}") from None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise NotFound(f"no store in {str(folder)[:200]!r}") from None
+            raise
         except FormatError as error:
             raise FormatError(f"'{folder / SETTINGS}': {error.message}") from None
         identity = settings.get("id")
@@ -213,7 +218,11 @@ class Store:
             return [error.message]
         lacking = []
         for ref in refs:
-            found = self.find(ref.digest, ref.size)
+            try:
+                found = self.find(ref.digest, ref.size)
+            except MvcError as error:
+                lacking.append(error.message)
+                continue
             if found is None:
                 lacking.append(f"object {ref.digest.short} is missing from the store")
             elif found.entry.stored <= read_at_most:
@@ -250,7 +259,7 @@ class Store:
             for found in self.entries_of(digest):
                 entry = found.entry
                 try:
-                    _check_size(entry, size)
+                    check_size(entry, size)
                     return read(entry, found.pack.payload(entry))
                 except (MvcError, OSError) as error:
                     failure = error if isinstance(error, MvcError) else Damaged(str(error))
@@ -260,8 +269,12 @@ class Store:
         )
 
 
-def _check_size(entry: Entry, size: int | None) -> None:
-    """Refuse what claims another size than expected, or one that nothing here has."""
+def check_size(entry: Entry, size: int | None = None) -> None:
+    """Refuse what claims another size than expected, or one that nothing here has.
+
+    Raises:
+        FormatError: ``entry.size`` is not ``size``, or above the limit of its kind.
+    """
     limit = MAX_SKELETON if entry.encoding != Encoding.RECIPE else 1 << 62
     if size not in (None, entry.size) or entry.size > limit:
         raise FormatError(f"object {entry.digest.short} has a size it cannot have")

@@ -1,0 +1,47 @@
+"""What the fault suites share: a project with two versions and a tag, and files to add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.faults import Project, make_noise, make_weights
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name an author, so that no test starts git to ask for one."""
+    monkeypatch.setenv("MVC_AUTHOR", "anna")
+
+
+@pytest.fixture
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sync nothing: a kill loses nothing that was written, so syncing only costs time."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[str, int], Path]:
+    """Make a source file outside the project: ``weights`` has tensors, ``noise`` has none."""
+
+    def make(kind: str, seed: int) -> Path:
+        path = tmp_path / f"{kind}-{seed}.bin"
+        (make_weights if kind == "weights" else make_noise)(path, seed)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def project(tmp_path: Path, files: Callable[[str, int], Path]) -> Project:
+    """Two versions of ``net``, the first bearing the tag ``prod``."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Project(folder)
+    made.add("net", files("weights", 1), metrics={"acc": 0.5}, tags=["prod"])
+    made.add("net", files("noise", 2), metrics={"acc": 0.7})
+    made.tags["net@prod"] = "net/v1"
+    return made
