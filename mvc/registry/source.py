@@ -86,11 +86,14 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 def _explained(path: Path, error: OSError) -> OSError | MvcError:
     if error.errno == errno.ENOENT and path.is_symlink():
-        return NotFound(f"'{path}' is a link to '{os.readlink(path)}', which is not there")
+        where = os.readlink(path)
+        hint = "mend the link, or name the file itself"
+        return NotFound(f"'{path}' is a link to '{where}', which is not there", hint=hint)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return NotFound(f"no file '{path}'", hint="check the path; mvc add FAMILY PATH")
     if error.errno == errno.ELOOP:
-        return UsageError(f"'{path}' is a link that leads back to itself")
+        hint = "mend the link, or name the file itself"
+        return UsageError(f"'{path}' is a link that leads back to itself", hint=hint)
     if error.errno == errno.ENXIO:
         return UsageError(f"'{path}' is a socket", hint=_kind_hint("a socket"))
     return error
