@@ -32,12 +32,11 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a file turned out to be; ``held`` if the store had the whole file already."""
+    """What a file turned out to be."""
 
     artifact: Artifact
     weights: Digest | None
     framework: str | None
-    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,8 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
     digest = whole.digest()
     recipe, weights = _finish(source, layout, gathered, transaction)
     source.check_unchanged()
-    held = transaction.hold_file(digest, source.size)
-    if not held:
-        transaction.put_recipe(digest, recipe)
-    return _ingested(source, digest, layout, weights, held)
+    transaction.put_recipe(digest, recipe)
+    return _ingested(source, digest, layout, weights)
 
 
 def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout | None) -> Ingested:
@@ -92,13 +89,12 @@ def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout |
     widths = Counter[int]()
     for storage in layout.storages if layout else ():
         widths[storage.width] += storage.size
-    held = transaction.hold_file(digest, len(data))
     transaction.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
     rows = []
     if layout is not None:
         rows = [_row(tensor, _digests_of(source, layout, tensor)) for tensor in layout.tensors]
     source.check_unchanged()
-    return _ingested(source, digest, layout, _weights(rows), held)
+    return _ingested(source, digest, layout, _weights(rows))
 
 
 def _take(
@@ -224,11 +220,11 @@ def _weights(rows: list[bytes]) -> Digest | None:
 
 
 def _ingested(
-    source: SourceFile, digest: Digest, layout: Layout | None, weights: Digest | None, held: bool
+    source: SourceFile, digest: Digest, layout: Layout | None, weights: Digest | None
 ) -> Ingested:
     if layout is None:
         artifact = Artifact("file", source.name, digest, source.size, OPAQUE)
-        return Ingested(artifact, None, None, held)
+        return Ingested(artifact, None, None)
     counted = {
         (tensor.storage, tensor.offset, tensor.shape)
         for tensor in layout.tensors
@@ -244,7 +240,7 @@ def _ingested(
         parameters=sum(prod(shape) for _, _, shape in counted),
         dtypes=dict(sorted(Counter(tensor.dtype for tensor in layout.tensors).items())),
     )
-    return Ingested(artifact, weights, layout.framework, held)
+    return Ingested(artifact, weights, layout.framework)
 
 
 def _read_hashed(source: SourceFile, offset: int, size: int, whole: Hasher) -> bytes:

@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 VERSION = 0
 SETTINGS = "store.yaml"
-MAX_OBJECT = 8 << 20
 MAX_SKELETON = 64 << 20
 MAX_SETTINGS = 64 << 10
 # A skeleton is read in many small slices, and so are a file's small tensors.

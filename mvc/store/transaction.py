@@ -92,24 +92,23 @@ class Transaction:
             self._write(work[0], len(work[1]), encoded)
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
-        """Store a file as its recipe, whose objects have been put before, unless it is held."""
-        if self.hold_file(digest, made.size):
-            return
+        """Store a file as its recipe, whose objects have been put before.
+
+        One that is held serves only if it is the same: another may name
+        objects that nobody has looked at now.
+        """
         payload = recipe.encode(made)
         if recipe.decode(payload) != made:
             raise MvcError("a recipe does not read back as it was written")
+        if digest in self._seen:
+            return
+        found = self._store.find_whole(digest, made.size)
+        if found and bytes(found.pack.payload(found.entry)) == payload:
+            self._reused_from.add(found.pack)
+            return
         self._seen.add(digest)
         self._drain()
         self._write(digest, made.size, Encoded(Encoding.RECIPE, [payload], len(payload)))
-
-    def hold_file(self, digest: Digest, size: int) -> bool:
-        """Like ``hold`` for a file whose parts were counted already."""
-        if digest in self._seen:
-            return True
-        found = self._store.find_whole(digest, size)
-        if found:
-            self._reused_from.add(found.pack)
-        return found is not None
 
     def publish(self, registry: str, record: bytes) -> Steps[None]:
         """Make the packs, then the root, durable.
