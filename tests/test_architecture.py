@@ -52,7 +52,7 @@ LIBRARIES: dict[str, set[str]] = {
     "safetensors": {"mvc/frameworks/libraries.py"},
     "click": {path for path in MODULES if path.startswith("mvc/cli/")},
     "rich": {path for path in MODULES if path.startswith("mvc/cli/")},
-    "yaml": {"mvc/cli/values.py"},
+    "yaml": {"mvc/registry/card.py"},
 }
 
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv", "home", "expanduser", "getpass"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,17 +25,17 @@ MODEL_SUFFIXES = frozenset(
     .safetensors .tar .tflite .zip
     """.split()
 )
-FEW = 3
 
 
 @command.command(
     "add",
-    usage="FAMILY PATH [OPTIONS]",
+    usage="FAMILY PATH… [OPTIONS]",
     examples=[
-        ("mvc add resnet18 model.pt", "the first version: resnet18/v1"),
-        ("mvc add resnet18 model.pt -m acc=0.95 -m loss=0.12", "with metrics"),
+        ("mvc add resnet18 model.pt -m acc=0.95 -m loss=0.12", "with metrics: resnet18/v1"),
         ("mvc add resnet18 new.pt --parent resnet18@best -p lr=1e-5", "with its origin"),
         ('mvc add resnet18 new.pt -t prod --message "longer schedule"', "tagged, with a note"),
+        ("mvc add resnet18 *.pt", "a version for each file, oldest first"),
+        ("mvc add resnet18 --from resnet18@v1 -m acc=0.97", "a metric that came later"),
     ],
     statuses={
         4: "no such file, registry or parent",
@@ -72,23 +72,26 @@ FEW = 3
     "-t", "--tag", "tags", multiple=True, metavar="TAG", help="A tag to set on the new version."
 )
 @click.option("--message", metavar="TEXT", help="A note on this version.")
+@click.option(
+    "--meta", metavar="FILE.yaml", help="Read metrics, params, lineage, … from a YAML file."
+)
+@click.option(
+    "--from", "origin", metavar="REF", help="Use the file of this version instead of a PATH."
+)
+@click.option(
+    "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
+)
 @command.as_json
 @command.quiet
 def add(
     family: str | None,
     paths: tuple[str, ...],
     metrics: tuple[str, ...],
-    params: tuple[str, ...],
-    lineage: tuple[str, ...],
-    parents: tuple[str, ...],
-    framework: str | None,
-    arch: str | None,
-    input_shape: str | None,
-    labels: tuple[str, ...],
-    tags: tuple[str, ...],
-    message: str | None,
+    meta: str | None,
+    origin: str | None,
     as_json: bool,
     quiet: bool,
+    **typed: Any,
 ) -> int:
     """Register a model file as the next version.
 
@@ -97,50 +100,117 @@ def add(
     bytes. The file itself is left as it is. When the command ends with
     status 0, the version is safely on disk and the file may be deleted.
 
+    Several files become several versions, oldest first. --from makes a version
+    of one that is there: its file, model, parameters and lineage, with the
+    metrics given now; it becomes the new version's parent.
+
     The last line printed is the new version's id, as resnet18/v1. -m, -p, -l,
     --label, --parent and -t may be given several times. Values of -p and -l
     become numbers where nothing is lost by it: 1.10 stays text.
     """
-    name, path = _family_and_path(family, paths, metrics)
-    numbers, settings = values.metrics(metrics), values.values(params, "-p")
-    origin, marks = values.values(lineage, "-l"), values.labels(labels)
-    started = time.monotonic()
-    added = command.open_registry().add(
-        name,
-        path,
-        numbers,
-        params=settings,
-        lineage=origin,
-        parents=parents,
-        framework=framework,
-        architecture=arch,
-        input_shape=values.shape(input_shape),
-        labels=marks,
-        message=message,
-        tags=tags,
-    )
+    name, files = _family_and_paths(family, paths, metrics, origin)
+    given = _over(_card(meta), _given(metrics, typed))
+    if len(files) > 1 and (given["metrics"] or given["tags"]):
+        raise UsageError(
+            f"-m and -t belong to one version, and there are {len(files)} files",
+            hint="add them one by one, or give the metrics later: mvc add FAMILY --from REF -m …",
+        )
+    sources: list[dict[str, Any]] = [{"path": path} for path in _oldest_first(files)]
+    if origin is not None:
+        sources = [{"from_version": origin}]
+    registry = command.open_registry()
+    all_added, started = [], time.monotonic()
+    for source in sources:
+        before = time.monotonic()
+        added = registry.add(name, **source, **given)
+        all_added.append(added)
+        if not quiet and not as_json:
+            _tell(added, time.monotonic() - before)
+        if not as_json:
+            output.result(added.id)
     if as_json:
-        output.json_result(added.as_dict())
-    else:
-        if not quiet:
-            _tell(added, time.monotonic() - started)
-        output.result(added.id)
-    return Conflict.status if added.untagged else 0
+        shown = [added.as_dict() for added in all_added]
+        output.json_result(shown if len(files) > 1 else shown[0])
+    elif len(files) > 1 and not quiet:
+        _tell_all(all_added, time.monotonic() - started)
+    return Conflict.status if any(added.untagged for added in all_added) else 0
+
+
+def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed by the names of ``ModelRegistry.add``."""
+    return {
+        "metrics": values.metrics(metrics),
+        "params": values.values(typed["params"], "-p"),
+        "lineage": values.values(typed["lineage"], "-l"),
+        "labels": values.labels(typed["labels"]),
+        "architecture": typed["arch"],
+        "input_shape": values.shape(typed["input_shape"]),
+        **{name: typed[name] for name in ("parents", "framework", "message", "tags", "if_changed")},
+    }
 
 
 def _tell(added: Added, seconds: float) -> None:
     size, stored = output.size(added.artifact.size), output.size(added.stored)
-    output.say(f"{added.artifact.name}: {size} read, {stored} stored, {seconds:.1f} s")
-    if added.same_bytes:
+    source = added.lineage.get("source")
+    taken = f"{size} of {source['id']}" if source else f"{size} read"
+    output.say(f"{added.artifact.name}: {taken}, {stored} stored, {seconds:.1f} s")
+    if source:
+        return
+    if not added.new:
+        output.note(f"nothing changed since {added.id}")
+    elif added.same_bytes:
         output.note(f"the same bytes as {added.same_bytes}")
     elif added.same_weights:
         output.note(f"the same weights as {added.same_weights}, in another file")
 
 
-def _family_and_path(
-    family: str | None, paths: tuple[str, ...], metrics: tuple[str, ...]
-) -> tuple[str, str]:
-    """Tell what was meant by the arguments; everything but FAMILY PATH is answered with it."""
+def _card(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    from pathlib import Path
+
+    from mvc.registry import card
+
+    return card.read(Path(path))
+
+
+def _over(card: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed over what the card says; names of one group stand side by side."""
+    merged = dict(card)
+    for name, value in given.items():
+        if isinstance(value, dict):
+            merged[name] = {**card.get(name, {}), **value}
+        elif isinstance(value, tuple):
+            merged[name] = (*card.get(name, ()), *value)
+        elif value is not None:
+            merged[name] = value
+    return merged
+
+
+def _tell_all(all_added: list[Added], seconds: float) -> None:
+    size = output.size(sum(added.artifact.size for added in all_added))
+    stored = output.size(sum(added.stored for added in all_added))
+    made = output.count(sum(added.new for added in all_added), "version")
+    output.say(f"{made}, {size} read, {stored} stored, {seconds:.1f} s")
+
+
+def _oldest_first(files: list[str]) -> list[str]:
+    """Return the files by their time of change; all are looked at before any is added."""
+    from pathlib import Path
+
+    from mvc.registry.source import SourceFile
+
+    times = {}
+    for file in files:
+        with SourceFile(Path(file)) as source:
+            times[file] = source.status.st_mtime_ns
+    return sorted(files, key=lambda file: times[file])
+
+
+def _family_and_paths(
+    family: str | None, paths: tuple[str, ...], metrics: tuple[str, ...], origin: str | None
+) -> tuple[str, list[str]]:
+    """Tell what was meant by the arguments; everything but FAMILY PATH… is answered with it."""
     if family is None:
         raise UsageError(
             "which file, and of which family?", hint="mvc add FAMILY PATH, as in "
@@ -152,10 +222,16 @@ def _family_and_path(
         given = " ".join(f"-m {shlex.quote(text)}" for text in (*metrics, *lost))
         typed = shlex.join(["mvc", "add", family, *kept[:1]])
         raise UsageError(f"'{lost[0]}' lacks its own -m", hint=f"{typed} {given}")
+    if origin is not None:
+        if kept:
+            raise UsageError(
+                f"a version of '{kept[0]}' or of {origin}?", hint="give a PATH or --from, not both"
+            )
+        return family, []
     if not kept:
         raise _one_argument(family)
-    if len(kept) > 1:
-        raise _too_many(family, kept)
+    if len(kept) > 1 and _is_path(family):  # mvc add *.pt
+        raise _one_argument(family)
     if _is_path(family) and not os.path.isfile(kept[0]):
         raise UsageError(
             f"'{family}' is a file; the family comes first",
@@ -163,7 +239,7 @@ def _family_and_path(
         )
     if _is_path(family) and os.path.isfile(family):  # mvc add a.pt b.pt
         raise _one_argument(family)
-    return family, kept[0]
+    return family, kept
 
 
 def _one_argument(only: str) -> UsageError:
@@ -174,17 +250,6 @@ def _one_argument(only: str) -> UsageError:
         )
     return UsageError(
         f"which file is to become a version of '{only}'?", hint=f"mvc add {shlex.quote(only)} PATH"
-    )
-
-
-def _too_many(family: str, paths: list[str]) -> UsageError:
-    if _is_path(family):  # mvc add *.pt
-        return _one_argument(family)
-    shown = " ".join(shlex.quote(path) for path in paths[:FEW])
-    more = " …" if len(paths) > FEW else ""
-    return UsageError(
-        f"mvc add takes one file, {len(paths)} were given",
-        hint=f'for f in {shown}{more}; do mvc add {family} "$f"; done',
     )
 
 

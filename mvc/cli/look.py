@@ -210,6 +210,7 @@ def _stories(versions: Sequence[Version]) -> None:
 def _facts(version: Version) -> list[tuple[str, str]]:
     artifact, model, lineage = version.artifact, dict(version.model), dict(version.lineage)
     parents = ", ".join(str(parent.get("id")) for parent in lineage.pop("parents", None) or [])
+    source = lineage.pop("source", None) or {}
     code = lineage.pop("code", None) or {}
     changed = " and changes since" if code.get("dirty") else ""
     rows = [
@@ -223,6 +224,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("metrics", _lines(version.metrics)),
         ("params", _lines(version.params)),
         ("lineage", _lines(lineage)),
+        ("made from", str(source.get("id", ""))),
         ("parents", parents),
         ("code", f"git {code['git']}{changed}" if code.get("git") else ""),
         ("labels", _lines(version.labels)),

@@ -4,7 +4,7 @@ Whole-file digest and chunk digests come from the same buffers. What the
 format says is a hint: the recipe is checked against the file's size, every
 byte is in it, and the digest of the whole is taken over the bytes read.
 
-Public names: ``Ingested``, ``ingest``.
+Public names: ``Ingested``, ``ingest``, ``reuse``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from math import prod
 
 from mvc import formats
 from mvc.digest import Digest, Hasher, digest_of
-from mvc.errors import Conflict
+from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
-from mvc.registry.record import OPAQUE, Artifact
+from mvc.registry.record import OPAQUE, Artifact, Record
 from mvc.registry.source import SourceFile
-from mvc.store import Transaction
+from mvc.store import Store, Transaction
 
 # Not parameters to anybody who counts them: what batch normalisation keeps.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -80,6 +80,26 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
     source.check_unchanged()
     transaction.put_recipe(digest, recipe)
     return _ingested(source, digest, layout, weights)
+
+
+def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:
+    """Hold for ``transaction`` what an earlier version's file is made of.
+
+    Raises:
+        Damaged: The store does not have all of it whole.
+    """
+    digest = record.artifact.digest
+    recipe = store.recipe(digest)
+    refs = recipe.objects if recipe else (ObjectRef(digest, record.artifact.size),)
+    for ref in dict.fromkeys(refs):
+        if not transaction.hold(ref.digest, ref.size):
+            raise Damaged(
+                f"object {ref.digest.short} is missing or damaged",
+                hint="mvc fsck says more; add a whole copy of the file instead",
+            )
+    if recipe is not None:
+        transaction.put_recipe(digest, recipe)
+    return Ingested(record.artifact, record.weights, record.model.get("framework"))
 
 
 def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout | None) -> Ingested:

@@ -5,7 +5,7 @@ the version's record, whose link is the commit point. After it nothing can
 fail the command; a tag that cannot be set is reported.
 
 Steps and what a kill after each leaves: ``docs/invariants.md``.
-Public names: ``Facts``, ``add``, ``add_steps``.
+Public names: ``Facts``, ``Origin``, ``add``, ``add_from``, ``origin_of``, ``add_steps``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
+from mvc.digest import Digest
 from mvc.errors import MvcError, MvcWarning, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.lines import Value
@@ -25,7 +26,7 @@ from mvc.registry import changes, resolve, worktree
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.family import Family
-from mvc.registry.ingest import Ingested, ingest
+from mvc.registry.ingest import Ingested, ingest, reuse
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
 from mvc.registry.place import Place
@@ -57,6 +58,7 @@ class Facts:
     labels: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
     tags: tuple[str, ...] = ()
+    if_changed: bool = False
 
     def __post_init__(self) -> None:
         for tag in self.tags:
@@ -64,6 +66,8 @@ class Facts:
         for name in _OWN_LINEAGE:
             if name in self.lineage:
                 raise UsageError(f"mvc notes the {name} itself", hint="a parent is --parent REF")
+        if self.input_shape is not None:
+            object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.input_shape is not None and any(
             type(size) is not int or size < 1 for size in self.input_shape
         ):
@@ -77,6 +81,36 @@ class Facts:
         sealed({**kept, "message": self.message, "model": [self.framework, self.architecture]})
         for name, values in kept.items():
             object.__setattr__(self, name, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A version that another is made from, with its record and the record's digest."""
+
+    id: str
+    record: Record
+    digest: Digest
+
+    def as_values(self) -> dict[str, Value]:
+        """Return how a record names a version."""
+        return {"id": self.id, "record": str(self.digest)}
+
+    def inherited(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``given`` over what this version's record says of its weights.
+
+        Model, parameters and lineage are about the weights and stay; metrics,
+        labels, message and tags are about a version and do not.
+        """
+        own = {name: v for name, v in self.record.lineage.items() if name not in _OWN_LINEAGE}
+        model = self.record.model
+        return {
+            **given,
+            "params": {**self.record.params, **given["params"]},
+            "lineage": {**own, **given["lineage"]},
+            "framework": given["framework"] or model.get("framework"),
+            "architecture": given["architecture"] or model.get("architecture"),
+            "input_shape": given["input_shape"] or model.get("input_shape"),
+        }
 
 
 def add(
@@ -97,38 +131,63 @@ def add(
     return added
 
 
+def add_from(
+    place: Place, manifest: Manifest, presence: Presence, name: str, origin: Origin, facts: Facts
+) -> Added:
+    """Register an earlier version's file again. Raises as ``ModelRegistry.add`` says."""
+    check_family(name)
+    return fileio.run(add_steps(place, manifest, presence.writable(), name, origin, facts))
+
+
+def origin_of(manifest: Manifest, ref: str) -> Origin:
+    """Return the version that another is to be made from."""
+    family, number = resolve.resolve(manifest, ref)
+    record, digest = manifest.record(family.folder, number)
+    return Origin(f"{family.name}/v{number}", record, digest)
+
+
 def add_steps(
     place: Place,
     manifest: Manifest,
     store: Store,
     name: str,
-    source: SourceFile,
+    source: SourceFile | Origin,
     facts: Facts,
 ) -> Steps[Added]:
     """The protocol of ``add``; ``version linked`` is its commit point."""
-    lineage = _lineage(manifest, facts)
+    origin = source if isinstance(source, Origin) else None
+    lineage = _lineage(manifest, facts, origin)
     before = _family_or_none(manifest, name)
     transaction = Transaction(store)
     try:
         yield from transaction.begin()
-        got = ingest(source, transaction)
+        if isinstance(source, Origin):
+            got = reuse(store, source.record, transaction)
+        else:
+            got = ingest(source, transaction)
         yield "objects"
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
-        data = records.encode(record)
-        yield from transaction.publish(place.id, data)
-        number = yield from manifest.create_version(name, data)
+        old = None if transaction.anything_new else _unchanged(manifest, before, record, facts)
+        if old is not None:
+            _settle(place, manifest, store, name)
+            number, record = old
+        else:
+            data = records.encode(record)
+            yield from transaction.publish(place.id, data)
+            number = yield from manifest.create_version(name, data)
     finally:
         transaction.end()
     untagged = yield from _tag_all(manifest, folder_of(name), number, facts)
     family = _family_after(manifest, before.name if before else name, number)
     _warn_of_guess(before, family)
     bytes_of, weights_of = None, None
-    if transaction.reused and before:
+    if transaction.reused and before and old is None:
         bytes_of, weights_of = _equal_versions(manifest, before, got)
     return Added(
         **view(family, number, record, True),
         stored=transaction.stored,
         reused=transaction.reused,
+        new=old is None,
         same_bytes=bytes_of,
         same_weights=weights_of,
         untagged=untagged,
@@ -141,7 +200,7 @@ def _record(
     model: dict[str, Value] = {
         "framework": facts.framework or got.framework,
         "architecture": facts.architecture,
-        "input_shape": facts.input_shape,
+        "input_shape": None if facts.input_shape is None else list(facts.input_shape),
     }
     return Record(
         family=family,
@@ -159,15 +218,40 @@ def _record(
     )
 
 
-def _lineage(manifest: Manifest, facts: Facts) -> dict[str, Value]:
-    parents: list[Value] = []
-    for ref in facts.parents:
-        family, number = resolve.resolve(manifest, ref)
-        digest = manifest.record(family.folder, number)[1]
-        parents.append({"id": f"{family.name}/v{number}", "record": str(digest)})
+def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[str, Value]:
+    parents = [origin_of(manifest, ref).as_values() for ref in facts.parents]
+    source = origin.as_values() if origin else None
+    if source is not None and source not in parents:
+        parents.insert(0, source)
     given = {"dataset": None, "date": None, **facts.lineage}
-    code = environment.code_state(Path.cwd())
-    return {**given, "parents": parents, "code": code, "source": None}
+    code: Value = environment.code_state(Path.cwd())
+    if origin is not None:  # the code that made the weights, not the one that is here now
+        code = origin.record.lineage.get("code")
+    return {**given, "parents": parents, "code": code, "source": source}
+
+
+def _unchanged(
+    manifest: Manifest, before: Family | None, record: Record, facts: Facts
+) -> tuple[int, Record] | None:
+    """Return the latest version if it says the same of the same bytes, and that was asked for."""
+    if not facts.if_changed or before is None or before.latest is None:
+        return None
+    old, _ = manifest.record(before.folder, before.latest)
+    return (before.latest, old) if _said(old) == _said(record) else None
+
+
+def _said(record: Record) -> bytes:
+    """Write a record without what differs each time: who, when, and the code's state."""
+    lineage = {**record.lineage, "code": None}
+    return records.encode(replace(record, id="", created="", author="", family="", lineage=lineage))
+
+
+def _settle(place: Place, manifest: Manifest, store: Store, name: str) -> None:
+    """Make durable what others published, before it is answered with."""
+    folders = (store.folder / "packs", store.folder / "roots" / place.id)
+    for folder in (*folders, manifest.family_folder(name) / "versions"):
+        if folder.is_dir():
+            fileio.sync_folder(folder)
 
 
 def _tag_all(manifest: Manifest, family: str, number: int, facts: Facts) -> Steps[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
-from mvc.errors import NotFound
+from mvc.errors import NotFound, UsageError
 from mvc.registry import changes, family, place, resolve
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
@@ -182,9 +182,11 @@ class ModelRegistry:
     def add(
         self,
         name: str,
-        path: AnyPath,
+        path: AnyPath | None = None,
         metrics: Mapping[str, SupportsFloat] | None = None,
         *,
+        from_version: str | None = None,
+        if_changed: bool = False,
         params: Mapping[str, Any] | None = None,
         lineage: Mapping[str, Any] | None = None,
         parents: Sequence[str] = (),
@@ -201,6 +203,10 @@ class ModelRegistry:
         the file may be deleted.
 
         Args:
+            from_version: A ref instead of a path: the file, model, parameters
+                and lineage of that version, with the metrics given now.
+            if_changed: Return the latest version (``new`` is false) if it says
+                the same of the same bytes; the state of the code is not compared.
             metrics: Numbers by name; anything with ``__float__``. Those that
                 are not finite are kept, with a warning, and are never best.
             params, lineage, labels: Values by name.
@@ -213,23 +219,20 @@ class ModelRegistry:
             OSError: The file cannot be read, or the disk is full.
             Conflict: The file changed while it was read.
         """
-        from mvc.registry import intake
-
-        if self._create and not place.exists(self.folder):
-            self.init()
-        facts = intake.Facts(
-            metrics=metrics or {},
-            params=params or {},
-            lineage=lineage or {},
-            parents=_several(parents),
-            framework=framework,
-            architecture=architecture,
-            input_shape=None if input_shape is None else tuple(input_shape),
-            labels=labels or {},
-            message=message,
-            tags=_several(tags),
-        )
-        return intake.add(self.place, self.manifest, self.presence, name, Path(path), facts)
+        given: dict[str, Any] = {
+            "metrics": metrics or {},
+            "params": params or {},
+            "lineage": lineage or {},
+            "parents": _several(parents),
+            "framework": framework,
+            "architecture": architecture,
+            "input_shape": input_shape,
+            "labels": labels or {},
+            "message": message,
+            "tags": _several(tags),
+            "if_changed": if_changed,
+        }
+        return self._add(name, path, from_version, given)
 
     def checkout(
         self, ref: str, output: AnyPath | None = None, *, force: bool = False
@@ -308,6 +311,23 @@ class ModelRegistry:
         """Take back a withdrawal."""
         found, number = changes.restore(self.manifest, ref)
         return self._version(found, number)
+
+    def _add(
+        self, name: str, path: AnyPath | None, ref: str | None, given: dict[str, Any]
+    ) -> Added:
+        from mvc.registry import intake
+
+        if path is not None and ref is None:
+            if self._create and not place.exists(self.folder):
+                self.init()
+            where = self.place, self.manifest, self.presence
+            return intake.add(*where, name, Path(path), intake.Facts(**given))
+        if path is None and ref is not None:
+            origin = intake.origin_of(self.manifest, ref)
+            facts = intake.Facts(**origin.inherited(given))
+            where = self.place, self.manifest, self.presence
+            return intake.add_from(*where, name, origin, facts)
+        raise UsageError("either a path or from_version is needed, and not both")
 
     def _version(self, name: str, number: int) -> Version:
         return resolve.version_of(self.manifest, self.presence, self.family(name), number)

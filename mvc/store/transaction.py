@@ -61,6 +61,11 @@ class Transaction:
         self._store.index.refresh()
         self._store.index.merge_if_due()
 
+    @property
+    def anything_new(self) -> bool:
+        """Whether anything was put that the store did not hold."""
+        return bool(self._seen)
+
     def hold(self, digest: Digest, size: int) -> bool:
         """Say whether the store has the object whole, and keep it from vanishing if so.
 
