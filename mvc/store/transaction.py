@@ -14,6 +14,7 @@ Public names: ``Transaction``.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from mvc.store.pipeline import Ahead
 from mvc.store.store import Store, new_id
 
 INTENT = "record.yaml"
+
+_scratch = threading.local()
 
 _Work = tuple[Digest, Buffer, int]
 
@@ -194,6 +197,21 @@ def root_name(record: bytes) -> str:
     return f"{digest_of(record).hex()}.yaml"
 
 
+def _laid_together(encoded: Encoded) -> memoryview:
+    """Return a payload in one piece, good until this thread asks again.
+
+    The memory is used over and over: to touch new pages costs more than to copy.
+    """
+    scratch: bytearray = getattr(_scratch, "data", bytearray())
+    if len(scratch) < encoded.size:
+        scratch = _scratch.data = bytearray(encoded.size)
+    view, at = memoryview(scratch), 0
+    for piece in encoded.pieces:
+        view[at : at + len(piece)] = piece
+        at += len(piece)
+    return view[:at]
+
+
 def _is_whole(path: Path) -> bool:
     """Say whether a pack reads back as it was written; looked at only where names collide."""
     try:
@@ -211,7 +229,7 @@ def _encode(work: _Work) -> Encoded:
     digest, data, width = work
     encoded = codecs.encode(data, width)
     if encoded.encoding != Encoding.RAW:
-        payload = memoryview(b"".join(encoded.pieces))
+        payload = _laid_together(encoded)
         if digest_of(codecs.decode(encoded.encoding, payload, len(data))) != digest:
             raise MvcError(f"object {digest.short} does not decode to what was encoded")
     return encoded
