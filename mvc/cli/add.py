@@ -18,13 +18,8 @@ from mvc.errors import Conflict, UsageError
 if TYPE_CHECKING:
     from mvc.registry.version import Added
 
-# What tells a file from a family, if the two arguments were swapped.
-MODEL_SUFFIXES = frozenset(
-    """
-    .bin .ckpt .gguf .h5 .joblib .keras .msgpack .npy .npz .onnx .pb .pickle .pkl .pt .pt2 .pth
-    .safetensors .tar .tflite .zip
-    """.split()
-)
+# Beside those of models, what tells a file from a family, if the two arguments were swapped.
+ARCHIVE_SUFFIXES = (".tar", ".zip")
 
 
 @command.command(
@@ -254,5 +249,7 @@ def _one_argument(only: str) -> UsageError:
 
 
 def _is_path(text: str) -> bool:
+    from mvc.registry.names import MODEL_SUFFIXES
+
     suffix = os.path.splitext(text)[1].lower()
-    return suffix in MODEL_SUFFIXES or os.sep in text or os.path.isfile(text)
+    return suffix in (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES) or os.sep in text or os.path.isfile(text)

@@ -95,7 +95,7 @@ def tag_steps(
     record = manifest.record(family, number)[1]
 
     def decide() -> Change | None:
-        standing = _standing(families.load(manifest, family), name)
+        standing = families.load(manifest, family).tagged(name)
         if expect is not None and expect != _shown(standing):
             raise Conflict(
                 f"tag '{name}' stands on {_shown(standing)}, not on {expect}",
@@ -126,7 +126,7 @@ def delete_tag(manifest: Manifest, text: str) -> None:
     family, name = _tag_of(manifest, text)
 
     def decide() -> Change | None:
-        if _standing(families.load(manifest, family.folder), name) is None:
+        if families.load(manifest, family.folder).tagged(name) is None:
             raise _no_tag(family, name)
         return Tagged(name, None, None)
 
@@ -164,7 +164,7 @@ def rollback(manifest: Manifest, text: str, to: str | None) -> RolledBack:
         moves = tags.moves_of(manifest, family.folder, name)
         if not moves:
             raise _no_tag(current, name)
-        before = _standing(current, name)
+        before = current.tagged(name)
         number, undone = tags.rollback(moves, current.withdrawn, target)
         return Tagged(name, number, manifest.record(family.folder, number)[1], undone)
 
@@ -278,10 +278,6 @@ def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
 def _no_tag(family: Family, name: str) -> NotFound:
     hint = near(name, family.tags) or f"mvc tag {family.name}@v{family.highest} {name} sets it"
     return NotFound(f"'{family.name}' has no tag '{name}'", hint=hint)
-
-
-def _standing(family: Family, name: str) -> int | None:
-    return next((n for tag, n in family.tags.items() if tag.lower() == name.lower()), None)
 
 
 def _shown(number: int | None) -> str:

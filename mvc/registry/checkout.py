@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest, Hasher
-from mvc.errors import Conflict, Damaged, MvcError, UsageError
+from mvc.errors import Conflict, Damaged, UsageError
 from mvc.registry import resolve, worktree
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
@@ -94,16 +94,7 @@ def digest_of_file(path: Path) -> Digest:
 
 def _is_known(manifest: Manifest, digest: Digest, target: Path) -> bool:
     """Say whether the bytes in the way are a version of this registry."""
-    size = target.stat().st_size
-    for family in manifest.families():
-        for number in manifest.numbers(family):
-            try:
-                artifact = manifest.record(family, number)[0].artifact
-            except MvcError:
-                continue
-            if artifact.size == size and artifact.digest == digest:
-                return True
-    return False
+    return any(True for _ in manifest.versions_of(digest, target.stat().st_size))
 
 
 def _write(store: Store, artifact: Artifact, target: Path, *, replace: bool, version: str) -> None:

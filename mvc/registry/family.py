@@ -76,6 +76,10 @@ class Family:
     last: tuple[str, str] = ("", "")
     whole: bool = True
 
+    def tagged(self, tag: str) -> int | None:
+        """Return the version that bears a tag, however its case is written."""
+        return next((n for name, n in self.tags.items() if name.lower() == tag.lower()), None)
+
     def numbers(self, manifest: Manifest) -> Iterable[int]:
         """Return all version numbers, ascending; no listing where none is missing."""
         if self.count == self.highest:

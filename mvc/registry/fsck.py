@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from mvc import codecs, fileio, lines
@@ -76,6 +77,7 @@ class _Check:
     versions: list[Held] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     damaged: dict[Digest, str] = field(default_factory=dict)
+    reach: dict[Digest, frozenset[Digest]] = field(default_factory=dict)
 
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
@@ -254,8 +256,9 @@ def _deep(found: Found) -> str | None:
 def _check_needs(run: _Check) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
+    lacking = cache(run.store.lacking)  # many versions may have one artifact
     for version in run.versions:
-        for reason in run.store.lacking(version.record.artifact.digest):
+        for reason in lacking(version.record.artifact.digest):
             missing.setdefault(reason, []).append(version.id)
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
@@ -283,14 +286,21 @@ def _check_files(run: _Check) -> None:
 
 
 def _needing(run: _Check, digest: Digest) -> list[str]:
-    return [version.id for version in run.versions if digest in _reach(run, version)]
+    return [
+        version.id
+        for version in run.versions
+        if digest in _reach(run, version.record.artifact.digest)
+    ]
 
 
-def _reach(run: _Check, version: Held) -> frozenset[Digest]:
-    try:
-        return closure(run.store, version.record.artifact.digest)
-    except MvcError:
-        return frozenset([version.record.artifact.digest])
+def _reach(run: _Check, artifact: Digest) -> frozenset[Digest]:
+    """Return what an artifact needs, worked out once however much is damaged."""
+    if artifact not in run.reach:
+        try:
+            run.reach[artifact] = closure(run.store, artifact)
+        except MvcError:
+            run.reach[artifact] = frozenset([artifact])
+    return run.reach[artifact]
 
 
 def _hurt(run: _Check) -> set[str]:

@@ -9,8 +9,10 @@ Public names: ``Manifest``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mvc import fileio
@@ -82,6 +84,15 @@ class Manifest:
             except MvcError as error:
                 raise self._damaged(f"{key[0]}/v{number}", error) from None
         return self._records[key]
+
+    def versions_of(self, digest: Digest, size: int) -> Iterator[tuple[str, int]]:
+        """Yield folder and number of the versions with these bytes, as far as records are read."""
+        for folder in self.families():
+            for number in self.numbers(folder):
+                with contextlib.suppress(MvcError):
+                    artifact = self.record(folder, number)[0].artifact
+                    if (artifact.digest, artifact.size) == (digest, size):
+                        yield folder, number
 
     def record_path(self, family: str, number: int) -> Path:
         return self.family_folder(family) / "versions" / f"v{number}.yaml"

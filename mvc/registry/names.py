@@ -4,7 +4,7 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``folder_of``, ``near``.
+``folder_of``, ``near``, ``MODEL_SUFFIXES``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ from mvc.errors import UsageError
 MAX_NAME = 64
 MAX_METRIC = 128
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+# What a file that holds a model is usually called.
+MODEL_SUFFIXES = frozenset(
+    """
+    .bin .ckpt .gguf .h5 .joblib .keras .msgpack .npy .npz .onnx .pb .pickle .pkl .pt .pt2 .pth
+    .safetensors .tflite
+    """.split()
+)
 
 _NAME = re.compile(NAME + r"\Z")
 _METRIC = re.compile(r"[A-Za-z0-9_./@:-]+\Z")

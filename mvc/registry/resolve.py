@@ -156,7 +156,7 @@ def _by_digest(manifest: Manifest, family: Family, prefix: str) -> int:
 
 
 def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> int:
-    number = next((n for t, n in family.tags.items() if t.lower() == tag.lower()), None)
+    number = family.tagged(tag)
     if when is not None:
         moves = tags.moves_of(manifest, family.folder, tag)
         number = tags.before(moves, when) if moves else None

@@ -5,7 +5,6 @@ Public names: ``Status``, ``FileState``, ``status``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from collections.abc import Container, Iterator
@@ -19,16 +18,11 @@ from mvc.registry import family as families
 from mvc.registry import worktree
 from mvc.registry.checkout import digest_of_file
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.store import Store
 
-MODEL_SUFFIXES = frozenset(
-    """
-    .bin .ckpt .gguf .h5 .joblib .keras .msgpack .npy .npz .onnx .pb .pickle .pkl .pt .pt2 .pth
-    .safetensors .tflite
-    """.split()
-)
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
 MOST_FILES = 20_000
 
@@ -103,7 +97,7 @@ def _states(
             continue
         identity = note.id if note and note.digest == digest else ""
         if not identity and store is not None and store.find(digest, status.st_size):
-            identity = _first_version(manifest, digest)
+            identity = _first_version(manifest, digest, status.st_size)
         if not held:
             seen_as = identity or (note.id if note else "")
             kept = digest if identity or not seen_as else None
@@ -135,11 +129,7 @@ def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
             return
 
 
-def _first_version(manifest: Manifest, digest: Digest) -> str:
-    for folder in manifest.families():
-        family = families.load(manifest, folder)
-        for number in family.numbers(manifest):
-            with contextlib.suppress(MvcError):
-                if manifest.record(folder, number)[0].artifact.digest == digest:
-                    return f"{family.name}/v{number}"
+def _first_version(manifest: Manifest, digest: Digest, size: int) -> str:
+    for folder, number in manifest.versions_of(digest, size):
+        return f"{families.load(manifest, folder).name}/v{number}"
     return ""
