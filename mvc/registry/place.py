@@ -2,7 +2,8 @@
 
 Records hold digests, never paths, so both may move: the registry is found by
 looking upward, the store by its id. A folder counts as the store only if its
-``store.yaml`` bears the id that ``config.yaml`` names.
+``store.yaml`` bears the id that ``config.yaml`` names. git carries the records
+only: a clone has a manifest, and neither settings nor store, until ``init``.
 
 Layout: ``docs/formats/registry.md``.
 Public names: ``Place``, ``find``, ``at``, ``create``.
@@ -24,6 +25,7 @@ from mvc.store.store import check_version, is_id, new_id
 VERSION = 0
 FOLDER = ".mvc"
 CONFIG = "config.yaml"
+MANIFEST = "manifest"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by mvc; may be deleted\n"
 _IGNORED = b"config.yaml\nstore/\ncache/\nfamily.yaml\n.mvc-new-*\n"
 # git must neither convert line ends nor merge inside a sealed file.
@@ -32,7 +34,10 @@ _ATTRIBUTES = b"* -text -merge\n"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An opened registry's folder and settings; ``store_path`` as ``config.yaml`` has it."""
+    """An opened registry's folder and settings; ``store_path`` as ``config.yaml`` has it.
+
+    Of a clone that git made there is only the folder: its ids are empty.
+    """
 
     folder: Path
     id: str
@@ -42,7 +47,7 @@ class Place:
 
     @property
     def manifest(self) -> Path:
-        return self.folder / "manifest"
+        return self.folder / MANIFEST
 
     def open_store(self, named: Path | None = None) -> tuple[Store, bool]:
         """Open the store, and say whether it may be written to.
@@ -53,6 +58,11 @@ class Place:
         Raises:
             NotFound: No place where it may be holds the store with this id.
         """
+        if not self.store_id:
+            raise NotFound(
+                f"no store here: '{self.folder}' has records only, as git carries them",
+                hint="mvc init makes one, or mvc init --store PATH attaches one that has the bytes",
+            )
         failures = []
         for path in dict.fromkeys(p for p in (named, self.store_path, self.folder / "store") if p):
             try:
@@ -77,7 +87,8 @@ class Place:
 def at(path: Path) -> Path:
     """Return the registry folder that ``path`` means: a project, or its ``.mvc``."""
     path = environment.full_path(path)
-    return path if path.name == FOLDER or (path / CONFIG).is_file() else path / FOLDER
+    itself = path.name == FOLDER or ((path / CONFIG).is_file() and (path / MANIFEST).is_dir())
+    return path if itself else path / FOLDER
 
 
 def find(start: Path, *, named: bool = False) -> Path:
@@ -91,7 +102,7 @@ def find(start: Path, *, named: bool = False) -> Path:
     """
     for folder in environment.upward(start):
         found = folder / FOLDER
-        if not (found / CONFIG).is_file():
+        if not exists(found):
             continue
         if environment.anyone_may_write(folder) and not (named and folder == start.absolute()):
             warnings.warn(
@@ -105,8 +116,13 @@ def find(start: Path, *, named: bool = False) -> Path:
 
 
 def exists(folder: Path) -> bool:
-    """Say whether ``folder`` is a registry."""
-    return (folder / CONFIG).is_file()
+    """Say whether ``folder`` is a registry, or the records of one."""
+    return (folder / CONFIG).is_file() or is_clone(folder)
+
+
+def is_clone(folder: Path) -> bool:
+    """Say whether ``folder`` has records but no settings, as git leaves it."""
+    return (folder / MANIFEST).is_dir() and not (folder / CONFIG).exists()
 
 
 def read(folder: Path) -> Place:
@@ -121,6 +137,8 @@ def read(folder: Path) -> Place:
     try:
         values: dict[str, Any] = lines.loads(fileio.read(path, lines.MAX_SIZE))
     except (FileNotFoundError, NotADirectoryError):
+        if is_clone(folder):
+            return Place(folder, "", folder / "store", "", cache=None)
         raise NotFound(f"no registry in '{folder}'", hint="mvc init makes one") from None
     except FormatError as error:
         raise FormatError(f"'{path}': {error.message}") from None
@@ -144,7 +162,7 @@ def create(folder: Path) -> bool:
     fileio.make_folder(folder.parent)
     private = fileio.private_path(folder.parent, FOLDER)
     try:
-        (private / "manifest").mkdir(parents=True)
+        (private / MANIFEST).mkdir(parents=True)
         store_id = Store.create(private / "store")
         values: dict[str, lines.Value] = {
             "mvc": VERSION,
@@ -153,9 +171,9 @@ def create(folder: Path) -> bool:
             "fallbacks": [],
         }
         fileio.replace(private / CONFIG, lines.dumps(values), durable=True)
-        if in_git(folder.parent):
-            fileio.replace(private / ".gitignore", _IGNORED, durable=True)
-            fileio.replace(private / "manifest" / ".gitattributes", _ATTRIBUTES, durable=True)
+        # Also where there is no git yet: after "git init", "git add ." would take the store.
+        fileio.replace(private / ".gitignore", _IGNORED, durable=True)
+        fileio.replace(private / MANIFEST / ".gitattributes", _ATTRIBUTES, durable=True)
         made = fileio.publish_folder(private, folder)
     except BaseException:
         fileio.remove_folder(private)

@@ -64,13 +64,22 @@ class Presence:
 
     def present(self, artifact: Artifact) -> bool:
         """Say whether the store's index lists the artifact. Warns once if the store is away."""
+        store = self.if_there()
         try:
-            return self.store.find(artifact.digest, artifact.size) is not None
-        except MvcError as error:
-            if error is self._failure and not self._warned:
-                self._warned = True
-                warnings.warn(error.message, StoreWarning, stacklevel=2)
+            return store is not None and store.find(artifact.digest, artifact.size) is not None
+        except MvcError:
             return False
+
+    def if_there(self) -> Store | None:
+        """Return the store, or ``None`` with one warning of what is lacking."""
+        try:
+            return self.store
+        except MvcError as error:
+            if not self._warned:
+                self._warned = True
+                text = f"{error.message}; {error.hint}" if error.hint else error.message
+                warnings.warn(text, StoreWarning, stacklevel=2)
+            return None
 
     def lacking(self, digest: Digest) -> list[str]:
         """Say in words what of a file the store lacks; only so much is read as keeps it quick."""

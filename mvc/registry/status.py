@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest
-from mvc.errors import MvcError, MvcWarning, StoreWarning
+from mvc.errors import MvcWarning
 from mvc.registry import family as families
 from mvc.registry import worktree
 from mvc.registry.checkout import digest_of_file
@@ -61,7 +61,7 @@ class Status:
 def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:
     """Describe a registry, and the model files in ``folder`` and below."""
     known = [families.load(manifest, name) for name in manifest.families()]
-    store = _store_or_none(presence)
+    store = presence.if_there()
     return Status(
         registry=place.folder,
         families=len(known),
@@ -72,14 +72,6 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
         free=fileio.free_space(store.folder) if store else None,
         files=tuple(_states(place, manifest, store, folder)),
     )
-
-
-def _store_or_none(presence: Presence) -> Store | None:
-    try:
-        return presence.store
-    except MvcError as error:
-        warnings.warn(error.message, StoreWarning, stacklevel=2)
-        return None
 
 
 def _states(
@@ -96,7 +88,7 @@ def _states(
             warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
             continue
         identity = note.id if note and note.digest == digest else ""
-        if not identity and store is not None and store.find(digest, status.st_size):
+        if not identity and (store is None or store.find(digest, status.st_size)):
             identity = _first_version(manifest, digest, status.st_size)
         if not held:
             seen_as = identity or (note.id if note else "")
