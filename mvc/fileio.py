@@ -11,8 +11,8 @@ that tests can stop it anywhere: ``run`` carries one through.
 
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
-``replace``, ``make_folder``, ``sync_folder``, ``remove``, ``remove_folder``,
-``open_regular``, ``read``, ``list_folder``.
+``replace``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
+``remove_folder``, ``open_regular``, ``read``, ``list_folder``, ``held_open``, ``clock``.
 """
 
 from __future__ import annotations
@@ -90,6 +90,20 @@ class NewFile:
         """Take away everybody's right to write, keeping who may read."""
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         os.fchmod(self._descriptor, mode & READ_ONLY)
+
+    def appear_as(self, path: Path) -> None:
+        """Take another private name."""
+        os.rename(self.path, path)
+        self.path = path
+
+    def hold(self) -> None:
+        """Let others see, by ``held_open``, that this process lives; where that cannot be, no."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def set_time(self, moment: int) -> None:
+        """Set when the file was last changed, in nanoseconds."""
+        os.utime(self._descriptor, ns=(moment, moment))
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -251,6 +265,59 @@ def sync_folder(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def rename(path: Path, target: Path) -> bool:
+    """Give ``path`` another name, not synced yet; False if it is gone."""
+    try:
+        os.rename(path, target)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def unlink(path: Path) -> bool:
+    """Remove a name that counts; False if it was gone already. The folder is not synced yet.
+
+    Raises:
+        OSError: It is still there.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def held_open(path: Path) -> bool | None:
+    """Say whether a process lives that called ``NewFile.hold``; ``None`` where nobody can tell.
+
+    This is politeness: some file systems grant every lock, others none.
+    """
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def clock(folder: Path) -> int:
+    """Return what time it is for the file system that holds ``folder``, in nanoseconds.
+
+    That of a server may differ from this machine's. The folder's own time is changed.
+    """
+    os.utime(folder)
+    return os.stat(folder).st_mtime_ns
 
 
 def remove(path: Path) -> None:

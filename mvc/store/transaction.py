@@ -24,11 +24,10 @@ from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Busy, MvcError
 from mvc.fileio import NewFile, Steps
 from mvc.recipe import Recipe
+from mvc.store.intents import INTENT, STAGING
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter
 from mvc.store.pipeline import Ahead
 from mvc.store.store import Store, new_id
-
-INTENT = "record.yaml"
 
 _scratch = threading.local()
 
@@ -47,7 +46,7 @@ class Transaction:
         self.stored = 0
         self.reused = 0
         self._store = store
-        self._folder = store.folder / "staging" / self.id
+        self._folder = store.folder / STAGING / self.id
         self._intent: NewFile | None = None
         self._packs: list[PackWriter] = []
         self._seen: set[Digest] = set()
@@ -58,11 +57,15 @@ class Transaction:
     def begin(self) -> Steps[None]:
         """Stage the intent. Nothing may be looked up before."""
         fileio.make_folder(self._folder)
-        self._intent = NewFile(self._folder / INTENT)
+        # Nobody is to see the intent before it is held: it would pass for that of a dead process.
+        self._intent = NewFile(fileio.private_path(self._folder))
+        self._intent.hold()
+        self._intent.appear_as(self._folder / INTENT)
         fileio.sync_folder(self._folder)
         yield "intent"
         self._store.index.refresh()
         self._store.index.merge_if_due()
+        yield "packs listed"
 
     @property
     def anything_new(self) -> bool:

@@ -29,6 +29,7 @@ Kill = Callable[[Project, Callable[[Path], object]], Iterator[tuple[Project, Dea
 # After each of these a kill leaves something else behind; docs/invariants.md names them.
 STEPS_OF_ADD = [
     "intent",
+    "packs listed",
     "objects",
     "pack written",
     "pack linked",

@@ -1,0 +1,111 @@
+"""Intents: which transactions are under way in a store, and how a collector ends one.
+
+A transaction's intent is ``staging/<id>/record.yaml``, which becomes its
+root's file by a link. So a transaction whose intent has lost its name can no
+longer publish: whoever removes the name has *evicted* it, and its writer is
+told to start again. Waiting for those that live is politeness; whether one
+lives may be judged wrongly without any harm to what is stored.
+
+Why that is enough: ``docs/gc.md``.
+Public names: ``INTENT``, ``Intent``, ``intents``, ``settle``, ``leftovers``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvc import fileio
+from mvc.fileio import Steps
+
+STAGING = "staging"
+INTENT = "record.yaml"
+# A writer that has written nothing for so long is taken for suspended, or for lost on
+# another host, whatever its lock says.
+IDLE_NS = 3600 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A transaction that has begun: the folder it stages in."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The name whose removal ends the transaction."""
+        return self.folder / INTENT
+
+    def stands(self) -> bool:
+        """Say whether the transaction may still publish."""
+        return self.path.exists()
+
+
+def intents(store: Path) -> list[Intent]:
+    """Return the transactions that may publish, as of now, in the order of their names."""
+    staging = store / STAGING
+    found = [Intent(staging / name) for name in sorted(fileio.list_folder(staging))]
+    return [intent for intent in found if intent.stands()]
+
+
+def settle(store: Path, patience: Callable[[], bool]) -> Steps[list[Intent]]:
+    """Wait for the transactions under way now to end, and evict those that are dead.
+
+    Later ones do not matter: they began after whatever the caller has done.
+
+    Args:
+        patience: Waits a little; False means that enough was waited.
+
+    Returns:
+        Those that still stand.
+    """
+    waited_for = intents(store)
+    yield "intents listed"
+    while True:
+        still = []
+        for intent in waited_for:
+            if not intent.stands():
+                continue
+            if is_dead(intent, fileio.clock(store / STAGING)):
+                evict(intent)
+                yield "intent evicted"
+            else:
+                still.append(intent)
+        waited_for = still
+        if not waited_for or not patience():
+            return waited_for
+        yield "waited"
+
+
+def is_dead(intent: Intent, now: int) -> bool:
+    """Say whether a transaction's process is gone, or has done nothing for very long."""
+    return fileio.held_open(intent.path) is False or _idle(intent.folder, now)
+
+
+def evict(intent: Intent) -> None:
+    """End a transaction, and remove what it staged.
+
+    Raises:
+        OSError: Its intent cannot be removed; the transaction goes on.
+    """
+    fileio.unlink(intent.path)
+    fileio.remove_folder(intent.folder)
+
+
+def leftovers(store: Path) -> list[Path]:
+    """Return the folders in ``staging`` that nobody can publish from and nobody has used lately."""
+    staging = store / STAGING
+    folders = [staging / name for name in sorted(fileio.list_folder(staging))]
+    now = fileio.clock(staging)
+    return [f for f in folders if not Intent(f).stands() and _idle(f, now)]
+
+
+def _idle(folder: Path, now: int) -> bool:
+    try:
+        paths = [folder, *(folder / name for name in os.listdir(folder))]
+        newest = max(os.stat(path, follow_symlinks=False).st_mtime_ns for path in paths)
+    except FileNotFoundError:  # it is at work, if only at leaving
+        return False
+    return now - newest > IDLE_NS
