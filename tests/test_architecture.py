@@ -23,7 +23,7 @@ FLOORS = (
     {"registry"},
     {"store"},
     {"formats", "codecs"},
-    {"recipe", "digest", "lines", "fileio"},
+    {"recipe", "tree", "digest", "lines", "fileio"},
     {"errors"},
 )
 LEAVES = FLOORS[5]

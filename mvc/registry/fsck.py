@@ -11,11 +11,11 @@ Public names: ``Finding``, ``Report``, ``check``, ``bytes_to_read``, ``LEVELS``.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from mvc import codecs, fileio, lines
@@ -27,12 +27,14 @@ from mvc.registry import record as records
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
-from mvc.registry.reach import Held, closure, released
+from mvc.registry.reach import Held, closure_of_file, files_of, lacking, released
+from mvc.registry.record import Artifact
 from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pipeline import in_order
 from mvc.store.store import check_size
 from mvc.store.transaction import root_name
+from mvc.tree import TreeFile
 
 # Further missing numbers in a row are taken for one file with a wrong name.
 MOST_MISSING = 1000
@@ -256,9 +258,13 @@ def _deep(found: Found) -> str | None:
 def _check_needs(run: _Check) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
-    lacking = cache(run.store.lacking)  # many versions may have one artifact
+    found: dict[tuple[str, Digest], list[str]] = {}  # many versions may have one artifact
     for version in run.versions:
-        for reason in lacking(version.record.artifact.digest):
+        artifact = version.record.artifact
+        key = artifact.kind, artifact.digest
+        if key not in found:
+            found[key] = lacking(run.store, artifact)
+        for reason in found[key]:
             missing.setdefault(reason, []).append(version.id)
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
@@ -268,39 +274,56 @@ def _check_needs(run: _Check) -> None:
 
 def _check_files(run: _Check) -> None:
     """Put every file together and compare its digest."""
-    for digest in {version.record.artifact.digest for version in run.versions}:
+    for file in _distinct_files(run):
+        digest = file.digest
         if run.store.lacking(digest) or any(
-            part in run.damaged for part in closure(run.store, digest)
+            part in run.damaged for part in closure_of_file(run.store, digest)
         ):
             continue
         run.counts["files"] += 1
         try:
-            hasher = Hasher()
+            hasher, size = Hasher(), 0
             for piece in run.store.pieces(digest):
                 hasher.update(piece)
-            if hasher.digest() != digest:
+                size += len(piece)
+            if (hasher.digest(), size) != (digest, file.size):
                 raise Damaged("its parts are whole, but do not make the file")
         except MvcError as error:
             remedy = f"{error.message}; add a whole copy of the file again"
             run.find("file", str(digest), run.store.folder, _needing(run, digest), remedy)
 
 
+def _distinct_files(run: _Check) -> Iterable[TreeFile]:
+    """Return each file of each version once; a tree that cannot be read was found before."""
+    files: dict[Digest, TreeFile] = {}
+    for version in run.versions:
+        with contextlib.suppress(MvcError):
+            for file in files_of(run.store, version.record.artifact):
+                files.setdefault(file.digest, file)
+    return files.values()
+
+
 def _needing(run: _Check, digest: Digest) -> list[str]:
     return [
-        version.id
-        for version in run.versions
-        if digest in _reach(run, version.record.artifact.digest)
+        version.id for version in run.versions if digest in _reach(run, version.record.artifact)
     ]
 
 
-def _reach(run: _Check, artifact: Digest) -> frozenset[Digest]:
+def _reach(run: _Check, artifact: Artifact) -> frozenset[Digest]:
     """Return what an artifact needs, worked out once however much is damaged."""
-    if artifact not in run.reach:
+    digest = artifact.digest
+    if digest not in run.reach:
         try:
-            run.reach[artifact] = closure(run.store, artifact)
+            files = files_of(run.store, artifact)
         except MvcError:
-            run.reach[artifact] = frozenset([artifact])
-    return run.reach[artifact]
+            files = ()
+        needed = {digest}
+        for file in files:
+            needed.add(file.digest)
+            with contextlib.suppress(MvcError):
+                needed |= closure_of_file(run.store, file.digest)
+        run.reach[digest] = frozenset(needed)
+    return run.reach[digest]
 
 
 def _hurt(run: _Check) -> set[str]:

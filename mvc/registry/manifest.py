@@ -24,7 +24,7 @@ from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import Event
 from mvc.registry.names import check_family, folder_of, near
-from mvc.registry.record import Record
+from mvc.registry.record import FILE, Record
 
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})\.yaml\Z")
 _EVENT = re.compile(r"([0-9]{8})\.yaml\Z")
@@ -86,12 +86,12 @@ class Manifest:
         return self._records[key]
 
     def versions_of(self, digest: Digest, size: int) -> Iterator[tuple[str, int]]:
-        """Yield folder and number of the versions with these bytes, as far as records are read."""
+        """Yield folder and number of the versions of a file, as far as records can be read."""
         for folder in self.families():
             for number in self.numbers(folder):
                 with contextlib.suppress(MvcError):
                     artifact = self.record(folder, number)[0].artifact
-                    if (artifact.digest, artifact.size) == (digest, size):
+                    if (artifact.kind, artifact.digest, artifact.size) == (FILE, digest, size):
                         yield folder, number
 
     def record_path(self, family: str, number: int) -> Path:

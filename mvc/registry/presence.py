@@ -11,10 +11,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
 from mvc.registry.place import Place
-from mvc.registry.record import Artifact
+from mvc.registry.reach import lacking
+from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store
 
 # What a look at a version reads of its bytes: a small model whole, of a large one a part.
@@ -66,7 +66,8 @@ class Presence:
         """Say whether the store's index lists the artifact. Warns once if the store is away."""
         store = self.if_there()
         try:
-            return store is not None and store.find(artifact.digest, artifact.size) is not None
+            size = None if artifact.kind == DIRECTORY else artifact.size
+            return store is not None and store.find(artifact.digest, size) is not None
         except MvcError:
             return False
 
@@ -81,6 +82,6 @@ class Presence:
                 warnings.warn(text, StoreWarning, stacklevel=2)
             return None
 
-    def lacking(self, digest: Digest) -> list[str]:
-        """Say in words what of a file the store lacks; only so much is read as keeps it quick."""
-        return self.store.lacking(digest, read_at_most=READ_AT_MOST)
+    def lacking(self, artifact: Artifact) -> list[str]:
+        """Say in words what the store lacks; only so much is read as keeps it quick."""
+        return lacking(self.store, artifact, read_at_most=READ_AT_MOST)

@@ -1,8 +1,8 @@
 """Reach: which objects a version needs, and which versions need an object.
 
-Edges are: version → artifact → what its recipe names.
+Edges are: version → artifact, tree → files, file → what its recipe names.
 
-Public names: ``Held``, ``held``, ``closure``.
+Public names: ``Held``, ``held``, ``closure``, ``closure_of_file``, ``files_of``, ``lacking``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mvc import tree
 from mvc.digest import Digest
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import FormatError, MvcError, StoreWarning
 from mvc.registry import family as families
 from mvc.registry.event import Standing
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
-from mvc.registry.record import Record
+from mvc.registry.record import DIRECTORY, Artifact, Record
 from mvc.store import Store
+from mvc.tree import PLAIN, TreeFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,17 @@ def released(manifest: Manifest, family: Family) -> set[int]:
     return {c.version for c in changes if isinstance(c, Standing) and c.kind == "released"}
 
 
-def closure(store: Store, digest: Digest) -> frozenset[Digest]:
+def closure(store: Store, artifact: Artifact) -> frozenset[Digest]:
+    """Return every object that an artifact is made of: its tree, its files, their parts.
+
+    Raises:
+        Damaged: Its tree or a recipe is missing or damaged.
+    """
+    files = (closure_of_file(store, file.digest) for file in files_of(store, artifact))
+    return frozenset([artifact.digest]).union(*files)
+
+
+def closure_of_file(store: Store, digest: Digest) -> frozenset[Digest]:
     """Return a file's digest and those of the objects it is made of.
 
     Raises:
@@ -66,3 +78,35 @@ def closure(store: Store, digest: Digest) -> frozenset[Digest]:
     recipe = store.recipe(digest)
     parts = (ref.digest for ref in recipe.objects) if recipe else ()
     return frozenset([digest, *parts])
+
+
+def files_of(store: Store, artifact: Artifact) -> tuple[TreeFile, ...]:
+    """Return the files of an artifact; a file is the only one of its own.
+
+    Raises:
+        Damaged: The tree is missing or damaged, or is not what the record says.
+    """
+    if artifact.kind != DIRECTORY:
+        return (TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name),)
+    if artifact.listing is not None:
+        return artifact.listing
+    found = tree.decode(store.get_object(artifact.digest))
+    if (len(found.files), found.size) != (artifact.files, artifact.size):
+        raise FormatError(f"tree {artifact.digest.short} is not the one that its record tells of")
+    return found.files
+
+
+def lacking(store: Store, artifact: Artifact, *, read_at_most: int = 0) -> list[str]:
+    """Say in words what of an artifact is missing or damaged; see ``Store.lacking``."""
+    if artifact.kind != DIRECTORY:
+        return store.lacking(artifact.digest, read_at_most=read_at_most)
+    try:
+        files = files_of(store, artifact)
+    except MvcError as error:
+        return [error.message]
+    found = store.lacking(artifact.digest, read_at_most=read_at_most)
+    for digest, file in {file.digest: file for file in reversed(files)}.items():
+        reasons = store.lacking(digest, read_at_most=read_at_most)
+        found += [f"'{file.path}': {reason}" for reason in reasons]
+        read_at_most = max(0, read_at_most - file.size)
+    return found

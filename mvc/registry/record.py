@@ -11,25 +11,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any
 
-from mvc.digest import Digest
+from mvc import tree
+from mvc.digest import Digest, digest_of
 from mvc.errors import FormatError
 from mvc.lines import Value
 from mvc.registry.sealed import Reader, sealed
+from mvc.tree import TreeFile
 
+FILE, DIRECTORY = KINDS = ("file", "directory")
 OPAQUE = "opaque"
+# A directory of more files, or with a longer tree, is listed by its tree only.
+MOST_LISTED = 1000
+MAX_LISTED = 256 << 10
 NOT_FINITE = ("nan", "inf", "-inf")
+_MODES = {f"{mode:04o}": mode for mode in (tree.PLAIN, tree.EXECUTABLE)}
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What a version holds: one file.
+    """What a version holds: one file, or a directory.
 
     ``format`` is ``opaque`` where mvc does not know the file's inside; then
-    ``tensors``, ``parameters`` and ``dtypes`` are ``None``.
+    ``tensors``, ``parameters`` and ``dtypes`` are ``None``. Of a directory
+    ``digest`` is that of its tree, ``size`` and the other facts are those of
+    all its files together, ``files`` is how many there are, and ``listing``
+    all of them, or ``None`` if they are too many for a record.
     """
 
     kind: str
@@ -40,6 +50,8 @@ class Artifact:
     tensors: int | None = None
     parameters: int | None = None
     dtypes: Mapping[str, int] | None = None
+    files: int | None = None
+    listing: tuple[TreeFile, ...] | None = None
 
     def as_values(self) -> dict[str, Value]:
         values: dict[str, Value] = {
@@ -53,17 +65,22 @@ class Artifact:
             values["tensors"] = self.tensors
             values["parameters"] = self.parameters
             values["dtypes"] = dict(self.dtypes or {})
+        if self.files is not None:
+            values["files"] = self.files
+        if self.listing is not None:
+            values["listing"] = [_row(file) for file in self.listing]
         return values
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Artifact:
         known = {"kind": str, "name": str, "digest": str, "size": int, "format": str}
         facts = {"tensors": int, "parameters": int, "dtypes": dict}
+        others = {**facts, "files": int, "listing": list}
         for name, kind in known.items():
             if type(values.get(name)) is not kind:
                 raise FormatError(f"the artifact's '{name}' is {values.get(name)!r:.80}")
         for name, value in values.items():
-            if name not in known and type(value) is not facts.get(name):
+            if name not in known and type(value) is not others.get(name):
                 raise FormatError(f"the artifact has a wrong field '{name}'")
         counts = [values[name] for name in facts if name in values]
         if len(counts) not in (0, len(facts)):
@@ -72,9 +89,39 @@ class Artifact:
             type(n) is int and n >= 0 for n in (*counts[:2], *counts[2].values())
         ):
             raise FormatError("the artifact counts what cannot be counted")
-        if values["kind"] != "file" or values["size"] < 0:
+        if values["kind"] not in KINDS or values["size"] < 0:
             raise FormatError(f"the artifact is a {values['kind']!r:.40} of {values['size']} bytes")
-        return cls(**{**values, "digest": Digest.parse(values["digest"])})
+        artifact = cls(**{**values, "digest": Digest.parse(values["digest"]), "listing": None})
+        return _with_files(artifact, values.get("listing"))
+
+
+def _with_files(artifact: Artifact, rows: list[Any] | None) -> Artifact:
+    """Check what only a directory has; its list of files must be that of its tree."""
+    count = artifact.files
+    if (artifact.kind == DIRECTORY) != (count is not None) or (count is None and rows is not None):
+        raise FormatError(f"the artifact is a {artifact.kind}, and has {count} files")
+    if rows is None:
+        if count is not None and count < 1:
+            raise FormatError(f"the artifact is a directory of {count} files")
+        return artifact
+    listed = tree.Tree(tuple(map(_file, rows)))
+    facts = len(rows), listed.size, digest_of(tree.encode(listed))
+    if facts != (count, artifact.size, artifact.digest) or [_row(f) for f in listed.files] != rows:
+        raise FormatError("the artifact's list of files is not that of its tree")
+    return replace(artifact, listing=listed.files)
+
+
+def _row(file: TreeFile) -> dict[str, Value]:
+    mode = f"{file.mode:04o}"
+    return {"path": file.path, "size": file.size, "mode": mode, "digest": str(file.digest)}
+
+
+def _file(row: Any) -> TreeFile:
+    if not isinstance(row, dict) or list(map(type, row.values())) != [str, int, str, str]:
+        raise FormatError("the artifact's list of files has a wrong row")
+    if row.keys() != {"path", "size", "mode", "digest"} or row["mode"] not in _MODES:
+        raise FormatError("the artifact's list of files has a wrong row")
+    return TreeFile(_MODES[row["mode"]], row["size"], Digest.parse(row["digest"]), row["path"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def version_of(manifest: Manifest, presence: Presence, family: Family, number: i
 def checked(presence: Presence, version: Version) -> Version:
     """Warn if the store does not hold all that the version needs."""
     try:
-        lacking = presence.lacking(version.artifact.digest)
+        lacking = presence.lacking(version.artifact)
     except MvcError:  # the store is away, which was warned about
         return version
     if not lacking:

@@ -17,6 +17,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure, held
+from mvc.registry.record import Artifact
 from mvc.store import Store
 
 
@@ -99,21 +100,19 @@ class _Sizes:
         self._closures: dict[Digest, frozenset[Digest]] = {}
 
     def needed(self, items: Iterable[Held]) -> frozenset[Digest]:
-        return frozenset[Digest]().union(
-            *(self._closure(item.record.artifact.digest) for item in items)
-        )
+        return frozenset[Digest]().union(*(self._closure(item.record.artifact) for item in items))
 
     def total(self, digests: Iterable[Digest]) -> int:
         return sum(map(self._size, digests))
 
-    def _closure(self, digest: Digest) -> frozenset[Digest]:
-        if digest not in self._closures:
+    def _closure(self, artifact: Artifact) -> frozenset[Digest]:
+        if artifact.digest not in self._closures:
             try:
-                self._closures[digest] = closure(self._store, digest)
+                self._closures[artifact.digest] = closure(self._store, artifact)
             except MvcError as error:
                 warnings.warn(error.message, StoreWarning, stacklevel=2)
-                self._closures[digest] = frozenset()
-        return self._closures[digest]
+                self._closures[artifact.digest] = frozenset()
+        return self._closures[artifact.digest]
 
     def _size(self, digest: Digest) -> int:
         if digest not in self._sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Damaged, ModelRegistry, MvcError
+from mvc.digest import digest_of
 from mvc.registry import record as records
 from mvc.registry.record import Artifact
 from tests.support.fault_forger import IDENTITY, NOWHERE, TIME, put_record, record, sealed
@@ -17,6 +19,27 @@ from tests.support.faults import Project, bytes_of, confined
 pytestmark = pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
 
 ARTIFACT = f'{{"kind": "file", "name": "m", "digest": "{NOWHERE}", "size": 1, "format": "opaque"}}'
+
+
+def directory(*paths: str, files: object = None, size: int | None = None, **of_row: object) -> str:
+    """Return the artifact of a directory of empty files, with ``of_row`` in each row."""
+    rows = [
+        {"path": path, "size": 0, "mode": "0644", "digest": str(EMPTY), **of_row} for path in paths
+    ]
+    text = "".join(f"0644 0 {EMPTY} {path}\n" for path in paths)
+    values = {
+        "kind": "directory",
+        "name": "d",
+        "digest": str(digest_of(text.encode())),
+        "size": 0 if size is None else size,
+        "format": "opaque",
+        "files": len(paths) if files is None else files,
+        "listing": rows,
+    }
+    return json.dumps({name: value for name, value in values.items() if value != "absent"})
+
+
+EMPTY = digest_of(b"")
 FIELDS = {
     "mvc": "0",
     "family": '"net"',
@@ -72,6 +95,27 @@ ATTACKS: dict[str, bytes] = {
     "a negative size": lines_with(artifact=ARTIFACT.replace(": 1,", ": -1,")),
     "a size that is text": lines_with(artifact=ARTIFACT.replace(": 1,", ': "1",')),
     "a folder": lines_with(artifact=ARTIFACT.replace('"file"', '"device"')),
+    "a file with files": lines_with(artifact=ARTIFACT.replace("}", ', "files": 1}')),
+    "a file with a listing": lines_with(artifact=ARTIFACT.replace("}", ', "listing": []}')),
+    "a directory without files": lines_with(artifact=ARTIFACT.replace('"file"', '"directory"')),
+    "a directory of none": lines_with(artifact=directory()),
+    "a directory that leaves itself": lines_with(artifact=directory("../x")),
+    "an absolute path": lines_with(artifact=directory("/etc/x")),
+    "Data beside data": lines_with(artifact=directory("Data/a", "data/b")),
+    "a file that is a folder": lines_with(artifact=directory("a", "a/b")),
+    "hooks of git": lines_with(artifact=directory(".GIT/hooks/post-checkout")),
+    "a directory that is another": lines_with(artifact=directory("a").replace('"a"', '"b"')),
+    "files in another order": lines_with(artifact=directory("b", "a")),
+    "a directory of more files": lines_with(artifact=directory("a", files=2)),
+    "a directory of true files": lines_with(artifact=directory("a", files=True)),
+    "a directory of other sizes": lines_with(artifact=directory("a", size=1)),
+    "a setuid file": lines_with(artifact=directory("a", mode="4755")),
+    "a mode that is a number": lines_with(artifact=directory("a", mode=420)),
+    "a row with more": lines_with(artifact=directory("a", owner="root")),
+    "a row that is a number": lines_with(
+        artifact=directory("a").replace('[{"path"', '[1, {"path"')
+    ),
+    "a file of a negative size": lines_with(artifact=directory("a", size=-1)),
     "a digest of another kind": lines_with(artifact=ARTIFACT.replace("b3:", "md5:")),
     "a digest in capitals": lines_with(weights=f'"{str(NOWHERE).upper()}"'),
     "a time of another world": lines_with(created='"2026-99-99T99:99:99.000000Z"'),

@@ -6,11 +6,12 @@ import json
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from mvc import lines
+from mvc import lines, tree
 from mvc.digest import digest_of
 from mvc.registry import event as events
 from mvc.registry import names
@@ -51,8 +52,21 @@ def test_the_example_of_a_record() -> None:
     )
     assert f"begins with `{str(digest_of(data))[:15]}`." in page("record")
     assert list(lines.loads(data)) == fields("record")
-    assert list(record.artifact.as_values()) == fields("record", "field of `artifact`, in order")
+    of_artifact = fields("record", "field of `artifact`, in order")
+    assert list(record.artifact.as_values()) == of_artifact[:-2]
     assert set(record.lineage) == set(fields("record", "field of `lineage`"))
+
+
+def test_the_example_of_a_directory() -> None:
+    """The artifact on the page is that of the tree on the page of trees."""
+    values: Any = lines.loads(example("record", "text"))["artifact"]
+    artifact = records.Artifact.from_values(values)
+    assert artifact.as_values() == values
+    assert artifact.listing == tree.decode(example("tree", "text")).files
+    of_artifact = fields("record", "field of `artifact`, in order")
+    assert list(values) == [*of_artifact[:5], *of_artifact[-2:]]
+    of_file = fields("record", "field of a file, in order")
+    assert all(list(row) == of_file for row in values["listing"])
 
 
 def test_the_example_of_the_digest_of_weights(project: Project) -> None:

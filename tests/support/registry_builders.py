@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from mvc import ModelRegistry, lines
-from mvc.digest import Digest, digest_of
+from mvc import ModelRegistry, lines, tree
+from mvc.digest import digest_of
+from mvc.errors import FormatError
 from mvc.registry.event import STANDINGS, BestRule, Event, Standing, Tagged
 from mvc.registry.record import Artifact, Record
 
@@ -160,18 +161,46 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
 numbers = st.integers(1, 999_999_999)
 
 
-def _described(artifact: tuple[str, Digest, int, dict[str, int] | None]) -> Artifact:
-    name, digest, size, dtypes = artifact
+components = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=9
+).filter(lambda name: name not in (".", "..") and not tree.is_own(name))
+paths = st.lists(components, min_size=1, max_size=3).map("/".join)
+tree_files = st.builds(
+    tree.TreeFile, st.sampled_from([0o644, 0o755]), st.integers(0, 1 << 40), digests, paths
+)
+
+
+def _apart(files: list[tree.TreeFile]) -> tree.Tree | None:
+    try:
+        return tree.Tree(tuple(files))
+    except FormatError:
+        return None
+
+
+trees = st.lists(tree_files, min_size=1, max_size=5).map(_apart).filter(bool)
+
+
+def _facts(artifact: Artifact, dtypes: dict[str, int] | None) -> Artifact:
     if dtypes is None:
-        return Artifact("file", name, digest, size)
-    return Artifact(
-        "file", name, digest, size, "torch-zip", len(dtypes), sum(dtypes.values()), dtypes
-    )
+        return artifact
+    count, total = len(dtypes), sum(dtypes.values())
+    return replace(artifact, format="torch-zip", tensors=count, parameters=total, dtypes=dtypes)
 
 
-artifacts = st.tuples(
-    texts, digests, sizes, st.none() | st.dictionaries(texts, counts, max_size=3)
-).map(_described)
+def directory(name: str, files: tree.Tree, *, listed: bool = True) -> Artifact:
+    """Return the artifact that a record has for a directory."""
+    digest = digest_of(tree.encode(files))
+    listing = files.files if listed else None
+    return Artifact("directory", name, digest, files.size, files=len(files.files), listing=listing)
+
+
+file_artifacts = st.builds(Artifact, st.just("file"), texts, digests, sizes)
+directories = st.builds(directory, texts, trees, listed=st.booleans())
+artifacts = st.builds(
+    _facts,
+    file_artifacts | directories,
+    st.none() | st.dictionaries(texts, counts, max_size=3),
+)
 records = st.builds(
     Record,
     family=names,
