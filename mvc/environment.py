@@ -3,7 +3,7 @@
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``forget_registry``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``,
-``debug``, ``completion``, ``anyone_may_write``, ``full_path``.
+``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``in_git``.
 """
 
 from __future__ import annotations
@@ -75,13 +75,18 @@ def author() -> str:
 
 def code_state(folder: Path) -> dict[str, str | bool] | None:
     """Return the git commit of the code in ``folder`` and whether it was changed since."""
-    if not any((above / ".git").exists() for above in upward(folder)):
+    if not in_git(folder):
         return None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"git": commit, "dirty": changed != ""}
+
+
+def in_git(folder: Path) -> bool:
+    """Say whether ``folder`` lies in a git work tree."""
+    return any((above / ".git").exists() for above in upward(folder))
 
 
 def upward(folder: Path) -> Iterator[Path]:

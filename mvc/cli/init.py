@@ -32,7 +32,7 @@ def init(as_json: bool, quiet: bool) -> None:
     the registry, delete that folder. Where there is a registry already,
     nothing happens.
     """
-    from mvc.registry import ModelRegistry, place
+    from mvc.registry import ModelRegistry
 
     chosen = environment.registry_folder() or Path.cwd()
     above = _registry_above(chosen)
@@ -40,7 +40,7 @@ def init(as_json: bool, quiet: bool) -> None:
     made = registry.init()
     if not quiet:
         _tell(registry.folder, made, above)
-        if made and place.in_git(registry.folder.parent):
+        if made and environment.in_git(registry.folder.parent):
             output.note("git keeps the records, not the store: 'git clean -x' would delete it")
     if as_json:
         output.json_result({"registry": str(registry.folder), "new": made})

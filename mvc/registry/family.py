@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -58,8 +58,10 @@ class Family:
     value under ``rule``. ``tags`` maps names as first written to numbers;
     ``plain`` is the size of plain copies of all versions not withdrawn.
     ``last`` are the digests of the highest version's record and of the last
-    event; they tell another git branch, where the same numbers hold something
-    else. A state is not ``whole`` if a record could not be read; it is not kept.
+    event, and ``times`` the sum of all files' times where there is git; they
+    tell another branch, where the same numbers hold something else. A state is
+    not ``whole`` if a record could not be read, or an event is about a version
+    that is not here; it is not kept.
     """
 
     folder: str
@@ -74,6 +76,7 @@ class Family:
     withdrawn: frozenset[int] = frozenset()
     plain: int = 0
     last: tuple[str, str] = ("", "")
+    times: int = 0
     whole: bool = True
 
     def tagged(self, tag: str) -> int | None:
@@ -114,14 +117,17 @@ def load(manifest: Manifest, name: str) -> Family:
 def compute(manifest: Manifest, folder: str, numbers: list[int], events: list[int]) -> Family:
     """Work a family out from all its records and events."""
     family = Family(folder, folder, len(numbers), max(numbers, default=0))
-    for number in events:
-        family = _after(family, manifest.event(folder, number))
+    here = frozenset(numbers)
+    changes = [manifest.event(folder, number) for number in events]
+    for event in changes:
+        family = _after(family, event)
     found = [(n, record) for n in numbers if (record := _record(manifest, folder, n))]
     family = replace(
         family,
         name=found[0][1].family if found else folder,
         last=_last(manifest, family),
-        whole=len(found) == len(numbers),
+        times=manifest.times(folder, numbers, events),
+        whole=len(found) == len(numbers) and not any(_astray(e, here) for e in changes),
     )
     live = [number for number in numbers if number not in family.withdrawn]
     plain = sum(record.artifact.size for n, record in found if n not in family.withdrawn)
@@ -153,12 +159,16 @@ def _extend(
     fresh = [number for number in numbers if number > known.highest]
     whole = events == list(range(1, len(events) + 1)) and len(events) >= known.events
     whole = whole and known.count == known.highest == len(numbers) - len(fresh)
-    if not whole or known.last != _last(manifest, known) or known.withdrawn.intersection(fresh):
+    if not whole or known.last != _last(manifest, known):
         return None
+    before = numbers[: known.count], events[: known.events]
+    if known.times != manifest.times(known.folder, *before):
+        return None
+    times = known.times + manifest.times(known.folder, fresh, events[known.events :])
     family = known
     for number in events[known.events :]:
         change = manifest.event(known.folder, number)
-        if not isinstance(change.change, Tagged):
+        if not isinstance(change.change, Tagged) or _astray(change, numbers):
             return None
         family = _after(family, change)
     for number in fresh:
@@ -174,7 +184,7 @@ def _extend(
         value = finite(record.metrics.get(family.rule.metric))
         if value is not None and (not family.best or family.rule.better(value, family.best[1])):
             family = replace(family, best=(number, value))
-    return replace(family, last=_last(manifest, family))
+    return replace(family, last=_last(manifest, family), times=times)
 
 
 def _last(manifest: Manifest, family: Family) -> tuple[str, str]:
@@ -188,12 +198,24 @@ def _last(manifest: Manifest, family: Family) -> tuple[str, str]:
     return record, event
 
 
+def _astray(event: Event, numbers: Container[int]) -> bool:
+    """Say whether an event is about a version that is not here, as after a merge by hand."""
+    change = event.change
+    return (
+        not isinstance(change, BestRule)
+        and change.record is not None
+        and change.version not in numbers
+    )
+
+
 def _after(family: Family, event: Event) -> Family:
     change = event.change
     if isinstance(change, BestRule):
         rule = Rule(change.metric, change.mode, "event")
         return replace(family, events=event.number, rule=rule)
     if isinstance(change, Standing):
+        if not change.version:  # of another branch
+            return replace(family, events=event.number)
         withdrawn = family.withdrawn | {change.version}
         if change.kind == "restored":
             withdrawn = family.withdrawn - {change.version}
@@ -239,6 +261,7 @@ def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled:
         "versions": {"count": family.count, "highest": family.highest, "plain": family.plain},
         "events": family.events,
         "last": list(family.last),
+        "times": family.times,
         "stamps": list(stamps),
         "settled": settled,
     }
@@ -262,6 +285,7 @@ def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ..
             plain=int(values["versions"]["plain"]),
             events=int(values["events"]),
             last=(values["last"][0], values["last"][1]),
+            times=int(values["times"]),
             latest=_number(values["latest"]),
             best=values["best"] and (int(values["best"][1:]), values["value"]),
             rule=rule,

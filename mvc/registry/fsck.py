@@ -15,6 +15,7 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from mvc.tree import TreeFile
 
 # Further missing numbers in a row are taken for one file with a wrong name.
 MOST_MISSING = 1000
+MOST_ROOTS_SHOWN = 10
 LEVELS = ("quick", "default", "full")
 
 
@@ -177,6 +179,18 @@ def _check_roots(run: _Check) -> None:
             f"{len(unmatched)} roots in the store have no version here: "
             "another git branch, or an add that was cut off"
         )
+        run.notes += _ways_back(run, folder, sorted(unmatched)[:MOST_ROOTS_SHOWN])
+
+
+def _ways_back(run: _Check, folder: Path, names: list[str]) -> Iterable[str]:
+    """Say of each root without a version what it is, and how to make it one again."""
+    for name in names:
+        with suppress(OSError, MvcError):
+            found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+            number = max(run.manifest.numbers(found.family), default=0) + 1
+            where = run.manifest.record_path(found.family, number)
+            what = f"{found.family}, '{found.artifact.name}' of {found.created[:10]}"
+            yield f"{what}: cp -n '{folder / name}' '{where}' makes it v{number}"
 
 
 def _is_of(folder: Path, name: str, family: str) -> bool:

@@ -1,7 +1,9 @@
 """The manifest: a registry's records and events as a tree of files.
 
 It reads and creates them; what they add up to is ``mvc.registry.family``.
-Records and events are immutable, so what was read once is kept.
+Records and events are immutable, so what was read once is kept. Only git puts
+other files in their place, when it goes to another branch: there a number may
+be another version's, so an event means the version whose record it names.
 
 Format: ``docs/formats/manifest.md``.
 Public names: ``Manifest``.
@@ -12,17 +14,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from mvc import fileio
+from mvc import environment, fileio
 from mvc.digest import Digest, digest_of
 from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.fileio import Steps
 from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
-from mvc.registry.event import Event
+from mvc.registry.event import BestRule, Event, Tagged
 from mvc.registry.names import check_family, folder_of, near
 from mvc.registry.record import FILE, Record
 
@@ -40,6 +43,7 @@ class Manifest:
         self.folder = folder
         self._records: dict[tuple[str, int], tuple[Record, Digest]] = {}
         self._events: dict[tuple[str, int], Event] = {}
+        self._stamps: dict[str, tuple[int, ...]] = {}
 
     def families(self) -> list[str]:
         """Return the folders of all families that have a version, sorted."""
@@ -110,22 +114,34 @@ class Manifest:
             raise self._damaged(f"{folder_of(family)}/v{number}", error) from None
 
     def event(self, family: str, number: int) -> Event:
-        """Return an event.
+        """Return an event, with the number that the record it names has here.
+
+        Where that record is not here and another has its number, a tag stands
+        on no version, and whatever else was said is about version 0.
 
         Raises:
             Damaged: It was changed or cannot be read.
         """
         key = folder_of(family), number
         if key not in self._events:
-            path = self.family_folder(family) / "events" / f"{number:08d}.yaml"
+            path = self._event_path(family, number)
             try:
-                event = events.decode(fileio.read(path, MAX_SIZE), number)
-                _check_owner(event.family, key[0])
-                self._events[key] = event
+                read = events.decode(fileio.read(path, MAX_SIZE), number)
+                _check_owner(read.family, key[0])
+                self._events[key] = read
             except (MvcError, OSError) as error:
                 remedy = f"put back '{path}' from a copy; mvc fsck names every such file"
                 raise _distrusted(f"event {number} of '{family}'", error, remedy) from None
-        return self._events[key]
+        event = self._events[key]
+        change = event.change
+        if isinstance(change, BestRule) or change.version is None or change.record is None:
+            return event
+        placed = self._number_of(key[0], change.version, change.record)
+        if placed == change.version:
+            return event
+        if isinstance(change, Tagged):
+            return replace(event, change=replace(change, version=placed))
+        return replace(event, change=replace(change, version=placed or 0))
 
     def create_version(self, family: str, record: bytes) -> Steps[int]:
         """Give a sealed record the family's next number: the commit point of ``add``."""
@@ -153,7 +169,7 @@ class Manifest:
         """Create an event under its number; False if somebody else took it first."""
         folder = self.family_folder(family)
         fileio.make_folder(folder / "events")
-        final = folder / "events" / f"{event.number:08d}.yaml"
+        final = self._event_path(family, event.number)
         made: bool = yield from fileio.create_once(final, events.encode(event), folder)
         return made
 
@@ -173,7 +189,47 @@ class Manifest:
                 stamps += [status.st_ino, status.st_mtime_ns]
             except FileNotFoundError:
                 stamps += [0, 0]
-        return tuple(stamps)
+        found = tuple(stamps)
+        if self._stamps.setdefault(family, found) != found and environment.in_git(self.folder):
+            for kept in (self._records, self._events):
+                for key in [key for key in kept if key[0] == family]:
+                    kept.pop(key)
+        self._stamps[family] = found
+        return found
+
+    def times(self, family: str, numbers: Iterable[int], events: Iterable[int]) -> int:
+        """Return the sum of these files' times in a git work tree, and 0 elsewhere.
+
+        It tells that git put another file under an old name.
+        """
+        if not environment.in_git(self.folder):
+            return 0
+        paths = [self.record_path(family, number) for number in numbers]
+        paths += [self._event_path(family, number) for number in events]
+        total = 0
+        for path in paths:
+            with contextlib.suppress(OSError):
+                total += os.stat(path).st_mtime_ns
+        return total
+
+    def _event_path(self, family: str, number: int) -> Path:
+        return self.family_folder(family) / "events" / f"{number:08d}.yaml"
+
+    def _number_of(self, family: str, number: int, digest: Digest) -> int | None:
+        """Return the number of a record, first looked for under ``number``; ``None``: not here."""
+        taken = True
+        try:
+            if self.record(family, number)[1] == digest:
+                return number
+        except NotFound:
+            taken = False
+        except MvcError:  # it may well be this one
+            return number
+        for other in self.numbers(family):
+            with contextlib.suppress(MvcError):
+                if self.record(family, other)[1] == digest:
+                    return other
+        return None if taken else number
 
     def _has_version(self, folder: str) -> bool:
         try:

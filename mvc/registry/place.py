@@ -187,11 +187,6 @@ def create(folder: Path) -> bool:
     return made
 
 
-def in_git(folder: Path) -> bool:
-    """Say whether ``folder`` lies in a git work tree."""
-    return any((above / ".git").exists() for above in environment.upward(folder))
-
-
 def _cache(folder: Path) -> Path | None:
     """Return a folder for disposable files, made if need be; ``None`` where none may be."""
     cache = environment.cache_folder() or folder / "cache"

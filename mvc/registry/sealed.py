@@ -25,7 +25,7 @@ class Reader:
     """Takes the fields of a sealed file one by one, and refuses a wrong one by name."""
 
     def __init__(self, data: bytes, what: str) -> None:
-        body = lines.unseal(data)
+        body = _unsealed(data)
         self._what = what
         self._values: dict[str, Any] = lines.loads(body)
         check_version(self._values.get("mvc"), VERSION, what)
@@ -63,6 +63,26 @@ class Reader:
         """Refuse fields that nobody took."""
         for name in self._values:
             raise FormatError(f"{self._what} has an unknown field '{name}'")
+
+
+def _unsealed(data: bytes) -> bytes:
+    """Return the bytes above the seal; where git broke it, say what it did."""
+    try:
+        return lines.unseal(data)
+    except FormatError:
+        if b"\r\n" in data:
+            raise FormatError(
+                "its line ends were converted to CRLF",
+                hint="git does that where .mvc/manifest/.gitattributes does not say "
+                "'* -text -merge'; write that, delete the file, and git checkout -- FILE",
+            ) from None
+        if b"\n<<<<<<< " in b"\n" + data:
+            raise FormatError(
+                "it holds git's conflict markers",
+                hint="choose one side whole: git checkout --ours -- FILE, or --theirs; "
+                "the other becomes the next number, as docs/git.md shows",
+            ) from None
+        raise
 
 
 def sealed(values: Mapping[str, Value]) -> bytes:

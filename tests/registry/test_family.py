@@ -7,6 +7,8 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvc import Damaged, MvcWarning, StoreWarning, fileio
+from mvc import Damaged, MvcError, MvcWarning, StoreWarning, fileio
 from mvc.digest import digest_of
 from mvc.registry import event as events
 from mvc.registry import family as families
@@ -62,6 +64,10 @@ class Line:
     def change(self, change: Change) -> None:
         taken = self.manifest.event_numbers("net")
         number = max(taken, default=0) + 1
+        if not isinstance(change, BestRule) and change.version is not None:
+            with suppress(MvcError):
+                record = self.manifest.record("net", change.version)[1]
+                change = replace(change, record=record)
         event = Event("net", f"{next(_unique):032x}", TIME, change, "", None, number)
         fileio.run(self.manifest.create_event("net", event))
 
@@ -252,9 +258,13 @@ def test_a_version_withdrawn_before_it_came_here_is_not_latest(project: Project)
     """Where git brought the withdrawal first, the version counts as withdrawn once it is there."""
     line = Line(project)
     line.add({"acc": 0.5})
-    line.change(Standing("withdrawn", 2, DIGEST))
-    line.settle()
     line.add({"acc": 0.9})
+    line.change(Standing("withdrawn", 2, DIGEST))
+    record, aside = line.versions / "v2.yaml", line.versions / "aside"
+    record.rename(aside)
+    line.settle()
+    assert (line.load().latest, line.load().best) == (1, (1, 0.5))
+    aside.rename(record)
     assert (line.load().latest, line.load().best) == (1, (1, 0.5))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mvc import ModelRegistry, MvcError, NotFound, StoreWarning
-from tests.support.registry_builders import Project, files_in, noise
+from mvc import Damaged, ModelRegistry, MvcError, NotFound, StoreWarning
+from tests.support.registry_builders import Project, files_in, noise, rewrite
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
@@ -168,3 +168,204 @@ def test_a_folder_of_ones_own_is_not_taken_for_a_registry(project: Project) -> N
     assert project.registry().folder == project.mvc
     with pytest.raises(MvcError):
         ModelRegistry(project.folder / "manifest").show("net")
+
+
+def branch(project: Project, name: str) -> None:
+    git(project, "checkout", "-q", name)
+
+
+def state(project: Project) -> dict[str, object]:
+    """Return what a new process answers."""
+    registry = project.registry()
+    family = registry.family("net")
+    return {
+        "versions": registry.list("net"),
+        "latest": registry.resolve("net").metrics,
+        "best": registry.resolve("net@best").metrics,
+        "tags": {tag: registry.resolve(f"net@{tag}").metrics for tag in family.tags},
+        "plain": family.plain,
+    }
+
+
+def test_answers_are_of_the_branch_that_is_checked_out(work_tree: Project) -> None:
+    """latest, best and tags are right at once after each switch, however fast they follow."""
+    git(work_tree, "checkout", "-q", "-b", "other")
+    work_tree.add(noise(1000, 2), metrics={"acc": 0.9}, tags=["prod", "mine"])
+    work_tree.registry().rm("net@v1")
+    commit(work_tree)
+    expected = {"other": state(work_tree)}
+    branch(work_tree, "main")
+    work_tree.add(noise(900, 3), metrics={"acc": 0.4})
+    commit(work_tree)
+    expected["main"] = state(work_tree)
+    assert expected["main"] != expected["other"]
+    kept = work_tree.registry()
+    for name in ("other", "main") * 4:
+        branch(work_tree, name)
+        assert state(work_tree) == expected[name], name
+        assert kept.resolve("net").metrics == expected[name]["latest"], "one process throughout"
+        assert kept.resolve("net@prod").metrics == kept.show("net@prod").metrics
+        assert state(work_tree) == expected[name], name
+
+
+def test_a_branch_that_differs_only_in_the_middle_is_noticed(work_tree: Project) -> None:
+    """Where the numbers, the newest version and the events are equal, best is still worked out."""
+    git(work_tree, "checkout", "-q", "-b", "other")
+    work_tree.add(noise(1000, 2), metrics={"acc": 0.9})
+    commit(work_tree)
+    branch(work_tree, "main")
+    work_tree.add(noise(1000, 3), metrics={"acc": 0.1})
+    work_tree.add(noise(1000, 4), metrics={"acc": 0.2})
+    commit(work_tree)
+    branch(work_tree, "other")
+    git(work_tree, "checkout", "main", "--", ".mvc/manifest/net/versions/v3.yaml")
+    commit(work_tree)
+    for name, best in (("main", "net/v1"), ("other", "net/v2")) * 2:
+        branch(work_tree, name)
+        assert work_tree.registry().resolve("net@best").id == best, name
+
+
+def test_a_version_of_another_branch_is_noted_and_no_damage(work_tree: Project) -> None:
+    """A record that this branch does not have keeps its root, and ``fsck`` only mentions it."""
+    git(work_tree, "checkout", "-q", "-b", "other")
+    work_tree.add(noise(1000, 2))
+    commit(work_tree)
+    branch(work_tree, "main")
+    report = work_tree.registry().fsck("full")
+    assert report.ok
+    assert "another git branch" in report.notes[0]
+    copy = report.notes[1][report.notes[1].index("cp ") : report.notes[1].index(" makes it v2")]
+    branch(work_tree, "other")
+    assert work_tree.registry().fsck("full").notes == ()
+    assert work_tree.bytes_of("net@v2") == noise(1000, 2)
+    branch(work_tree, "main")
+    subprocess.run(["sh", "-c", copy], check=True)
+    assert work_tree.bytes_of("net@v2") == noise(1000, 2)
+    assert work_tree.registry().fsck("full").notes == ()
+
+
+@pytest.fixture
+def merging(work_tree: Project, tmp_path: Path) -> Project:
+    """A merge that stopped: ours and theirs each added a v2 and moved ``prod`` to it.
+
+    Both use one store, as a team does that shares one.
+    """
+    git(work_tree, "checkout", "-q", "-b", "theirs")
+    work_tree.add(noise(1000, 2), metrics={"acc": 0.7}, tags=["prod"])
+    commit(work_tree)
+    branch(work_tree, "main")
+    work_tree.add(noise(1000, 3), metrics={"acc": 0.8}, tags=["prod"])
+    commit(work_tree)
+    git(work_tree, "merge", "theirs", fails=True)
+    return work_tree
+
+
+def test_a_conflict_leaves_sealed_files_unmarked(merging: Project) -> None:
+    """git keeps ours whole where both sides added a number, says so, and everything still reads."""
+    assert set(git(merging, "status", "--porcelain", ".mvc").splitlines()) == {
+        "AA .mvc/manifest/net/events/00000002.yaml",
+        "AA .mvc/manifest/net/versions/v2.yaml",
+    }
+    assert merging.registry().resolve("net@prod").metrics == {"acc": 0.8}
+    assert merging.registry().fsck().ok
+
+
+def test_both_sides_of_a_conflict_are_kept_as_the_page_shows(merging: Project) -> None:
+    """Theirs keeps the number, ours takes the next, unchanged; tags follow the records."""
+    page = (Path(__file__).parents[2] / "docs" / "git.md").read_text(encoding="utf-8")
+    (commands,) = [block for block in page.split("```") if "git show :2:" in block]
+    lines = commands.removeprefix("sh\n").replace("resnet18", "net").replace("v8", "v2")
+    lines = lines.replace("v9", "v3").replace("00000005", "00000002")
+    ours = git(merging, "show", "HEAD:.mvc/manifest/net/versions/v2.yaml")
+    mvc_away = [line for line in lines.splitlines() if not line.startswith("mvc ")]
+    done = subprocess.run(
+        ["sh", "-ec", "\n".join(mvc_away)],
+        cwd=merging.folder,
+        env={**os.environ, **IDENTITY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert git(merging, "status", "--porcelain", ".mvc") == ""
+    assert merging.record(3).read_text() == ours
+    registry = merging.registry()
+    assert registry.list("net") == ["v1", "v2", "v3"]
+    assert (registry.resolve("net@v2").metrics, registry.resolve("net@v3").metrics) == (
+        {"acc": 0.7},
+        {"acc": 0.8},
+    )
+    assert registry.resolve("net@prod").id == "net/v2"
+    assert registry.fsck("full").ok
+    assert merging.bytes_of("net@v3") == noise(1000, 3)
+
+
+@pytest.mark.parametrize("kind", ["tag", "rm"])
+def test_an_event_means_the_record_it_names(work_tree: Project, kind: str) -> None:
+    """Where its version has another number here, that is meant; where it is not here, none."""
+    work_tree.add(noise(1000, 2), metrics={"acc": 0.7})
+    if kind == "tag":
+        work_tree.registry().tag("net@v2", "prod")
+    else:
+        work_tree.registry().rm("net@v2")
+    renamed = work_tree.record(3)
+    work_tree.record(2).rename(renamed)
+    work_tree.add(noise(1000, 4), metrics={"acc": 0.1})  # becomes v4
+    work_tree.record(4).rename(work_tree.record(2))
+    registry = work_tree.registry()
+    if kind == "tag":
+        assert registry.resolve("net@prod").id == "net/v3"
+        assert [move.version for move in registry.history("net@prod")] == ["v3", "v1"]
+    else:
+        assert registry.list("net") == ["v1", "v2"]
+    renamed.unlink()
+    registry = work_tree.registry()
+    assert registry.list("net") == ["v1", "v2"]
+    if kind == "tag":
+        with pytest.raises(NotFound, match="no tag 'prod'"):
+            registry.resolve("net@prod")
+        work_tree.registry().tag("net@v2", "prod")
+        assert work_tree.registry().resolve("net@prod").id == "net/v2"
+
+
+def test_line_ends_are_kept_whatever_git_is_told(work_tree: Project, tmp_path: Path) -> None:
+    """A clone with ``core.autocrlf`` has the same bytes, and every seal holds."""
+    there = clone(work_tree, tmp_path / "clone", "-c", "core.autocrlf=true")
+    assert there.record(1).read_bytes() == work_tree.record(1).read_bytes()
+    with pytest.warns(StoreWarning, match="no store here"):
+        assert there.registry().show("net@prod").id == "net/v1"
+
+
+@pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
+@pytest.mark.parametrize("name", ["record", "event"])
+def test_converted_line_ends_are_named_and_mended_as_the_hint_says(
+    work_tree: Project, tmp_path: Path, name: str
+) -> None:
+    """Without git's attributes a seal breaks; the error says why, and its remedy works."""
+    git(work_tree, "rm", "-q", ".mvc/manifest/.gitattributes")
+    commit(work_tree)
+    there = clone(work_tree, tmp_path / "clone", "-c", "core.autocrlf=true")
+    path = there.record(1) if name == "record" else there.event(1)
+    if name == "record":
+        shutil.copy(work_tree.event(1), there.event(1))
+    with pytest.raises(Damaged, match="CRLF") as raised:
+        there.registry().resolve("net@v1")
+    assert "* -text -merge" in (raised.value.hint or "")
+    (there.mvc / "manifest" / ".gitattributes").write_text("* -text -merge\n")
+    path.unlink()
+    git(there, "checkout", "--", str(path))
+    there.record(1).unlink()
+    git(there, "checkout", "--", str(there.record(1)))
+    assert there.registry().resolve("net@v1").id == "net/v1"
+
+
+@pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
+def test_conflict_markers_are_named(work_tree: Project) -> None:
+    """Where git marked inside a record or event all the same, the error says so."""
+    for path, ref in ((work_tree.event(1), "net"), (work_tree.record(1), "net@v1")):
+        whole = path.read_bytes()
+        rewrite(path, lambda data: b"<<<<<<< HEAD\n" + data + b"=======\n>>>>>>> theirs\n")
+        with pytest.raises(Damaged, match="conflict markers") as raised:
+            work_tree.registry().resolve(ref)
+        assert "git checkout --ours" in (raised.value.hint or "")
+        path.write_bytes(whole)

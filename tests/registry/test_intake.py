@@ -425,6 +425,6 @@ def nothing_stored(project: Project) -> None:
     """No version, no pack, no root, nothing staged."""
     left = files_in(project.mvc)
     assert not [
-        name for name in left if name.startswith(("manifest", "store/packs", "store/roots"))
+        name for name in left if name.startswith(("manifest/net", "store/packs", "store/roots"))
     ]
     assert not [name for name in left if name.startswith("store/staging")]
