@@ -5,11 +5,13 @@ A digest is the BLAKE3-256 hash of plain bytes, written ``b3:<64 hex>``;
 beside it as the checksum of frames, never as a name: collisions of it are
 made by arithmetic.
 
-Public names: ``Buffer``, ``Digest``, ``Hasher``, ``digest_of``, ``checksum_of``.
+Public names: ``Buffer``, ``Digest``, ``Hasher``, ``digest_of``, ``digest_of_open``,
+``checksum_of``.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TypeAlias
 
 import blake3
@@ -21,6 +23,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 SIZE = 32
 PREFIX = "b3:"
+_READ_SIZE = 4 << 20
 
 
 class Digest(bytes):
@@ -73,6 +76,14 @@ class Hasher:
 def digest_of(data: Buffer) -> Digest:
     """Return the digest of ``data``."""
     return Digest(blake3.blake3(data).digest())
+
+
+def digest_of_open(descriptor: int) -> Digest:
+    """Return the digest of an open file from where it stands, read piece by piece."""
+    hasher = Hasher()
+    while data := os.read(descriptor, _READ_SIZE):
+        hasher.update(data)
+    return hasher.digest()
 
 
 def checksum_of(data: Buffer) -> int:

@@ -2,18 +2,25 @@
 
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
-``forget_registry``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``,
-``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``in_git``.
+``users_cache``, ``cache_size``, ``forget_registry``, ``author``, ``code_state``,
+``upward``, ``home``, ``colours``, ``debug``, ``completion``, ``anyone_may_write``,
+``full_path``, ``in_git``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mvc.errors import UsageError
+
 GIT_SECONDS = 5
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kMGT]?)B?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def registry_folder() -> Path | None:
@@ -29,6 +36,30 @@ def store_folder() -> Path | None:
 def cache_folder() -> Path | None:
     """Return ``MVC_CACHE``: where disposable files go instead of ``.mvc/cache``."""
     return _path("MVC_CACHE")
+
+
+def users_cache() -> Path | None:
+    """Return the folder for what this user may lose: ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(named):  # the standard has others ignored
+        return Path(named, "mvc")
+    folder = home()
+    return folder / ".cache" / "mvc" if folder else None
+
+
+def cache_size() -> int | None:
+    """Return ``MVC_CACHE_SIZE`` in bytes: how much the files of ``mvc path`` may take.
+
+    Raises:
+        UsageError: It is no size, such as ``200GB``.
+    """
+    text = os.environ.get("MVC_CACHE_SIZE", "").strip()
+    if not text:
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"MVC_CACHE_SIZE is '{text[:40]}'", hint="a size is written as in 200GB")
+    return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
 
 
 def forget_registry() -> None:

@@ -35,7 +35,7 @@ Steps: TypeAlias = Generator[str, None, T]
 
 # Leftovers of a killed process begin like this; readers pass over them.
 PRIVATE_PREFIX = ".mvc-new-"
-READ_ONLY = 0o444
+WRITABLE = 0o222
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # IOV_MAX on Linux and macOS.
@@ -57,13 +57,17 @@ class NewFile:
     """A file under a private name, seen by nobody until it is linked or renamed.
 
     Args of the constructor: ``path`` must not exist; ``mode`` is masked by
-    the umask. A write that fails leaves the file unusable: ``discard`` it.
+    the umask; ``within`` is a descriptor of the folder that ``path`` lies in,
+    for one that must not be looked up again. A write that fails leaves the
+    file unusable: ``discard`` it.
     """
 
-    def __init__(self, path: Path, mode: int = 0o666) -> None:
+    def __init__(self, path: Path, mode: int = 0o666, *, within: int | None = None) -> None:
         self.path = path
         self.size = 0
-        self._descriptor = os.open(path, os.O_RDWR | _CREATE, mode)
+        self._within = within
+        name = path if within is None else path.name
+        self._descriptor = os.open(name, os.O_RDWR | _CREATE, mode, dir_fd=within)
 
     def write(self, pieces: Sequence[Buffer]) -> None:
         """Append ``pieces`` in one vectored write where the system allows it."""
@@ -87,9 +91,9 @@ class NewFile:
             _sync(self._descriptor)
 
     def seal(self) -> None:
-        """Take away everybody's right to write, keeping who may read."""
+        """Take away everybody's right to write, keeping who may read, or run it."""
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
-        os.fchmod(self._descriptor, mode & READ_ONLY)
+        os.fchmod(self._descriptor, mode & ~WRITABLE)
 
     def appear_as(self, path: Path) -> None:
         """Take another private name."""
@@ -114,7 +118,11 @@ class NewFile:
         """Close and remove the private name; what was linked elsewhere stays."""
         with contextlib.suppress(OSError):
             self.close()
-        remove(self.path)
+        if self._within is None:
+            remove(self.path)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path.name, dir_fd=self._within)
 
 
 @contextlib.contextmanager
@@ -259,12 +267,24 @@ def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        sync_open_folder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_open_folder(descriptor: int) -> None:
+    """Make the names in a folder durable."""
+    try:
         _sync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
             raise
-    finally:
-        os.close(descriptor)
+
+
+def touch(path: Path) -> None:
+    """Set a file's time to now, which tells when it was last used. Where that cannot be, no."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def rename(path: Path, target: Path) -> bool:
@@ -386,6 +406,11 @@ def free_space(path: Path) -> int:
     """Return how many bytes may still be written where ``path`` is."""
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
+
+
+def no_links(error: OSError) -> bool:
+    """Say whether a link failed because the file system has none, or allows none here."""
+    return error.errno in _NO_LINKS
 
 
 def _link_or_rename(private: Path, final: Path) -> bool:

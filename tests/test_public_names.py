@@ -37,6 +37,7 @@ METHODS = [
     "init",
     "list",
     "log",
+    "path",
     "register",
     "resolve",
     "restore",

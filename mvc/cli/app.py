@@ -42,7 +42,8 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("init", "mvc.cli.init:init", "Make a registry in this folder."),
             Entry("add", "mvc.cli.add:add", "Register a model file as the next version."),
-            Entry("checkout", "mvc.cli.checkout:checkout", "Write a version's file here."),
+            Entry("checkout", "mvc.cli.checkout:checkout", "Write a version's files here."),
+            Entry("path", "mvc.cli.checkout:path", "Print a read-only path to a version."),
         ),
     ),
     (
@@ -93,6 +94,7 @@ REFS = (
     ("resnet18@prod", "where the tag prod stands; prod@{1}: where it stood before"),
     ("resnet18@latest~1", "the version before the newest"),
     ("resnet18@b3:9f86d081", "the version whose file has this digest"),
+    ("bert@v3:config.json", "one file of a version that is a folder"),
 )
 STATUSES = (
     "0 done, 1 no, 2 wrong usage, 3 damage, 4 not found, 5 conflict, 6 busy, 7 remote failed, "
@@ -102,7 +104,8 @@ STATUSES = (
 SYNONYMS = {
     "ls": "list", "families": "list", "models": "list", "register": "add", "put": "add",
     "save": "add", "commit": "add", "get": "checkout", "download": "checkout", "co": "checkout",
-    "restore-file": "checkout", "info": "show", "inspect": "show", "cat": "show",
+    "restore-file": "checkout", "which": "path", "where": "path", "locate": "path",
+    "info": "show", "inspect": "show", "cat": "show",
     "history": "log", "versions": "log", "remove": "rm", "delete": "rm", "del": "rm",
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
     "promote": "tag", "alias": "tag", "undo": "rollback",

@@ -1,15 +1,22 @@
-"""``mvc checkout``.
+"""``mvc checkout`` and ``mvc path``.
 
-Public names: ``checkout``.
+Public names: ``checkout``, ``path``.
 """
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from mvc.cli import command, output
+
+if TYPE_CHECKING:
+    from mvc.registry.version import CheckedOut
+
+# So many names of a list are shown.
+FEW = 3
 
 
 @command.command(
@@ -19,11 +26,13 @@ from mvc.cli import command, output
         ("mvc checkout resnet18", "the newest version, under the name of its file"),
         ("mvc checkout resnet18@best -o model.pt", "the best one, as model.pt"),
         ("mvc checkout resnet18@v3 -o models/", "into a folder that exists"),
+        ("mvc checkout bert", "a version that is a folder: to the folder bert"),
+        ("mvc checkout bert@v3:config.json", "one file of it"),
     ],
     statuses={
         3: "the version is damaged; nothing was written",
-        4: "no such version",
-        5: "something else is in the way; --force replaces it",
+        4: "no such version or file",
+        5: "something else is in the way; --force replaces files",
     },
 )
 @click.argument("ref")
@@ -32,27 +41,80 @@ from mvc.cli import command, output
     "--output",
     "target",
     metavar="PATH",
-    help="The file to write, or a folder for it.  [default: its own name, here]",
+    help="The file to write, or a folder for it; of a folder, the folder itself.  "
+    "[default: its own name, here]",
 )
-@click.option("--force", is_flag=True, help="Replace a file that holds something else.")
+@click.option("--force", is_flag=True, help="Replace files that hold something else.")
+@click.option("--link", is_flag=True, help="Link to read-only files in the cache; do not edit.")
 @command.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the path.")
-def checkout(ref: str, target: str | None, force: bool, as_json: bool, quiet: bool) -> None:
-    """Write a version's file here.
+def checkout(
+    ref: str, target: str | None, force: bool, link: bool, as_json: bool, quiet: bool
+) -> None:
+    """Write a version's files here.
 
-    The file is your own copy, with exactly the bytes that were registered:
-    they are compared before it gets its name. A file in the way is replaced
-    if it is itself a version that is registered here; anything else is kept
-    unless --force is given. The last line printed is the path.
+    They are your own copy, with exactly the bytes that were registered:
+    these are compared before a file gets its name. A file in the way is
+    replaced if it is itself of a version that is registered here; anything
+    else is kept unless --force is given. In a folder that held another
+    version, files of that one are removed, and files of your own stay. The
+    last line printed is the path.
     """
     started = time.monotonic()
-    done = command.open_registry().checkout(ref, target, force=force)
+    done = command.open_registry().checkout(ref, target, force=force, link=link)
     if as_json:
         output.json_result(done.as_dict())
         return
     if not quiet:
-        size = output.size(done.artifact.size)
-        seconds = time.monotonic() - started
-        happened = f"{size} written, {seconds:.1f} s" if done.written else "was there already"
-        output.say(f"{done.id}: {happened}")
+        output.say(f"{done.id}: {_happened(done, link, time.monotonic() - started)}")
+        if done.others:
+            count = output.count(len(done.others), "other file")
+            output.note(f"{count} in '{done.path}' stay: {_few(done.others)}")
     output.result(str(done.path))
+
+
+@command.command(
+    "path",
+    usage="REF [OPTIONS]",
+    examples=[
+        ("mvc path resnet18@prod", "the file of the version that prod stands on"),
+        ("mvc path bert@best", "a folder"),
+        ("mvc path bert@v3:config.json", "one file of a folder"),
+    ],
+    statuses={3: "the version is damaged", 4: "no such version or file"},
+)
+@click.argument("ref")
+@command.as_json
+def path(ref: str, as_json: bool) -> None:
+    """Print a read-only path to a version.
+
+    What is there is shared by all who ask and must not be changed: mvc
+    checkout makes a copy for that. It is made when it is first asked for, in
+    MVC_CACHE, else in the registry's cache, else in yours; its bytes are
+    compared then, and again if it was touched. What was not asked for
+    longest goes when the cache is over MVC_CACHE_SIZE.
+    """
+    from mvc.registry import refs
+
+    registry = command.open_registry()
+    if not as_json:
+        output.result(str(registry.path(ref)))
+        return
+    version, file = registry.resolve(ref), refs.parse(ref).path
+    exact = f"{version.id}:{file}" if file else version.id
+    output.json_result({**version.as_dict(), "path": str(registry.path(exact))})
+
+
+def _happened(done: CheckedOut, link: bool, seconds: float) -> str:
+    if not done.written:
+        return "was there already"
+    said = f"{output.size(done.artifact.size)} {'linked' if link else 'written'}"
+    if done.removed:
+        count = output.count(len(done.removed), "file")
+        said += f", {count} of another version removed"
+    return f"{said}, {seconds:.1f} s"
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = [f"and {len(names) - FEW} more"] if len(names) > FEW else []
+    return ", ".join([*names[:FEW], *more])

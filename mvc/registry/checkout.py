@@ -1,128 +1,205 @@
-"""Checkout: write a version's file where the user wants it, whole or not at all.
+"""Checkout: write a version's files where the user wants them, whole or not at all.
 
-The bytes go to a private file beside the target; the whole file's digest
-must match before it gets its name. What is in the way is replaced only if it
-is a version of this registry, and so can be had again.
+Bytes go to a private name; their digest must match before they get their
+own. What is in the way is replaced only if it is a version's, and so can be
+had again.
 
-Public names: ``checkout``.
+What is promised: ``docs/checkout.md``.
+Public names: ``checkout``, ``Wish``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mvc import fileio
-from mvc.digest import Digest, Hasher
-from mvc.errors import Conflict, Damaged, UsageError
-from mvc.registry import resolve, worktree
+from mvc.beneath import Folder
+from mvc.errors import Conflict, UsageError
+from mvc.registry import checkout_folder, contents, paths, resolve, worktree
 from mvc.registry.family import Family
+from mvc.registry.known import known, places_in_family
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
-from mvc.registry.record import Artifact
+from mvc.registry.record import DIRECTORY
 from mvc.registry.version import CheckedOut
-from mvc.store import Store
+from mvc.registry.writing import Source, State, check_unchanged, mend_mode, state_of
+from mvc.store import materialised
+from mvc.tree import PLAIN, Tree, TreeFile
 
-_READ_SIZE = 4 << 20
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to check out and how: version ``number``, or the file ``path`` of it alone."""
+
+    family: Family
+    number: int
+    path: str | None = None
+    output: Path | None = None
+    force: bool = False
+    link: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.family.name}/v{self.number}"
 
 
-def checkout(
+@dataclass(frozen=True, slots=True)
+class _Done:
+    target: Path
+    written: bool
+    removed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -> CheckedOut:
+    """Write a version's files. Raises as ``ModelRegistry.checkout`` says."""
+    artifact = manifest.record(wish.family.folder, wish.number)[0].artifact
+    if artifact.kind == DIRECTORY and wish.path is None:
+        tree = contents.tree_of(presence, artifact)
+        done = _checkout_folder(place, manifest, presence, wish, tree)
+        models = [file for file in tree.files if Path(file.path).suffix.lower() in MODEL_SUFFIXES]
+    else:
+        file = TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name)
+        if artifact.kind == DIRECTORY and wish.path is not None:
+            file = contents.file_of(presence, artifact, wish.id, wish.path)
+        modes = artifact.kind == DIRECTORY
+        done = _checkout_file(place, manifest, presence, wish, file, modes)
+        models = [file]
+    _note(place, wish, done.target, models, alone=done.target.is_file())
+    version = resolve.version_of(manifest, presence, wish.family, wish.number)
+    return CheckedOut(
+        **vars(version),
+        path=done.target,
+        written=done.written,
+        removed=done.removed,
+        others=done.others,
+    )
+
+
+def _checkout_file(
     place: Place,
     manifest: Manifest,
     presence: Presence,
-    family: Family,
-    number: int,
-    output: Path | None,
-    force: bool,
-) -> CheckedOut:
-    """Write a version's file. Raises as ``ModelRegistry.checkout`` says."""
-    artifact = manifest.record(family.folder, number)[0].artifact
-    identity = f"{family.name}/v{number}"
-    target = _target(artifact.name, output)
-    standing = _standing_digest(target)
-    if standing != artifact.digest:
-        if standing is not None and not force and not _is_known(manifest, standing, target):
-            raise Conflict(
-                f"'{target}' holds something that is no version here",
-                hint="move it away, register it with mvc add, or: mvc checkout --force",
+    wish: Wish,
+    file: TreeFile,
+    modes: bool,
+) -> _Done:
+    target = _file_target(file.path, wish.output)
+    _refuse_own(target, presence)
+    with (
+        _source(place, presence, wish, target, lambda: Tree((file,))) as source,
+        Folder.open(target.parent) as folder,
+    ):
+        state, found, digest = state_of(folder, target.name, file, source, modes=modes)
+        if state is State.WRONG_MODE:
+            mend_mode(folder, target.name, file)
+        if state is State.OTHER and found and digest and not wish.force:
+            content = digest, found.st_size
+            if not known(manifest, presence.store, wish.family.folder, {content}):
+                raise Conflict(
+                    f"'{target}' holds something that is no version here",
+                    hint="move it away, register it with mvc add, or: mvc checkout --force",
+                )
+        if state not in (State.RIGHT, State.WRONG_MODE):
+            _replace(folder, target, file, source, found)
+    return _Done(target, state is not State.RIGHT)
+
+
+def _replace(
+    folder: Folder, target: Path, file: TreeFile, source: Source, before: os.stat_result | None
+) -> None:
+    private = fileio.private_path(Path()).name
+    try:
+        source.write(file, folder, private)
+        if before is not None:
+            check_unchanged(folder, target.name, before)
+        if not folder.move(private, folder, target.name, overwrite=before is not None):
+            raise Conflict(f"'{target}' appeared meanwhile", hint="run the command again")
+        folder.sync()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.remove(private)
+        raise
+
+
+def _checkout_folder(
+    place: Place, manifest: Manifest, presence: Presence, wish: Wish, tree: Tree
+) -> _Done:
+    target = Path(wish.family.name) if wish.output is None else wish.output
+    _refuse_own(target, presence)
+    with _source(place, presence, wish, target, lambda: tree) as source:
+        try:
+            root = Folder.open(target, follow=False)
+        except FileNotFoundError:
+            _check_parent(target)
+            with Folder.open(target.parent) as parent:
+                fileio.run(checkout_folder.fresh_steps(parent, target.name, tree, source))
+            return _Done(target, True)
+        with root:
+            where = manifest, presence.store, wish.family.folder
+            doing = checkout_folder.plan(
+                root,
+                tree,
+                source,
+                known=partial(known, *where),
+                places=partial(places_in_family, *where),
+                force=wish.force,
             )
-        _write(presence.store, artifact, target, replace=standing is not None, version=identity)
-    worktree.note(place.cache, target, identity, artifact.digest, os.stat(target))
-    version = resolve.version_of(manifest, presence, family, number)
-    return CheckedOut(**vars(version), path=target, written=standing != artifact.digest)
+            if not doing.empty:
+                fileio.run(checkout_folder.place_steps(root, doing, source))
+    return _Done(target, not doing.empty, tuple(sorted(doing.stale)), doing.others)
 
 
-def _target(name: str, output: Path | None) -> Path:
+@contextlib.contextmanager
+def _source(
+    place: Place, presence: Presence, wish: Wish, target: Path, files: Callable[[], Tree]
+) -> Iterator[Source]:
+    """Give where the bytes come from: the store, or with ``link`` the cache."""
+    if not wish.link:
+        yield Source(presence.store, wish.id, target)
+        return
+    ready = paths.ready(place, presence, files(), wish.id)
+    with Folder.open(ready) as cached:
+        yield Source(presence.store, wish.id, target, cached)
+    materialised.renote(ready.parent, files())
+
+
+def _file_target(name: str, output: Path | None) -> Path:
     """Return the file to write; its name, if it comes from a record, is one plain component."""
     if output is None or output.is_dir():
         if name in ("", ".", "..") or re.search(r"[/\\\x00]|^\.(git|mvc)", name, re.IGNORECASE):
             raise UsageError(f"{name!r} is no name for a file here", hint="name one: -o PATH")
         return (output or Path()) / name
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder '{output.parent}'", hint="make it first")
+    _check_parent(output)
     return output
 
 
-def _standing_digest(target: Path) -> Digest | None:
-    """Return the digest of the file at ``target``, ``None`` if nothing is there.
-
-    Raises:
-        Conflict: A link, folder or other thing is in the way.
-    """
-    try:
-        status = os.lstat(target)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISLNK(status.st_mode):
-        raise Conflict(f"'{target}' is a symbolic link", hint="remove it, or name another: -o PATH")
-    if not stat.S_ISREG(status.st_mode):
-        raise Conflict(f"'{target}' is not a regular file", hint="name another: -o PATH")
-    return digest_of_file(target)
+def _check_parent(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder '{output.parent}'", hint="make it first")
 
 
-def digest_of_file(path: Path) -> Digest:
-    """Return the digest of a user's file, read piece by piece."""
-    hasher = Hasher()
-    with open(path, "rb") as file:
-        while data := file.read(_READ_SIZE):
-            hasher.update(data)
-    return hasher.digest()
+def _refuse_own(target: Path, presence: Presence) -> None:
+    """Refuse to write into a registry, a store, or what git keeps for itself."""
+    real = Path(os.path.realpath(target.parent), target.name)
+    store = Path(os.path.realpath(presence.store.folder))
+    if store in (real, *real.parents) or {".git", ".mvc"} & {part.lower() for part in real.parts}:
+        raise UsageError(
+            f"'{target}' lies in what belongs to mvc or git", hint="name another: -o PATH"
+        )
 
 
-def _is_known(manifest: Manifest, digest: Digest, target: Path) -> bool:
-    """Say whether the bytes in the way are a version of this registry."""
-    return any(True for _ in manifest.versions_of(digest, target.stat().st_size))
-
-
-def _write(store: Store, artifact: Artifact, target: Path, *, replace: bool, version: str) -> None:
-    new = fileio.NewFile(fileio.private_path(target.parent))
-    try:
-        hasher = Hasher()
-        try:
-            for piece in store.pieces(artifact.digest):
-                hasher.update(piece)
-                new.write([piece])
-            if hasher.digest() != artifact.digest:
-                _name_damage(store, artifact)
-        except Damaged as error:
-            raise Damaged(
-                f"{version} cannot be checked out: {error.message}",
-                hint=f"mvc fsck says what is damaged; nothing was written to '{target}'",
-            ) from None
-        new.sync()
-        new.close()
-        if not fileio.move_into_place(new.path, target, overwrite=replace):
-            raise Conflict(f"'{target}' appeared meanwhile", hint="run the command again")
-    except BaseException:
-        new.discard()
-        raise
-
-
-def _name_damage(store: Store, artifact: Artifact) -> None:
-    """Read again with every object's digest compared, to say which is wrong."""
-    for _ in store.pieces(artifact.digest, hashed=True):
-        pass
-    raise Damaged(f"its parts are whole, but do not make file {artifact.digest.short}")
+def _note(place: Place, wish: Wish, target: Path, models: Iterable[TreeFile], alone: bool) -> None:
+    """Note which version the model files are, so that ``status`` need not read them."""
+    for file in models:
+        path = target if alone else target / file.path
+        with contextlib.suppress(OSError):
+            worktree.note(place.cache, path, wish.id, file.digest, os.stat(path))

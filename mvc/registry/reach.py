@@ -2,7 +2,8 @@
 
 Edges are: version → artifact, tree → files, file → what its recipe names.
 
-Public names: ``Held``, ``held``, ``closure``, ``closure_of_file``, ``files_of``, ``lacking``.
+Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
+``files_of``, ``lacking``.
 """
 
 from __future__ import annotations
@@ -38,19 +39,24 @@ class Held:
 def held(manifest: Manifest) -> Iterator[Held]:
     """Yield all versions that must be stored; a record that cannot be read is warned about."""
     for folder in manifest.families():
-        family = families.load(manifest, folder)
-        gone = released(manifest, family)
-        for number in family.numbers(manifest):
-            if number in gone:
-                continue
-            try:
-                record, digest = manifest.record(folder, number)
-            except MvcError as error:
-                warnings.warn(error.message, StoreWarning, stacklevel=2)
-                continue
-            identity = f"{family.name}/v{number}"
-            withdrawn = number in family.withdrawn
-            yield Held(identity, family.name, number, record, digest, withdrawn)
+        yield from held_of(manifest, folder)
+
+
+def held_of(manifest: Manifest, folder: str) -> Iterator[Held]:
+    """Like ``held``, for one family."""
+    family = families.load(manifest, folder)
+    gone = released(manifest, family)
+    for number in family.numbers(manifest):
+        if number in gone:
+            continue
+        try:
+            record, digest = manifest.record(folder, number)
+        except MvcError as error:
+            warnings.warn(error.message, StoreWarning, stacklevel=2)
+            continue
+        identity = f"{family.name}/v{number}"
+        withdrawn = number in family.withdrawn
+        yield Held(identity, family.name, number, record, digest, withdrawn)
 
 
 def released(manifest: Manifest, family: Family) -> set[int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
 from mvc.errors import NotFound, UsageError
-from mvc.registry import changes, family, place, resolve
+from mvc.registry import changes, family, place, refs, resolve
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
@@ -235,26 +235,53 @@ class ModelRegistry:
         return self._add(name, path, from_version, given)
 
     def checkout(
-        self, ref: str, output: AnyPath | None = None, *, force: bool = False
+        self,
+        ref: str,
+        output: AnyPath | None = None,
+        *,
+        force: bool = False,
+        link: bool = False,
     ) -> CheckedOut:
-        """Write a version's file into the working folder, or to ``output``.
+        """Write a version's files into the working folder, or to ``output``.
+
+        A file goes to its name, a directory to a folder with the family's;
+        ``family@version:path`` is one file of a directory.
 
         Args:
-            output: The file to write, or an existing folder to write it into.
-            force: Replace a file that holds something else.
+            output: The file to write, or an existing folder to write it into;
+                for a directory the folder itself.
+            force: Replace files that hold something else.
+            link: Make links to the read-only files of ``path`` instead of
+                copies. They cost nothing, and must not be edited.
 
         Raises:
-            NotFound: There is no such version.
+            NotFound: There is no such version or file.
             Damaged: Its bytes are not whole; nothing was written.
-            Conflict: The target holds bytes that are no version of this registry.
+            Conflict: What is there holds bytes that are no version of this
+                registry, or is a link, a folder where a file must be, or the like.
         """
         from mvc.registry import checkout
 
-        found, number = resolve.resolve(self.manifest, ref)
+        found, number, path = self._resolve_path(ref)
         target = None if output is None else Path(output)
-        return checkout.checkout(
-            self.place, self.manifest, self.presence, found, number, target, force
-        )
+        wish = checkout.Wish(found, number, path, target, force, link)
+        return checkout.checkout(self.place, self.manifest, self.presence, wish)
+
+    def path(self, ref: str) -> Path:
+        """Return a read-only file or folder with a version's bytes, shared by all who ask.
+
+        It lies in the cache: ``MVC_CACHE``, else that of the registry if it
+        may be written to, else the user's. Its bytes are compared when it is
+        made, and again when its size, times or inode change.
+
+        Raises:
+            NotFound: There is no such version or file.
+            Damaged: Its bytes are not whole.
+        """
+        from mvc.registry import paths
+
+        found, number, path = self._resolve_path(ref)
+        return paths.path(self.place, self.manifest, self.presence, found, number, path)
 
     def tag(
         self, ref: str, tag: str, *, expect: str | None = None, message: str | None = None
@@ -328,6 +355,10 @@ class ModelRegistry:
             where = self.place, self.manifest, self.presence
             return intake.add_from(*where, name, origin, facts)
         raise UsageError("either a path or from_version is needed, and not both")
+
+    def _resolve_path(self, ref: str) -> tuple[Family, int, str | None]:
+        found, number = resolve.resolve(self.manifest, ref)
+        return found, number, refs.parse(ref).path
 
     def _version(self, name: str, number: int) -> Version:
         return resolve.version_of(self.manifest, self.presence, self.family(name), number)

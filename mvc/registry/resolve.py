@@ -19,7 +19,7 @@ from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
 from mvc.registry.presence import Presence
-from mvc.registry.record import Record
+from mvc.registry.record import DIRECTORY, Record
 from mvc.registry.refs import Ref
 from mvc.registry.version import Version, view
 
@@ -44,7 +44,8 @@ def resolve(manifest: Manifest, text: str, *, withdrawn: bool = False) -> tuple[
         raise _withdrawn(manifest, family, number)
     number = _back(manifest, family, number, ref)
     record, _ = manifest.record(family.folder, number)
-    if ref.path is not None and ref.path != record.artifact.name:
+    file = record.artifact.kind != DIRECTORY  # what a directory has, its tree says
+    if file and ref.path is not None and ref.path != record.artifact.name:
         raise _no_path(manifest, family, number, ref, record)
     return family, number
 

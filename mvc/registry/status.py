@@ -16,11 +16,11 @@ from mvc.digest import Digest
 from mvc.errors import MvcWarning
 from mvc.registry import family as families
 from mvc.registry import worktree
-from mvc.registry.checkout import digest_of_file
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
+from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])

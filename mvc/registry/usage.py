@@ -5,20 +5,20 @@ Public names: ``Usage``, ``FamilyUsage``, ``usage``.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
+from mvc.registry import paths
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure, held
 from mvc.registry.record import Artifact
-from mvc.store import Store
+from mvc.store import Store, eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
         withdrawn_versions=len(withdrawn),
         withdrawn=given_up,
         other=max(0, store.size() - stored - given_up),
-        cache=_folder_size(place.cache),
+        cache=_cache_size(place),
         families=tuple(
             FamilyUsage(
                 family=family,
@@ -121,11 +121,10 @@ class _Sizes:
         return self._sizes[digest]
 
 
-def _folder_size(folder: Path | None) -> int:
-    if folder is None:
-        return 0
-    return sum(
-        os.lstat(os.path.join(above, name)).st_size
-        for above, _, names in os.walk(folder)
-        for name in names
-    )
+def _cache_size(place: Place) -> int:
+    """Return what the disposable files of a registry and its user take, links counted once."""
+    folders = {place.cache} if place.cache else set()
+    with contextlib.suppress(MvcError):  # there is no place for files of mvc path
+        folders.add(paths.cache_of(place))
+    tops = [folder for folder in folders if not folders.intersection(folder.parents)]
+    return sum(map(eviction.size, tops))

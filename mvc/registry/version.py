@@ -80,10 +80,16 @@ class Added(Version):
 
 @dataclass(frozen=True)
 class CheckedOut(Version):
-    """A version just written to ``path``; ``written`` is false where it was right already."""
+    """A version just written to ``path``; ``written`` is false where it was right already.
+
+    Of a folder, ``removed`` are the files that another version had left in
+    it, and ``others`` those that are no version's and stay.
+    """
 
     path: Path = field(default_factory=Path)
     written: bool = True
+    removed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def view(family: Family, number: int, record: Record, present: bool) -> dict[str, Any]:

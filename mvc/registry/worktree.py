@@ -4,7 +4,7 @@ They let ``status`` tell a changed file from a new one without reading those
 that did not change. One small file a path, disposable, never relied upon for
 what is stored.
 
-Public names: ``Note``, ``note``, ``notes``.
+Public names: ``Note``, ``note``, ``notes``, ``stamp``, ``digest_of_file``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mvc import fileio, lines
-from mvc.digest import Digest, digest_of
+from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.errors import MvcError
 
 FOLDER = "files"
@@ -45,6 +45,12 @@ class Note:
 def stamp(status: os.stat_result) -> tuple[int, ...]:
     """Return what changes when a file does: size, times, inode."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def digest_of_file(path: Path) -> Digest:
+    """Return the digest of a user's file."""
+    with open(path, "rb") as file:
+        return digest_of_open(file.fileno())
 
 
 def note(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mvc import MvcWarning
-from mvc.registry import checkout, status
+from mvc.registry import status, worktree
 from mvc.registry.status import FileState
 from tests.support.registry_builders import MIB, Project, noise
 
@@ -58,7 +58,7 @@ def test_a_file_that_did_not_change_is_not_read_again(
 
     def counted(path: Path) -> object:
         read.append(path.name)
-        return checkout.digest_of_file(path)
+        return worktree.digest_of_file(path)
 
     monkeypatch.setattr(status, "digest_of_file", counted)
     assert states(project) == {"one.pt": ("registered", "net/v1"), "two.pt": ("new", None)}
@@ -89,7 +89,7 @@ def test_an_unreadable_file_is_passed_over(
     def refuse(path: Path) -> object:
         if path.name == "two.pt":
             raise PermissionError(13, "Permission denied")
-        return checkout.digest_of_file(path)
+        return worktree.digest_of_file(path)
 
     monkeypatch.setattr(status, "digest_of_file", refuse)
     with pytest.warns(MvcWarning, match=r"two\.pt' cannot be read"):

@@ -165,11 +165,12 @@ class Calls:
             self._do(Call(name, where), *arguments, **named)
 
     def _between(self, name: str, source: Any, target: Any, **named: Any) -> None:
-        where = self._at(source, None)
+        where = self._at(source, named.get("src_dir_fd"))
         if where is None:
             self._real[name](source, target, **named)
         else:
-            self._do(Call(name, where, os.fspath(target)), source, target, **named)
+            goal = self._at(target, named.get("dst_dir_fd")) or os.fspath(target)
+            self._do(Call(name, where, goal), source, target, **named)
 
     def _at(self, path: Any, dir_fd: int | None) -> str | None:
         """Return the whole path if it is below the watched folder."""

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from mvc import ModelRegistry, lines, tree
+from mvc import ModelRegistry, fileio, lines, tree
 from mvc.digest import digest_of
 from mvc.errors import FormatError
 from mvc.registry.event import STANDINGS, BestRule, Event, Standing, Tagged
 from mvc.registry.record import Artifact, Record
+from mvc.registry.record import encode as encode_record
+from mvc.store import Transaction
 
 AUTHOR = "tester"
 MIB = 1 << 20
@@ -51,6 +53,52 @@ class Project:
 
     def add(self, data: bytes, family: str = "net", name: str = "model.bin", **facts: Any) -> str:
         return self.registry().add(family, self.file(data, name), **facts).id
+
+    def add_folder(
+        self,
+        files: Mapping[str, bytes],
+        family: str = "net",
+        *,
+        listed: bool = True,
+        forged: bytes | None = None,
+    ) -> str:
+        """Register a folder as a version, without a folder: executable where a path ends in .sh.
+
+        Args:
+            listed: Whether the record lists the files, or only the tree does.
+            forged: What stands in the tree's place, whatever it is.
+        """
+        registry = self.registry()
+        if not (self.mvc / "config.yaml").exists():
+            registry.init()
+        made = tree.Tree(
+            tuple(
+                tree.TreeFile(
+                    tree.EXECUTABLE if path.endswith(".sh") else tree.PLAIN,
+                    len(data),
+                    digest_of(data),
+                    path,
+                )
+                for path, data in files.items()
+            )
+        )
+        data = tree.encode(made) if forged is None else forged
+        artifact = replace(
+            directory(family, made, listed=listed and forged is None),
+            digest=digest_of(data),
+            files=data.count(b"\n"),
+        )
+        record = Record(family, os.urandom(16).hex(), "2026-11-23T05:12:09.123456Z", artifact)
+        transaction = Transaction(registry.presence.store)
+        try:
+            fileio.run(transaction.begin())
+            for content in (*files.values(), data):
+                transaction.put(content, digest_of(content), 0)
+            fileio.run(transaction.publish(registry.place.id, encode_record(record)))
+        finally:
+            transaction.end()
+        number = fileio.run(registry.manifest.create_version(family, encode_record(record)))
+        return f"{family}/v{number}"
 
     def record(self, number: int, family: str = "net") -> Path:
         return self.mvc / "manifest" / family / "versions" / f"v{number}.yaml"

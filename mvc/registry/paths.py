@@ -1,0 +1,90 @@
+"""Paths: a version's files in the cache, read-only and shared.
+
+Public names: ``path``, ``ready``, ``cache_of``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mvc import environment, fileio
+from mvc.errors import Damaged, MvcError
+from mvc.registry import contents
+from mvc.registry.family import Family
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import CACHE_TAG, Place
+from mvc.registry.presence import Presence
+from mvc.registry.record import DIRECTORY
+from mvc.store import materialised
+from mvc.tree import Tree
+
+
+def cache_of(place: Place) -> Path:
+    """Return where files are made ready: ``MVC_CACHE``, the registry's cache, or the user's.
+
+    Raises:
+        MvcError: There is no such place.
+    """
+    named = environment.cache_folder()
+    own = place.folder / "cache"
+    if named is not None:
+        return named / materialised.FOLDER
+    if os.access(own, os.W_OK | os.X_OK):
+        return own / materialised.FOLDER
+    users = environment.users_cache()
+    if users is None:
+        raise MvcError(f"'{own}' may not be written to", hint="name another place: MVC_CACHE=DIR")
+    return users / materialised.FOLDER
+
+
+def path(
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    family: Family,
+    number: int,
+    path: str | None,
+) -> Path:
+    """Return a version's file or folder in the cache, or one file of its folder."""
+    artifact = manifest.record(family.folder, number)[0].artifact
+    identity = f"{family.name}/v{number}"
+    if artifact.kind != DIRECTORY:
+        return (
+            ready(place, presence, contents.tree_of(presence, artifact), identity) / artifact.name
+        )
+    if path is None:
+        return ready(place, presence, contents.tree_of(presence, artifact), identity)
+    file = contents.file_of(presence, artifact, identity, path)
+    return ready(place, presence, Tree((file,)), identity) / file.path
+
+
+def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
+    """Return a read-only folder with ``files`` in the cache.
+
+    Raises:
+        Damaged: The store does not hold them whole.
+        OSError: The cache cannot be written to.
+    """
+    cache = cache_of(place)
+    limit = environment.cache_size()
+    try:
+        made = materialised.materialise(
+            lambda: presence.store,
+            cache,
+            files,
+            limit=materialised.LIMIT if limit is None else limit,
+        )
+    except Damaged as error:
+        raise Damaged(
+            f"{identity} cannot be read: {error.message}", hint="mvc fsck says what is damaged"
+        ) from None
+    _tag(cache.parent)
+    return made
+
+
+def _tag(folder: Path) -> None:
+    """Tell programs that make backups to pass over a cache."""
+    tag = folder / "CACHEDIR.TAG"
+    if not tag.exists() and os.access(folder, os.W_OK):
+        fileio.replace(tag, CACHE_TAG)
