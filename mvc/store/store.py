@@ -122,10 +122,14 @@ class Store:
                 break
         return None
 
-    def find_whole(self, digest: Digest, size: int) -> Found | None:
-        """Like ``find``, for a frame whose checksum holds: what is built upon is looked at."""
+    def find_whole(self, digest: Digest, size: int, *, recipe: bool = False) -> Found | None:
+        """Like ``find``, for a frame whose checksum holds: what is built upon is looked at.
+
+        A file's recipe and an object of the same bytes do not stand for each
+        other, since the parts of a recipe are never recipes.
+        """
         for found in self.index.find(digest):
-            if size == found.entry.size:
+            if size == found.entry.size and recipe == (found.entry.encoding == Encoding.RECIPE):
                 with contextlib.suppress(Damaged, OSError):
                     found.pack.payload(found.entry)
                     return found

@@ -50,6 +50,7 @@ class Transaction:
         self._intent: NewFile | None = None
         self._packs: list[PackWriter] = []
         self._seen: set[Digest] = set()
+        self._recipes: set[Digest] = set()
         # Packs reused from stay open, so that their bytes stay readable.
         self._reused_from: set[PackReader] = set()
         self._encoding: Ahead[_Work, Encoded] = Ahead(_encode)
@@ -70,7 +71,7 @@ class Transaction:
     @property
     def anything_new(self) -> bool:
         """Whether anything was put that the store did not hold."""
-        return bool(self._seen)
+        return bool(self._seen or self._recipes)
 
     def hold(self, digest: Digest, size: int) -> bool:
         """Say whether the store has the object whole, and keep it from vanishing if so.
@@ -111,13 +112,13 @@ class Transaction:
         payload = recipe.encode(made)
         if recipe.decode(payload) != made:
             raise MvcError("a recipe does not read back as it was written")
-        if digest in self._seen:
+        if digest in self._seen or digest in self._recipes:
             return
-        found = self._store.find_whole(digest, made.size)
+        found = self._store.find_whole(digest, made.size, recipe=True)
         if found and bytes(found.pack.payload(found.entry)) == payload:
             self._reused_from.add(found.pack)
             return
-        self._seen.add(digest)
+        self._recipes.add(digest)
         self._drain()
         self._write(digest, made.size, Encoded(Encoding.RECIPE, [payload], len(payload)))
 

@@ -345,3 +345,26 @@ def test_a_pack_reused_from_stays_readable(store: Store) -> None:
     (entry,) = kept.index.find(digest_of(OBJECTS[0]))
     assert kept.payload(entry) == OBJECTS[0]
     transaction.end()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_file_kept_in_parts_is_no_object(store: Store, together: bool) -> None:
+    """A recipe does not stand for an object of the same bytes, which is then stored beside it."""
+    parts = [b"first half, ", b"second half"]
+    whole = b"".join(parts)
+    refs = tuple(ObjectRef(digest_of(part), len(part)) for part in parts)
+    made = Recipe(len(whole), refs, (Part(0, 2, 0, len(whole)),))
+    for steps in ([1, 2],) if together else ([1], [2]):
+        transaction = Transaction(store)
+        fileio.run(transaction.begin())
+        if 1 in steps:
+            for part in parts:
+                transaction.put(part, digest_of(part), 0)
+            transaction.put_recipe(digest_of(whole), made)
+        if 2 in steps:
+            transaction.put(whole, digest_of(whole), 0)
+        fileio.run(transaction.publish(build.REGISTRY, build.RECORD))
+        transaction.end()
+    opened = Store.open(store.folder)
+    assert bytes(opened.get_object(digest_of(whole))) == whole
+    assert bytes(opened.get(digest_of(whole))) == whole
