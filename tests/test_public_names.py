@@ -30,6 +30,7 @@ METHODS = [
     "du",
     "families",
     "family",
+    "files",
     "fsck",
     "fsck_size",
     "get",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,9 +28,9 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
     usage="FAMILY PATH… [OPTIONS]",
     examples=[
         ("mvc add resnet18 model.pt -m acc=0.95 -m loss=0.12", "with metrics: resnet18/v1"),
-        ("mvc add resnet18 new.pt --parent resnet18@best -p lr=1e-5", "with its origin"),
-        ('mvc add resnet18 new.pt -t prod --message "longer schedule"', "tagged, with a note"),
+        ("mvc add resnet18 new.pt --parent resnet18@best -t prod", "with its origin, tagged"),
         ("mvc add resnet18 *.pt", "a version for each file, oldest first"),
+        ("mvc add bert my-bert --exclude 'optimizer*'", "a folder as one version"),
         ("mvc add resnet18 --from resnet18@v1 -m acc=0.97", "a metric that came later"),
     ],
     statuses={
@@ -74,6 +75,12 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
     "--from", "origin", metavar="REF", help="Use the file of this version instead of a PATH."
 )
 @click.option(
+    "--include", multiple=True, metavar="GLOB", help="Of a folder, take only files like this."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Of a folder, take no files like this."
+)
+@click.option(
     "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
 )
 @command.as_json
@@ -88,14 +95,18 @@ def add(
     quiet: bool,
     **typed: Any,
 ) -> int:
-    """Register a model file as the next version.
+    """Register a model file or folder as the next version.
 
     The file is read once and stored whole: parts that the store has already
     are shared, the rest is compressed, and mvc checkout gives back the same
     bytes. The file itself is left as it is. When the command ends with
     status 0, the version is safely on disk and the file may be deleted.
 
-    Several files become several versions, oldest first. --from makes a version
+    A folder is one version: all files in it and below, links to files read
+    through, without .git, .mvc, .cache and __pycache__. GLOB means a file by
+    its path or name, or by those of a folder above it; * also stands for /.
+
+    Several paths become several versions, oldest first. --from makes a version
     of one that is there: its file, model, parameters and lineage, with the
     metrics given now; it becomes the new version's parent.
 
@@ -107,12 +118,17 @@ def add(
     given = _over(_card(meta), _given(metrics, typed))
     if len(files) > 1 and (given["metrics"] or given["tags"]):
         raise UsageError(
-            f"-m and -t belong to one version, and there are {len(files)} files",
+            f"-m and -t belong to one version, and there are {len(files)} paths",
             hint="add them one by one, or give the metrics later: mvc add FAMILY --from REF -m …",
         )
-    sources: list[dict[str, Any]] = [{"path": path} for path in _oldest_first(files)]
+    globs = {"include": typed["include"], "exclude": typed["exclude"]}
+    folders = [path for path in files if os.path.isdir(path)]
+    sources: list[dict[str, Any]] = [
+        {"path": path, **(globs if path in folders or not folders else {})}
+        for path in _oldest_first(files, globs)
+    ]
     if origin is not None:
-        sources = [{"from_version": origin}]
+        sources = [{"from_version": origin, **globs}]
     registry = command.open_registry()
     all_added, started = [], time.monotonic()
     for source in sources:
@@ -146,9 +162,13 @@ def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
 
 def _tell(added: Added, seconds: float) -> None:
     size, stored = output.size(added.artifact.size), output.size(added.stored)
+    if added.artifact.files is not None:
+        size = f"{output.count(added.artifact.files, 'file')}, {size}"
     source = added.lineage.get("source")
     taken = f"{size} of {source['id']}" if source else f"{size} read"
     output.say(f"{added.artifact.name}: {taken}, {stored} stored, {seconds:.1f} s")
+    for text in added.notes:
+        output.note(text)
     if source:
         return
     if not added.new:
@@ -162,8 +182,6 @@ def _tell(added: Added, seconds: float) -> None:
 def _card(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
-    from pathlib import Path
-
     from mvc.registry import card
 
     return card.read(Path(path))
@@ -189,17 +207,24 @@ def _tell_all(all_added: list[Added], seconds: float) -> None:
     output.say(f"{made}, {size} read, {stored} stored, {seconds:.1f} s")
 
 
-def _oldest_first(files: list[str]) -> list[str]:
-    """Return the files by their time of change; all are looked at before any is added."""
-    from pathlib import Path
+def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the paths by their time of change; all are looked at before any is added.
 
+    A folder is as old as its newest file.
+    """
+    if len(paths) < 2:
+        return paths
+    from mvc.registry.folder import Selection, SourceFolder
     from mvc.registry.source import SourceFile
 
     times = {}
-    for file in files:
-        with SourceFile(Path(file)) as source:
-            times[file] = source.status.st_mtime_ns
-    return sorted(files, key=lambda file: times[file])
+    for path in paths:
+        if os.path.isdir(path):
+            times[path] = SourceFolder(Path(path), Selection(**globs)).modified
+        else:
+            with SourceFile(Path(path)) as source:
+                times[path] = source.status.st_mtime_ns
+    return sorted(paths, key=lambda path: times[path])
 
 
 def _family_and_paths(
@@ -227,7 +252,7 @@ def _family_and_paths(
         raise _one_argument(family)
     if len(kept) > 1 and _is_path(family):  # mvc add *.pt
         raise _one_argument(family)
-    if _is_path(family) and not os.path.isfile(kept[0]):
+    if _is_path(family) and not os.path.exists(kept[0]):
         raise UsageError(
             f"'{family}' is a file; the family comes first",
             hint=shlex.join(["mvc", "add", kept[0], family]),

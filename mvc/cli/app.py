@@ -41,7 +41,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Register and get back",
         (
             Entry("init", "mvc.cli.init:init", "Make a registry in this folder."),
-            Entry("add", "mvc.cli.add:add", "Register a model file as the next version."),
+            Entry("add", "mvc.cli.add:add", "Register a model file or folder as the next version."),
             Entry("checkout", "mvc.cli.checkout:checkout", "Write a version's files here."),
             Entry("path", "mvc.cli.checkout:path", "Print a read-only path to a version."),
         ),

@@ -6,16 +6,22 @@ Public names: ``list_``, ``show``, ``log``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from mvc.cli import command, output
+from mvc.errors import MvcError
 
 if TYPE_CHECKING:
+    from mvc import ModelRegistry
     from mvc.registry.family import Family
     from mvc.registry.version import Version
+    from mvc.tree import TreeFile
 
+# How many files of a directory are shown unless more are asked for.
+MOST_FILES = 50
 NO_FAMILY = {4: "no such family or registry"}
 
 
@@ -72,18 +78,40 @@ def list_(
     statuses={4: "no such version"},
 )
 @click.argument("ref")
+@click.option("--all", "everything", is_flag=True, help="Show all files of a directory.")
 @command.as_json
 @command.quiet
-def show(ref: str, as_json: bool, quiet: bool) -> None:
+def show(ref: str, everything: bool, as_json: bool, quiet: bool) -> None:
     """Show all that is known of a version.
 
     Its file and digest, the model, metrics, parameters, where it comes from,
-    who registered it and when. A warning says if the store does not hold all
-    its bytes. digest is what b3sum prints for the file; weights is equal for
-    the same tensors in any file.
+    who registered it and when; of a directory its first 50 files. A warning
+    says if the store does not hold all its bytes. digest is what b3sum prints
+    for the file; weights is equal for the same tensors in any file.
     """
-    version = command.open_registry().show(ref)
-    _answer([version], as_json, quiet, lambda _: output.facts(_facts(version)), single=True)
+    registry = command.open_registry()
+    version = registry.show(ref)
+    files = _files(registry, version)
+    if files and as_json:
+        version = replace(version, artifact=replace(version.artifact, listing=files))
+
+    def tell(_: list[Version]) -> None:
+        output.facts(_facts(version))
+        if files:
+            _file_table(files, everything)
+
+    _answer([version], as_json, quiet, tell, single=True)
+
+
+def _files(registry: ModelRegistry, version: Version) -> tuple[TreeFile, ...]:
+    """Return the files of a directory; none where the list of them cannot be had."""
+    if version.artifact.files is None:
+        return ()
+    try:
+        return registry.files(version.id)
+    except MvcError as error:
+        output.line("warning", error.message)
+        return ()
 
 
 @command.command(
@@ -200,7 +228,7 @@ def _stories(versions: Sequence[Version]) -> None:
         parents = [str(parent.get("id")) for parent in version.lineage.get("parents", [])]
         if version.metrics:
             told.append(output.pairs(version.metrics))
-        told.append(f"{version.artifact.name}, {output.size(version.artifact.size)}")
+        told.append(f"{version.artifact.name}, {_measure(version)}")
         if parents:
             told[-1] += f", from {', '.join(parents)}"
         for text in told:
@@ -216,7 +244,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
     rows = [
         (version.id, _standing(version)),
         ("created", f"{output.when(version.created, seconds=True)} UTC by {version.author}"),
-        ("file", f"{artifact.name}  {output.size(artifact.size)}  {artifact.format}"),
+        (artifact.kind, _artifact(version)),
         ("digest", str(artifact.digest)),
         ("weights", version.weights or ""),
         ("tensors", _tensors(version)),
@@ -231,6 +259,26 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("message", version.message or ""),
     ]
     return [row for place, row in enumerate(rows) if row[1] or place == 0]
+
+
+def _measure(version: Version) -> str:
+    artifact = version.artifact
+    files = f"{output.count(artifact.files, 'file')}, " if artifact.files is not None else ""
+    return files + output.size(artifact.size)
+
+
+def _artifact(version: Version) -> str:
+    artifact = version.artifact
+    return f"{artifact.name}  {_measure(version)}  {artifact.format}"
+
+
+def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
+    shown = files if everything else files[:MOST_FILES]
+    output.result("")
+    rows = [(f"{file.mode:04o}", output.size(file.size), file.path) for file in shown]
+    output.table([("MODE", "SIZE", "PATH"), *rows], right=[1])
+    if len(shown) < len(files):
+        output.note(f"the first {len(shown)} of {len(files):,} files; --all shows all")
 
 
 def _standing(version: Version) -> str:

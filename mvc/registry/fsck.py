@@ -29,7 +29,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure_of_file, files_of, lacking, released
-from mvc.registry.record import Artifact
+from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pipeline import in_order
@@ -242,7 +242,8 @@ def _find_object(run: _Check, found: Found, reason: str) -> None:
         )
         return
     run.damaged[digest] = reason
-    remedy = f"{reason}; add a whole copy of the file again, or put the pack back from a copy"
+    part = _part_of(run, digest)
+    remedy = f"{reason}{part}; add a whole copy of the file again, or put the pack back from a copy"
     run.find("object", str(digest), found.pack.path, _needing(run, digest), remedy)
 
 
@@ -315,6 +316,18 @@ def _distinct_files(run: _Check) -> Iterable[TreeFile]:
             for file in files_of(run.store, version.record.artifact):
                 files.setdefault(file.digest, file)
     return files.values()
+
+
+def _part_of(run: _Check, digest: Digest) -> str:
+    """Say which file of a directory an object belongs to."""
+    for version in run.versions:
+        artifact = version.record.artifact
+        if artifact.kind == DIRECTORY and digest in _reach(run, artifact):
+            with contextlib.suppress(MvcError):
+                for file in files_of(run.store, artifact):
+                    if digest in closure_of_file(run.store, file.digest):
+                        return f"; it is of '{file.path}' in {version.id}"
+    return ""
 
 
 def _needing(run: _Check, digest: Digest) -> list[str]:

@@ -4,7 +4,8 @@ Whole-file digest and chunk digests come from the same buffers. What the
 format says is a hint: the recipe is checked against the file's size, every
 byte is in it, and the digest of the whole is taken over the bytes read.
 
-Public names: ``Ingested``, ``ingest``, ``reuse``.
+Public names: ``Ingested``, ``FileRead``, ``Contents``, ``ingest``, ``read``, ``reuse``,
+``weights_of``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from mvc import formats
@@ -22,7 +23,8 @@ from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
-from mvc.registry.record import OPAQUE, Artifact, Record
+from mvc.registry.reach import files_of
+from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
 from mvc.registry.source import SourceFile
 from mvc.store import Store, Transaction
 
@@ -32,11 +34,37 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a file turned out to be."""
+    """What was read turned out to be; ``notes`` are for who added it."""
 
     artifact: Artifact
     weights: Digest | None
     framework: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the tensors of a file come to; ``rows`` is what ``weights`` is the digest of.
+
+    ``told`` is false where the file has tensors of which not all are known.
+    """
+
+    format: str
+    framework: str | None
+    tensors: int
+    parameters: int
+    dtypes: Counter[str]
+    rows: list[bytes]
+    told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file whose bytes are in a transaction; ``contents`` is ``None`` where it is opaque."""
+
+    digest: Digest
+    size: int
+    contents: Contents | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +88,22 @@ class _Gathered:
 
 
 def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
+    """Put a file's bytes into ``transaction``. Raises as ``read`` does."""
+    file = read(source, transaction)
+    artifact, contents = Artifact(FILE, source.name, file.digest, file.size), file.contents
+    if contents is None:
+        return Ingested(artifact, None, None)
+    described = replace(
+        artifact,
+        format=contents.format,
+        tensors=contents.tensors,
+        parameters=contents.parameters,
+        dtypes=dict(sorted(contents.dtypes.items())),
+    )
+    return Ingested(described, weights_of(contents.rows), contents.framework)
+
+
+def read(source: SourceFile, transaction: Transaction) -> FileRead:
     """Put a file's bytes into ``transaction``, unless the store holds them.
 
     Memory stays bounded whatever the file's size.
@@ -68,41 +112,49 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
         Conflict: The file changed while it was read.
     """
     layout = formats.describe(source)
-    plan = stretches(layout, source.size)
     if source.size <= CHUNK_SIZE:
-        return _ingest_whole(source, transaction, layout)
-    whole = Hasher()
-    gathered = _Gathered()
-    for stretch in plan:
-        _take(source, stretch, transaction, gathered, whole)
-    digest = whole.digest()
-    recipe, weights = _finish(source, layout, gathered, transaction)
-    source.check_unchanged()
-    transaction.put_recipe(digest, recipe)
-    return _ingested(source, digest, layout, weights)
+        digest, rows = _read_whole(source, transaction, layout)
+    else:
+        digest, rows = _read_parts(source, transaction, layout)
+    return FileRead(digest, source.size, _contents(layout, rows))
 
 
 def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:
-    """Hold for ``transaction`` what an earlier version's file is made of.
+    """Hold for ``transaction`` what an earlier version is made of.
 
     Raises:
         Damaged: The store does not have all of it whole.
     """
-    digest = record.artifact.digest
-    recipe = store.recipe(digest)
-    refs = recipe.objects if recipe else (ObjectRef(digest, record.artifact.size),)
-    for ref in dict.fromkeys(refs):
-        if not transaction.hold(ref.digest, ref.size):
-            raise Damaged(
-                f"object {ref.digest.short} is missing or damaged",
-                hint="mvc fsck says more; add a whole copy of the file instead",
-            )
-    if recipe is not None:
-        transaction.put_recipe(digest, recipe)
-    return Ingested(record.artifact, record.weights, record.model.get("framework"))
+    artifact = record.artifact
+    for file in files_of(store, artifact):
+        recipe = store.recipe(file.digest)
+        refs = recipe.objects if recipe else (ObjectRef(file.digest, file.size),)
+        for ref in dict.fromkeys(refs):
+            _hold(transaction, ref)
+        if recipe is not None:
+            transaction.put_recipe(file.digest, recipe)
+    if artifact.kind == DIRECTORY:
+        data = store.get_object(artifact.digest)
+        _hold(transaction, ObjectRef(artifact.digest, len(data)))
+    return Ingested(artifact, record.weights, record.model.get("framework"))
 
 
-def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout | None) -> Ingested:
+def _hold(transaction: Transaction, ref: ObjectRef) -> None:
+    if not transaction.hold(ref.digest, ref.size):
+        raise Damaged(
+            f"object {ref.digest.short} is missing or damaged",
+            hint="mvc fsck says more; add a whole copy of the file instead",
+        )
+
+
+def weights_of(rows: list[bytes]) -> Digest | None:
+    """Return the digest of weights; ``None`` where there are no tensors."""
+    return digest_of(b"".join(sorted(rows))) if rows else None
+
+
+def _read_whole(
+    source: SourceFile, transaction: Transaction, layout: Layout | None
+) -> tuple[Digest, list[bytes]]:
     """A file of one chunk at most is one object, without a recipe."""
     data = _read(source, 0, source.size)
     digest = digest_of(data)
@@ -114,7 +166,21 @@ def _ingest_whole(source: SourceFile, transaction: Transaction, layout: Layout |
     if layout is not None:
         rows = [_row(tensor, _digests_of(source, layout, tensor)) for tensor in layout.tensors]
     source.check_unchanged()
-    return _ingested(source, digest, layout, _weights(rows))
+    return digest, rows
+
+
+def _read_parts(
+    source: SourceFile, transaction: Transaction, layout: Layout | None
+) -> tuple[Digest, list[bytes]]:
+    whole = Hasher()
+    gathered = _Gathered()
+    for stretch in stretches(layout, source.size):
+        _take(source, stretch, transaction, gathered, whole)
+    digest = whole.digest()
+    recipe, rows = _finish(source, layout, gathered, transaction)
+    source.check_unchanged()
+    transaction.put_recipe(digest, recipe)
+    return digest, rows
 
 
 def _take(
@@ -153,7 +219,7 @@ def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[byt
 
 def _finish(
     source: SourceFile, layout: Layout | None, gathered: _Gathered, transaction: Transaction
-) -> tuple[Recipe, Digest | None]:
+) -> tuple[Recipe, list[bytes]]:
     """Put skeleton and small tensors, now that they are whole, and make the recipe."""
     small, offsets = _gather_small(layout, gathered.small)
     heads = {
@@ -189,7 +255,7 @@ def _finish(
             digests = _digests_of(source, layout, tensor)
         rows.append(_row(tensor, digests))
     recipe = Recipe(source.size, refs, tuple(parts), tuple(tensors))
-    return recipe, _weights(rows)
+    return recipe, rows
 
 
 def _gather_small(
@@ -235,32 +301,23 @@ def _row(tensor: Tensor, digests: list[Digest]) -> bytes:
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _weights(rows: list[bytes]) -> Digest | None:
-    return digest_of(b"".join(sorted(rows))) if rows else None
-
-
-def _ingested(
-    source: SourceFile, digest: Digest, layout: Layout | None, weights: Digest | None
-) -> Ingested:
+def _contents(layout: Layout | None, rows: list[bytes]) -> Contents | None:
     if layout is None:
-        artifact = Artifact("file", source.name, digest, source.size, OPAQUE)
-        return Ingested(artifact, None, None)
+        return None
     counted = {
         (tensor.storage, tensor.offset, tensor.shape)
         for tensor in layout.tensors
         if tensor.name.rpartition(".")[2] not in _STATISTICS
     }
-    artifact = Artifact(
-        kind="file",
-        name=source.name,
-        digest=digest,
-        size=source.size,
+    return Contents(
         format=layout.format,
+        framework=layout.framework,
         tensors=len(layout.tensors),
         parameters=sum(prod(shape) for _, _, shape in counted),
-        dtypes=dict(sorted(Counter(tensor.dtype for tensor in layout.tensors).items())),
+        dtypes=Counter(tensor.dtype for tensor in layout.tensors),
+        rows=rows,
+        told=bool(layout.tensors) or not layout.storages,
     )
-    return Ingested(artifact, weights, layout.framework)
 
 
 def _read_hashed(source: SourceFile, offset: int, size: int, whole: Hasher) -> bytes:

@@ -1,4 +1,4 @@
-"""Intake: what ``add`` does, from a file and a few facts to a version.
+"""Intake: what ``add`` does, from a file or folder and a few facts to a version.
 
 Children first, the name last: objects, packs, the root in the store, and then
 the version's record, whose link is the commit point. After it nothing can
@@ -14,7 +14,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
@@ -26,11 +26,21 @@ from mvc.registry import changes, resolve, worktree
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.family import Family
+from mvc.registry.folder import Selection, SourceFolder
 from mvc.registry.ingest import Ingested, ingest, reuse
+from mvc.registry.ingest_folder import ingest_folder
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
+from mvc.registry.names import (
+    MODEL_SUFFIXES,
+    check_family,
+    check_key,
+    check_metric,
+    check_tag,
+    folder_of,
+)
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
+from mvc.registry.reach import files_of
 from mvc.registry.record import Record
 from mvc.registry.sealed import now, sealed
 from mvc.registry.source import SourceFile
@@ -41,6 +51,8 @@ from mvc.store import Store, Transaction
 SPACE_BESIDE = 1 << 20
 # How far back an equal version is looked for, to be named.
 MOST_COMPARED = 1000
+# Of how many files of a folder it is noted which version they are.
+MOST_NOTED = 1000
 _OWN_LINEAGE = ("parents", "code", "source")
 
 
@@ -114,21 +126,53 @@ class Origin:
 
 
 def add(
-    place: Place, manifest: Manifest, presence: Presence, name: str, path: Path, facts: Facts
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    name: str,
+    path: Path,
+    facts: Facts,
+    selection: Selection,
 ) -> Added:
-    """Register a file as the next version of a family. Raises as ``ModelRegistry.add`` says."""
+    """Register a file or folder as the next version of a family.
+
+    Raises as ``ModelRegistry.add`` says.
+    """
     check_family(name)
     store = presence.writable()
+    if path.is_dir():
+        folder = SourceFolder(path, selection)
+        _check_space(store, path, folder.size)
+        added = fileio.run(add_steps(place, manifest, store, name, folder, facts))
+        _note_files(place, store, folder, added)
+        return added
+    if selection != Selection():
+        raise UsageError(
+            f"'{path}' is no folder", hint="--include and --exclude choose files of a folder"
+        )
     with SourceFile(path) as source:
-        free = fileio.free_space(store.folder)
-        if free < source.size + SPACE_BESIDE:
-            raise MvcError(
-                f"'{path}' has {source.size:,} bytes, only {free:,} are free in '{store.folder}'",
-                hint="free some space; mvc du shows what versions take",
-            )
+        _check_space(store, path, source.size)
         added = fileio.run(add_steps(place, manifest, store, name, source, facts))
         worktree.note(place.cache, path, added.id, added.artifact.digest, source.status)
     return added
+
+
+def _check_space(store: Store, path: Path, size: int) -> None:
+    free = fileio.free_space(store.folder)
+    if free < size + SPACE_BESIDE:
+        raise MvcError(
+            f"'{path}' has {size:,} bytes, only {free:,} are free in '{store.folder}'",
+            hint="free some space; mvc du shows what versions take",
+        )
+
+
+def _note_files(place: Place, store: Store, folder: SourceFolder, added: Added) -> None:
+    """Note the files that ``status`` looks at, unless they are very many."""
+    digests = {file.path: file.digest for file in files_of(store, added.artifact)}
+    models = [f for f in folder.files if PurePath(f.path).suffix.lower() in MODEL_SUFFIXES]
+    for file in models[:MOST_NOTED]:
+        path, digest = folder.path / file.path, digests[file.path]
+        worktree.note(place.cache, path, added.id, digest, file.status)
 
 
 def add_from(
@@ -151,7 +195,7 @@ def add_steps(
     manifest: Manifest,
     store: Store,
     name: str,
-    source: SourceFile | Origin,
+    source: SourceFile | SourceFolder | Origin,
     facts: Facts,
 ) -> Steps[Added]:
     """The protocol of ``add``; ``version linked`` is its commit point."""
@@ -163,6 +207,8 @@ def add_steps(
         yield from transaction.begin()
         if isinstance(source, Origin):
             got = reuse(store, source.record, transaction)
+        elif isinstance(source, SourceFolder):
+            got = ingest_folder(source, transaction)
         else:
             got = ingest(source, transaction)
         yield "objects"
@@ -191,6 +237,7 @@ def add_steps(
         same_bytes=bytes_of,
         same_weights=weights_of,
         untagged=untagged,
+        notes=got.notes,
     )
 
 

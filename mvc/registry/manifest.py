@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import BestRule, Event, Tagged
 from mvc.registry.names import check_family, folder_of, near
-from mvc.registry.record import FILE, Record
+from mvc.registry.record import Record
 
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})\.yaml\Z")
 _EVENT = re.compile(r"([0-9]{8})\.yaml\Z")
@@ -88,15 +88,6 @@ class Manifest:
             except MvcError as error:
                 raise self._damaged(f"{key[0]}/v{number}", error) from None
         return self._records[key]
-
-    def versions_of(self, digest: Digest, size: int) -> Iterator[tuple[str, int]]:
-        """Yield folder and number of the versions of a file, as far as records can be read."""
-        for folder in self.families():
-            for number in self.numbers(folder):
-                with contextlib.suppress(MvcError):
-                    artifact = self.record(folder, number)[0].artifact
-                    if (artifact.kind, artifact.digest, artifact.size) == (FILE, digest, size):
-                        yield folder, number
 
     def record_path(self, family: str, number: int) -> Path:
         return self.family_folder(family) / "versions" / f"v{number}.yaml"

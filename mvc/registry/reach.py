@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mvc import tree
 from mvc.digest import Digest
-from mvc.errors import FormatError, MvcError, StoreWarning
+from mvc.errors import FormatError, MvcError, NotFound, StoreWarning
 from mvc.registry import family as families
 from mvc.registry.event import Standing
 from mvc.registry.family import Family
@@ -86,16 +86,19 @@ def closure_of_file(store: Store, digest: Digest) -> frozenset[Digest]:
     return frozenset([digest, *parts])
 
 
-def files_of(store: Store, artifact: Artifact) -> tuple[TreeFile, ...]:
+def files_of(store: Store | None, artifact: Artifact) -> tuple[TreeFile, ...]:
     """Return the files of an artifact; a file is the only one of its own.
 
     Raises:
         Damaged: The tree is missing or damaged, or is not what the record says.
+        NotFound: The record does not list the files, and there is no store.
     """
     if artifact.kind != DIRECTORY:
         return (TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name),)
     if artifact.listing is not None:
         return artifact.listing
+    if store is None:
+        raise NotFound(f"the files of '{artifact.name}' are listed in the store, which is away")
     found = tree.decode(store.get_object(artifact.digest))
     if (len(found.files), found.size) != (artifact.files, artifact.size):
         raise FormatError(f"tree {artifact.digest.short} is not the one that its record tells of")

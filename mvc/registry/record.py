@@ -4,7 +4,7 @@ A record does not hold its number, which is its file's name; so a lost race
 for a number links the same bytes under the next one.
 
 Format: ``docs/formats/record.md``.
-Public names: ``Artifact``, ``Record``, ``encode``, ``decode``.
+Public names: ``Artifact``, ``Record``, ``directory``, ``encode``, ``decode``, ``finite``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mvc.digest import Digest, digest_of
 from mvc.errors import FormatError
 from mvc.lines import Value
 from mvc.registry.sealed import Reader, sealed
-from mvc.tree import TreeFile
+from mvc.tree import Tree, TreeFile
 
 FILE, DIRECTORY = KINDS = ("file", "directory")
 OPAQUE = "opaque"
@@ -104,7 +104,7 @@ def _with_files(artifact: Artifact, rows: list[Any] | None) -> Artifact:
         if count is not None and count < 1:
             raise FormatError(f"the artifact is a directory of {count} files")
         return artifact
-    listed = tree.Tree(tuple(map(_file, rows)))
+    listed = Tree(tuple(map(_file, rows)))
     facts = len(rows), listed.size, digest_of(tree.encode(listed))
     if facts != (count, artifact.size, artifact.digest) or [_row(f) for f in listed.files] != rows:
         raise FormatError("the artifact's list of files is not that of its tree")
@@ -122,6 +122,15 @@ def _file(row: Any) -> TreeFile:
     if row.keys() != {"path", "size", "mode", "digest"} or row["mode"] not in _MODES:
         raise FormatError("the artifact's list of files has a wrong row")
     return TreeFile(_MODES[row["mode"]], row["size"], Digest.parse(row["digest"]), row["path"])
+
+
+def directory(name: str, files: Tree) -> Artifact:
+    """Return the artifact for a directory, of which nothing more is known than its tree."""
+    data = tree.encode(files)
+    listed = len(files.files) <= MOST_LISTED and len(data) <= MAX_LISTED
+    listing = files.files if listed else None
+    count = len(files.files)
+    return Artifact(DIRECTORY, name, digest_of(data), files.size, files=count, listing=listing)
 
 
 @dataclass(frozen=True, slots=True)

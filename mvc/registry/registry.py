@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
 from mvc.errors import NotFound, UsageError
-from mvc.registry import changes, family, place, refs, resolve
+from mvc.registry import changes, family, place, reach, refs, resolve
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mvc.registry.fsck import Report
     from mvc.registry.status import Status
     from mvc.registry.usage import Usage
+    from mvc.tree import TreeFile
 
 AnyPath = str | os.PathLike[str]
 
@@ -62,7 +63,7 @@ class ModelRegistry:
         metrics: Mapping[str, SupportsFloat] | None = None,
         **options: Any,
     ) -> str:
-        """Register a model file as the next version of ``name`` and return its id.
+        """Register a model file or folder as the next version of ``name`` and return its id.
 
         ``options`` are those of ``add``.
 
@@ -139,6 +140,16 @@ class ModelRegistry:
         """Like ``resolve``, and warn if the version's bytes are not all in the store."""
         return resolve.checked(self.presence, self.resolve(ref))
 
+    def files(self, ref: str) -> tuple[TreeFile, ...]:
+        """Return the files of a version: its one, or those of a directory, sorted by path.
+
+        Raises:
+            NotFound: There is no such version; or its record does not list the
+                files, and the store is away.
+            Damaged: The store has no whole list of them.
+        """
+        return reach.files_of(self.presence.if_there(), self.resolve(ref).artifact)
+
     def log(
         self, name: str | None = None, *, limit: int | None = None, withdrawn: bool = False
     ) -> builtins.list[Version]:
@@ -196,11 +207,13 @@ class ModelRegistry:
         labels: Mapping[str, str] | None = None,
         message: str | None = None,
         tags: Sequence[str] = (),
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> Added:
-        """Register a model file as the next version of ``name``.
+        """Register a model file, or a folder with all its files, as the next version of ``name``.
 
-        The file is only read. When this returns, the version is durable:
-        the file may be deleted.
+        The files are only read. When this returns, the version is durable:
+        they may be deleted.
 
         Args:
             from_version: A ref instead of a path: the file, model, parameters
@@ -213,11 +226,12 @@ class ModelRegistry:
             parents: Refs of the versions this one was made from.
             framework: Detected from the file where not given.
             tags: Moved to the new version once it exists.
+            include, exclude: Globs for the files of a folder; see ``docs/folders.md``.
 
         Raises:
             UsageError: A name or value is not allowed; nothing was stored.
-            OSError: The file cannot be read, or the disk is full.
-            Conflict: The file changed while it was read.
+            OSError: A file cannot be read, or the disk is full.
+            Conflict: A file changed while it was read.
         """
         given: dict[str, Any] = {
             "metrics": metrics or {},
@@ -232,7 +246,7 @@ class ModelRegistry:
             "tags": _several(tags),
             "if_changed": if_changed,
         }
-        return self._add(name, path, from_version, given)
+        return self._add(name, path, from_version, given, (_several(include), _several(exclude)))
 
     def checkout(
         self,
@@ -340,20 +354,31 @@ class ModelRegistry:
         return self._version(found, number)
 
     def _add(
-        self, name: str, path: AnyPath | None, ref: str | None, given: dict[str, Any]
+        self,
+        name: str,
+        path: AnyPath | None,
+        ref: str | None,
+        given: dict[str, Any],
+        globs: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Added:
         from mvc.registry import intake
+        from mvc.registry.folder import Selection
 
+        selection = Selection(*globs)
         if path is not None and ref is None:
             if self._create and not place.exists(self.folder):
                 self.init()
             where = self.place, self.manifest, self.presence
-            return intake.add(*where, name, Path(path), intake.Facts(**given))
-        if path is None and ref is not None:
+            return intake.add(*where, name, Path(path), intake.Facts(**given), selection)
+        if path is None and ref is not None and selection == Selection():
             origin = intake.origin_of(self.manifest, ref)
             facts = intake.Facts(**origin.inherited(given))
             where = self.place, self.manifest, self.presence
             return intake.add_from(*where, name, origin, facts)
+        if path is None and ref is not None:
+            raise UsageError(
+                f"{ref} is taken as it is", hint="--include and --exclude choose files of a folder"
+            )
         raise UsageError("either a path or from_version is needed, and not both")
 
     def _resolve_path(self, ref: str) -> tuple[Family, int, str | None]:

@@ -1,6 +1,6 @@
 """A user's file, opened to be read once; nothing of it is ever changed.
 
-Public names: ``SourceFile``.
+Public names: ``SourceFile``, ``identity``, ``kind_of``, ``name_of``, ``explained``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_KIND_HINT = "only regular files can be stored; write it to a file first"
 
 
 class SourceFile:
@@ -34,17 +35,16 @@ class SourceFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = _name(path)
+        self.name = name_of(path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise _explained(path, error) from None
+            raise explained(path, error) from None
         self._status = os.fstat(self._descriptor)
         self.size = self._status.st_size
-        for test, kind in _KINDS:
-            if test(self._status.st_mode):
-                os.close(self._descriptor)
-                raise UsageError(f"'{path}' is {kind}", hint=_kind_hint(kind))
+        if kind := kind_of(self._status):
+            self.close()
+            raise UsageError(f"'{path}' is {kind}", hint=_KIND_HINT)
 
     def __enter__(self) -> SourceFile:
         return self
@@ -55,6 +55,9 @@ class SourceFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         os.close(self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -69,7 +72,7 @@ class SourceFile:
 
     def check_unchanged(self) -> None:
         """Raise ``Conflict`` if the file was written to, or replaced, since it was opened."""
-        if _identity(os.fstat(self._descriptor)) != _identity(self._status):
+        if identity(os.fstat(self._descriptor)) != identity(self._status):
             raise Conflict(
                 f"'{self.path}' changed while it was read",
                 hint="nothing was stored; run it again when the file is finished",
@@ -80,35 +83,43 @@ class SourceFile:
         return self._status
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is written to or replaced."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _explained(path: Path, error: OSError) -> OSError | MvcError:
-    if error.errno == errno.ENOENT and path.is_symlink():
-        where = os.readlink(path)
-        hint = "mend the link, or name the file itself"
-        return NotFound(f"'{path}' is a link to '{where}', which is not there", hint=hint)
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"no file '{path}'", hint="check the path; mvc add FAMILY PATH")
-    if error.errno == errno.ELOOP:
-        hint = "mend the link, or name the file itself"
-        return UsageError(f"'{path}' is a link that leads back to itself", hint=hint)
-    if error.errno == errno.ENXIO:
-        return UsageError(f"'{path}' is a socket", hint=_kind_hint("a socket"))
-    return error
+def kind_of(status: os.stat_result) -> str | None:
+    """Say in words what something is that is no regular file."""
+    return next((kind for test, kind in _KINDS if test(status.st_mode)), None)
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Return the last component of a path.
+
+    Raises:
+        UsageError: It is not text, or there is none.
+    """
     try:
-        return path.name.encode("utf-8").decode("utf-8")
+        name = path.name.encode("utf-8").decode("utf-8")
     except UnicodeEncodeError:
         raise UsageError(
             f"the name of {os.fsencode(path)!r} is not UTF-8", hint="rename it, then add it"
         ) from None
+    if not name:
+        raise UsageError(f"'{path}' has no name", hint="add a folder in it")
+    return name
 
 
-def _kind_hint(kind: str) -> str:
-    if kind == "a folder":
-        return "name a file in it; folders as one version come with a later release"
-    return "only regular files can be stored; write it to a file first"
+def explained(path: Path, error: OSError, hint: str | None = None) -> OSError | MvcError:
+    """Return what it means that a file cannot be opened; ``hint`` says what else to do."""
+    mend = "mend the link, or " + (hint or "name the file itself")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        where = os.readlink(path)
+        return NotFound(f"'{path}' is a link to '{where}', which is not there", hint=mend)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotFound(f"no file '{path}'", hint=hint or "check the path; mvc add FAMILY PATH")
+    if error.errno == errno.ELOOP:
+        return UsageError(f"'{path}' is a link that leads back to itself", hint=mend)
+    if error.errno == errno.ENXIO:
+        return UsageError(f"'{path}' is a socket", hint=_KIND_HINT)
+    return error

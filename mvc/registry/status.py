@@ -5,21 +5,24 @@ Public names: ``Status``, ``FileState``, ``status``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest
-from mvc.errors import MvcWarning
+from mvc.errors import MvcError, MvcWarning
 from mvc.registry import family as families
 from mvc.registry import worktree
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
+from mvc.registry.reach import files_of
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 
@@ -78,6 +81,7 @@ def _states(
     place: Place, manifest: Manifest, store: Store | None, folder: Path
 ) -> Iterator[FileState]:
     noted = {note.path: note for note in worktree.notes(place.cache)}
+    known = cache(lambda: _known_files(manifest, store))
     for path in _model_files(folder, noted):
         note = noted.get(Path(os.path.abspath(path)))
         try:
@@ -89,7 +93,7 @@ def _states(
             continue
         identity = note.id if note and note.digest == digest else ""
         if not identity and (store is None or store.find(digest, status.st_size)):
-            identity = _first_version(manifest, digest, status.st_size)
+            identity = known().get((digest, status.st_size), "")
         if not held:
             seen_as = identity or (note.id if note else "")
             kept = digest if identity or not seen_as else None
@@ -121,7 +125,14 @@ def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
             return
 
 
-def _first_version(manifest: Manifest, digest: Digest, size: int) -> str:
-    for folder, number in manifest.versions_of(digest, size):
-        return f"{families.load(manifest, folder).name}/v{number}"
-    return ""
+def _known_files(manifest: Manifest, store: Store | None) -> dict[tuple[Digest, int], str]:
+    """Return the first version of each file, also of those in directories."""
+    found: dict[tuple[Digest, int], str] = {}
+    for folder in manifest.families():
+        name = families.load(manifest, folder).name
+        for number in manifest.numbers(folder):
+            with contextlib.suppress(MvcError):
+                artifact = manifest.record(folder, number)[0].artifact
+                for file in files_of(store, artifact):
+                    found.setdefault((file.digest, file.size), f"{name}/v{number}")
+    return found

@@ -67,7 +67,8 @@ class Added(Version):
     """A version just added, with the bytes ``stored`` for it and ``reused``.
 
     ``same_bytes`` and ``same_weights`` name an earlier version that equals it;
-    ``untagged`` are the tags asked for that could not be set.
+    ``untagged`` are the tags asked for that could not be set. ``notes`` say
+    what of a folder was left out, and what else its files may be.
     """
 
     stored: int = 0
@@ -76,6 +77,7 @@ class Added(Version):
     same_bytes: str | None = None
     same_weights: str | None = None
     untagged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def note(
         "seen": time.time_ns(),
     }
     with contextlib.suppress(OSError, ValueError):
-        fileio.make_folder(cache / FOLDER)
+        if not (cache / FOLDER).is_dir():
+            fileio.make_folder(cache / FOLDER)
         name = digest_of(os.fsencode(path)).hex()[:32] + ".yaml"
         fileio.replace(cache / FOLDER / name, lines.dumps(values))
 

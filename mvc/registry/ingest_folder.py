@@ -1,0 +1,110 @@
+"""Ingest of a folder: its files one by one, then the tree that names them.
+
+Public names: ``ingest_folder``.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from mvc import tree
+from mvc.registry.folder import FolderFile, SourceFolder
+from mvc.registry.ingest import Contents, FileRead, Ingested, read, weights_of
+from mvc.registry.record import Artifact, directory
+from mvc.store import Transaction
+from mvc.tree import Tree, TreeFile
+
+INDEX_SUFFIX = ".index.json"
+MAX_INDEX = 64 << 20
+
+_Read = list[tuple[FolderFile, FileRead]]
+
+
+def ingest_folder(source: SourceFolder, transaction: Transaction) -> Ingested:
+    """Put a folder's files and its tree into ``transaction``, unless the store holds them.
+
+    Raises:
+        Conflict: The folder or a file in it changed while it was read.
+    """
+    found: _Read = []
+    for file in source.files:
+        with source.open(file) as opened:
+            found.append((file, read(opened, transaction)))
+    source.check_unchanged()
+    made = Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
+    artifact = directory(source.name, made)
+    transaction.put(tree.encode(made), artifact.digest, 0)
+    parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
+    notes = (*_left_out(source), *_apart(source, found))
+    if not parts or len({part.format for part in parts}) > 1:
+        return Ingested(artifact, None, None, notes)
+    return _described(artifact, parts, notes)
+
+
+def _described(artifact: Artifact, parts: list[Contents], notes: tuple[str, ...]) -> Ingested:
+    """Add up what the files' tensors come to; weights are those of all, or of none."""
+    rows = [row for part in parts for row in part.rows]
+    frameworks = {part.framework for part in parts}
+    dtypes: Counter[str] = sum((part.dtypes for part in parts), Counter())
+    described = replace(
+        artifact,
+        format=parts[0].format,
+        tensors=sum(part.tensors for part in parts),
+        parameters=sum(part.parameters for part in parts),
+        dtypes=dict(sorted(dtypes.items())),
+    )
+    weights = weights_of(rows) if all(part.told for part in parts) else None
+    return Ingested(described, weights, frameworks.pop() if len(frameworks) == 1 else None, notes)
+
+
+def _has_tensors(contents: Contents) -> bool:
+    return bool(contents.tensors) or not contents.told
+
+
+def _left_out(source: SourceFolder) -> Iterator[str]:
+    names = [f"{n} × {name}" if n > 1 else name for name, n in sorted(source.left_out.items())]
+    if names:
+        yield f"left out of '{source.path}': {', '.join(names)}"
+    if source.excluded:
+        what = "file or folder" if source.excluded == 1 else "files or folders"
+        yield f"excluded from '{source.path}': {source.excluded:,} {what}"
+
+
+def _apart(source: SourceFolder, found: _Read) -> Iterator[str]:
+    """Say so where files look like versions of one model rather than parts of it."""
+    weights = {file.path for file, got in found if got.contents and _has_tensors(got.contents)}
+    groups = Counter(_glob(path) for path in weights)
+    if max(groups.values(), default=0) < 2:
+        return
+    groups = Counter(_glob(path) for path in weights - set(_tied(source, found)))
+    for name, count in groups.items():
+        if count > 1:
+            folder, _, pattern = f"{source.path}/{name}".rpartition("/")
+            typed = f"mvc add FAMILY {shlex.quote(folder)}/{pattern}"
+            yield (
+                f"{count:,} files '{folder}/{pattern}' have weights, and no index ties them "
+                f"together; {typed} makes a version of each"
+            )
+
+
+def _glob(path: str) -> str:
+    folder, name = posixpath.split(path)
+    return posixpath.join(folder, "*" + posixpath.splitext(name)[1])
+
+
+def _tied(source: SourceFolder, found: _Read) -> Iterable[str]:
+    """Yield the files that an index of shards names."""
+    for file, got in found:
+        if file.path.endswith(INDEX_SUFFIX) and got.size <= MAX_INDEX:
+            with source.open(file) as opened:
+                data = opened.read(0, got.size)
+            try:
+                shards = set(json.loads(data)["weight_map"].values())
+                yield from (posixpath.join(posixpath.dirname(file.path), s) for s in shards)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                continue
