@@ -6,6 +6,7 @@ Public names: ``fsck``, ``du``.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,26 +29,40 @@ ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", 
         ("mvc fsck", "compare the checksum of everything stored"),
         ("mvc fsck --quick", "names, records and indexes only: seconds"),
         ("mvc fsck --full", "decode every file and compare its digest"),
+        ("mvc fsck --repair", "mend what has a whole copy somewhere in the registry"),
+        ("mvc fsck --repair --from model.pt", "take lost bytes from a file; a backup as well"),
     ],
     statuses={0: "everything is whole", 3: "something is damaged or missing; it is named"},
 )
 @click.option("--quick", is_flag=True, help="Do not read the stored bytes.")
 @click.option("--full", is_flag=True, help="Decode everything as well.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended, then check again.")
+@click.option(
+    "--from", "sources", metavar="FILE_OR_DIR", multiple=True, type=click.Path(path_type=Path),
+    help="With --repair: a whole copy, or a backup, to take lost bytes from.",
+)  # fmt: skip
 @command.as_json
-def fsck(quick: bool, full: bool, as_json: bool) -> int:
+def fsck(quick: bool, full: bool, repair: bool, sources: tuple[Path, ...], as_json: bool) -> int:
     """Check that every version is whole.
 
     Only reads. Says first how much; then, for everything that is damaged or
     missing, where it is, which versions that hurts, and what to do about it.
+
+    With --repair it mends what has a whole copy: records from their roots in
+    the store, roots from records, objects from damaged packs and from what
+    --from names. Nothing is deleted: damaged files go to the store's folder
+    quarantine.
     """
     if quick and full:
         raise UsageError("--quick and --full contradict each other", hint="choose one")
+    if sources and not repair:
+        raise UsageError("--from is for a repair", hint="mvc fsck --repair --from FILE_OR_DIR")
     level = "quick" if quick else "full" if full else "default"
     registry = command.open_registry()
     if not as_json:
         size = output.size(registry.fsck_size(level))
         output.say("reading records and indexes only" if quick else f"reading {size}")
-    report = registry.fsck(level)
+    report = registry.fsck(level, repair=repair, sources=sources)
     if as_json:
         output.json_result({"ok": report.ok, **asdict(report)})
     else:
@@ -82,6 +97,8 @@ def du(as_json: bool) -> None:
 
 
 def _tell(report: Report) -> None:
+    for mended in report.mended:
+        output.result(f"mended: {mended.kind} {mended.object}, {mended.how}")
     for note in report.notes:
         output.note(note)
     for finding in report.findings:

@@ -6,7 +6,7 @@ the two folders; while those hold it is believed, otherwise only what it does
 not know yet is read. It may be deleted at any time.
 
 Format: ``docs/formats/family.md``.
-Public names: ``Family``, ``Rule``, ``load``, ``compute``, ``best_of``.
+Public names: ``Family``, ``Rule``, ``load``, ``believed``, ``compute``, ``best_of``.
 """
 
 from __future__ import annotations
@@ -112,6 +112,16 @@ def load(manifest: Manifest, name: str) -> Family:
     if family.whole and (not known or family != known or settled):
         _write(manifest, family, stamps, settled)
     return family
+
+
+def believed(
+    manifest: Manifest, folder: str, numbers: list[int], events: list[int]
+) -> Family | None:
+    """Return what ``load`` would answer without working the family out anew, if anything."""
+    known, noted, settled = _read(manifest, folder)
+    if known is None or (settled and noted == manifest.stamps(folder)):
+        return known
+    return _extend(manifest, known, numbers, events)
 
 
 def compute(manifest: Manifest, folder: str, numbers: list[int], events: list[int]) -> Family:

@@ -4,9 +4,10 @@ Three levels, each with all of the one before: ``quick`` reads records,
 events, roots and the packs' indexes; ``default`` compares the checksum of
 every frame; ``full`` decodes every object and compares its digest, and puts
 every file together. It only reads. What it finds it says with the versions
-that it hurts; nothing is repaired here.
+that it hurts; ``mvc.registry.repair`` mends what has a source.
 
-Public names: ``Finding``, ``Report``, ``check``, ``bytes_to_read``, ``LEVELS``.
+Public names: ``Finding``, ``Mended``, ``Report``, ``Lost``, ``Check``, ``examine``, ``check``,
+``bytes_to_read``, ``LEVELS``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvc import codecs, fileio, lines
@@ -40,6 +41,8 @@ from mvc.tree import TreeFile
 # Further missing numbers in a row are taken for one file with a wrong name.
 MOST_MISSING = 1000
 MOST_ROOTS_SHOWN = 10
+MENDS = "mvc fsck --repair"
+FROM_A_COPY = "mvc fsck --repair --from FILE_OR_DIR, a whole copy of the file or a backup"
 LEVELS = ("quick", "default", "full")
 
 
@@ -55,23 +58,55 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Mended:
+    """Something put right: what ``kind`` of thing, which, and how."""
+
+    kind: str
+    object: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found; ``checked`` counts by kind what was looked at."""
+    """What a check found; ``checked`` counts by kind what was looked at.
+
+    Of a repair ``mended`` is what was put right before this check.
+    """
 
     level: str
     checked: dict[str, int]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    mended: tuple[Mended, ...] = ()
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
 
-@dataclass(slots=True)
-class _Check:
-    """A check under way."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A record or event that is missing or damaged, and the roots that may be copies of it."""
 
+    kind: str
+    id: str
+    family: str
+    number: int
+    path: Path
+    copies: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True)
+class Check:
+    """A check under way, or done: what it found, for people and for a repair.
+
+    ``lost`` are records and events, ``rootless`` versions whose root is not
+    whole; ``damaged`` are objects without any whole frame. Of ``packs`` the
+    structure is damaged, or a frame is whole but lies; in ``rotten`` ones
+    single frames are. ``derived`` are families whose file answers wrongly.
+    """
+
+    level: str
     place: Place
     manifest: Manifest
     store: Store
@@ -80,11 +115,21 @@ class _Check:
     notes: list[str] = field(default_factory=list)
     versions: list[Held] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    lost: list[Lost] = field(default_factory=list)
+    rootless: list[Held] = field(default_factory=list)
     damaged: dict[Digest, str] = field(default_factory=dict)
+    packs: set[str] = field(default_factory=set)
+    rotten: set[str] = field(default_factory=set)
+    derived: list[str] = field(default_factory=list)
     reach: dict[Digest, frozenset[Digest]] = field(default_factory=dict)
 
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
+
+    def report(self, mended: Iterable[Mended] = ()) -> Report:
+        """Return what was found, as values that stay."""
+        counts = dict(sorted(self.counts.items()))
+        return Report(self.level, counts, tuple(self.findings), tuple(self.notes), tuple(mended))
 
 
 def bytes_to_read(presence: Presence, level: str) -> int:
@@ -94,9 +139,14 @@ def bytes_to_read(presence: Presence, level: str) -> int:
 
 def check(place: Place, manifest: Manifest, presence: Presence, level: str) -> Report:
     """Check a registry and its store. Raises only if there is nothing to check."""
+    return examine(place, manifest, presence, level).report()
+
+
+def examine(place: Place, manifest: Manifest, presence: Presence, level: str) -> Check:
+    """Like ``check``, and keep what a repair needs to know."""
     if level not in LEVELS:
         raise ValueError(f"{level!r} is none of {LEVELS}")
-    run = _Check(place, manifest, presence.store)
+    run = Check(level, place, manifest, presence.store)
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
         _check_records(run)
@@ -107,14 +157,14 @@ def check(place: Place, manifest: Manifest, presence: Presence, level: str) -> R
             _check_files(run)
         _note_leftovers(run)
     run.counts["versions"] = len(run.versions)
-    return Report(level, dict(sorted(run.counts.items())), tuple(run.findings), tuple(run.notes))
+    return run
 
 
-def _check_records(run: _Check) -> None:
+def _check_records(run: Check) -> None:
     for folder in run.manifest.families():
         _check_events(run, folder)
         try:
-            family = families.load(run.manifest, folder)
+            family = _family(run, folder)
             gone = released(run.manifest, family)
         except MvcError:  # an event, which was found above
             family, gone = families.Family(folder, folder), set()
@@ -131,13 +181,26 @@ def _check_records(run: _Check) -> None:
                 run.versions.append(Held(identity, family.name, number, record, digest, withdrawn))
 
 
+def _family(run: Check, folder: str) -> families.Family:
+    """Work a family out from its files, and find a ``family.yaml`` that answers otherwise."""
+    numbers, events = run.manifest.numbers(folder), run.manifest.event_numbers(folder)
+    family = families.compute(run.manifest, folder, numbers, events)
+    believed = families.believed(run.manifest, folder, numbers, events)
+    if family.whole and believed and replace(believed, times=family.times) != family:
+        where = run.manifest.family_folder(folder) / families.FILE_NAME
+        remedy = f"it says otherwise than the records and events; {MENDS}, or: rm '{where}'"
+        run.derived.append(folder)
+        run.find("family", family.name, where, [], remedy)
+    return family
+
+
 def _with_gaps(numbers: list[int]) -> Iterable[int]:
     """Return also the numbers below that are missing; a stray one far above makes no gap."""
     highest = max(numbers, default=0)
     return range(1, highest + 1) if highest <= 2 * len(numbers) + MOST_MISSING else numbers
 
 
-def _check_events(run: _Check, folder: str) -> None:
+def _check_events(run: Check, folder: str) -> None:
     for number in _with_gaps(run.manifest.event_numbers(folder)):
         run.counts["events"] += 1
         try:
@@ -145,10 +208,12 @@ def _check_events(run: _Check, folder: str) -> None:
         except MvcError as error:
             where = run.manifest.family_folder(folder) / "events" / f"{number:08d}.yaml"
             remedy = "put the file back from a copy (git, a backup)"
-            run.find("event", f"{folder} event {number}", where, [], f"{error.message}; {remedy}")
+            name = f"{folder} event {number}"
+            run.lost.append(Lost("event", name, folder, number, where))
+            run.find("event", name, where, [], f"{error.message}; {remedy}")
 
 
-def _check_roots(run: _Check) -> None:
+def _check_roots(run: Check) -> None:
     """Every version has its root; a root without a version may mend a damaged record."""
     folder = run.store.folder / "roots" / run.place.id
     unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
@@ -163,16 +228,20 @@ def _check_roots(run: _Check) -> None:
         except (OSError, MvcError):
             whole = False
         if not whole:
-            remedy = f"cp '{source}' '{folder / name}'"
+            remedy = f"{MENDS}, or: cp '{source}' '{folder / name}'"
+            run.rootless.append(version)
             run.find("root", version.id, folder / name, [version.id], remedy)
     for identity, reason in run.unreadable.items():
         family, _, number = identity.rpartition("/v")
         where = run.manifest.record_path(family, int(number))
-        copies = [name for name in unmatched if _is_of(folder, name, family)]
+        copies = sorted(name for name in unmatched if _is_of(folder, name, family))
+        paths = tuple(folder / copy for copy in copies)
+        run.lost.append(Lost("record", identity, family, int(number), where, paths))
         remedy = "put the file back from a copy (git, a backup)"
         if copies:
             commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
-            remedy = "the store keeps it: " + ", or: ".join(commands)
+            remedy = f"the store keeps it: {MENDS}" if len(copies) == 1 else "one of these was it"
+            remedy = ", or: ".join([remedy, *commands])
         run.find("record", identity, where, [identity], f"{reason}; {remedy}")
     if unmatched and not run.unreadable:
         run.notes.append(
@@ -182,7 +251,7 @@ def _check_roots(run: _Check) -> None:
         run.notes += _ways_back(run, folder, sorted(unmatched)[:MOST_ROOTS_SHOWN])
 
 
-def _ways_back(run: _Check, folder: Path, names: list[str]) -> Iterable[str]:
+def _ways_back(run: Check, folder: Path, names: list[str]) -> Iterable[str]:
     """Say of each root without a version what it is, and how to make it one again."""
     for name in names:
         with suppress(OSError, MvcError):
@@ -201,12 +270,18 @@ def _is_of(folder: Path, name: str, family: str) -> bool:
     return found.family.lower() == family.lower()
 
 
-def _check_packs(run: _Check, level: str) -> None:
+def _check_packs(run: Check, level: str) -> None:
     index = run.store.index
     index.refresh(trust_cache=False)
+    if not index.merged_is_right():
+        remedy = f"it says otherwise than the packs; {MENDS}, or: rm '{index.merged_path}'"
+        run.find("index", "the merged index", index.merged_path, [], remedy)
     readable = list(index.packs())
-    for name, error in index.damaged.items():
-        _find_pack(run, name, error.message)
+    for name, error in list(index.damaged.items()):
+        if isinstance(error, Unsupported):
+            run.find("pack", name, index.folder / name, [], f"{error.message}; {error.hint}")
+        else:
+            _find_pack(run, name, error.message)
     run.counts["packs"] = len(readable) + len(index.damaged)
     known = []
     for pack in readable:
@@ -228,13 +303,16 @@ def _check_packs(run: _Check, level: str) -> None:
             _find_object(run, found, failure)
 
 
-def _find_pack(run: _Check, name: str, reason: str) -> None:
+def _find_pack(run: Check, name: str, reason: str) -> None:
+    run.packs.add(name)
     where = run.store.folder / "packs" / name
-    run.find("pack", name, where, [], f"{reason}; put the pack back from a copy")
+    run.find("pack", name, where, [], f"{reason}; mvc fsck --repair saves what is whole in it")
 
 
-def _find_object(run: _Check, found: Found, reason: str) -> None:
+def _find_object(run: Check, found: Found, reason: str) -> None:
     digest = found.entry.digest
+    lies = _shallow(found) is None
+    (run.packs if lies else run.rotten).add(found.pack.path.name)
     others = [f for f in run.store.entries_of(digest) if f.pack.path != found.pack.path]
     if any(_shallow(other) is None for other in others):
         run.notes.append(
@@ -242,8 +320,7 @@ def _find_object(run: _Check, found: Found, reason: str) -> None:
         )
         return
     run.damaged[digest] = reason
-    part = _part_of(run, digest)
-    remedy = f"{reason}{part}; add a whole copy of the file again, or put the pack back from a copy"
+    remedy = f"{reason}{_part_of(run, digest)}; {FROM_A_COPY}"
     run.find("object", str(digest), found.pack.path, _needing(run, digest), remedy)
 
 
@@ -270,7 +347,7 @@ def _deep(found: Found) -> str | None:
     return None if digest_of(data) == entry.digest else "its bytes are not what was stored"
 
 
-def _check_needs(run: _Check) -> None:
+def _check_needs(run: Check) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
     found: dict[tuple[str, Digest], list[str]] = {}  # many versions may have one artifact
@@ -283,11 +360,10 @@ def _check_needs(run: _Check) -> None:
             missing.setdefault(reason, []).append(version.id)
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
-            remedy = "put the packs back from a copy, or add a whole copy of the file again"
-            run.find("missing", reason, run.store.folder / "packs", versions, remedy)
+            run.find("missing", reason, run.store.folder / "packs", versions, FROM_A_COPY)
 
 
-def _check_files(run: _Check) -> None:
+def _check_files(run: Check) -> None:
     """Put every file together and compare its digest."""
     for file in _distinct_files(run):
         digest = file.digest
@@ -304,11 +380,11 @@ def _check_files(run: _Check) -> None:
             if (hasher.digest(), size) != (digest, file.size):
                 raise Damaged("its parts are whole, but do not make the file")
         except MvcError as error:
-            remedy = f"{error.message}; add a whole copy of the file again"
+            remedy = f"{error.message}; {FROM_A_COPY}"
             run.find("file", str(digest), run.store.folder, _needing(run, digest), remedy)
 
 
-def _distinct_files(run: _Check) -> Iterable[TreeFile]:
+def _distinct_files(run: Check) -> Iterable[TreeFile]:
     """Return each file of each version once; a tree that cannot be read was found before."""
     files: dict[Digest, TreeFile] = {}
     for version in run.versions:
@@ -318,7 +394,7 @@ def _distinct_files(run: _Check) -> Iterable[TreeFile]:
     return files.values()
 
 
-def _part_of(run: _Check, digest: Digest) -> str:
+def _part_of(run: Check, digest: Digest) -> str:
     """Say which file of a directory an object belongs to."""
     for version in run.versions:
         artifact = version.record.artifact
@@ -330,13 +406,13 @@ def _part_of(run: _Check, digest: Digest) -> str:
     return ""
 
 
-def _needing(run: _Check, digest: Digest) -> list[str]:
+def _needing(run: Check, digest: Digest) -> list[str]:
     return [
         version.id for version in run.versions if digest in _reach(run, version.record.artifact)
     ]
 
 
-def _reach(run: _Check, artifact: Artifact) -> frozenset[Digest]:
+def _reach(run: Check, artifact: Artifact) -> frozenset[Digest]:
     """Return what an artifact needs, worked out once however much is damaged."""
     digest = artifact.digest
     if digest not in run.reach:
@@ -353,11 +429,11 @@ def _reach(run: _Check, artifact: Artifact) -> frozenset[Digest]:
     return run.reach[digest]
 
 
-def _hurt(run: _Check) -> set[str]:
+def _hurt(run: Check) -> set[str]:
     return {identity for finding in run.findings for identity in finding.versions}
 
 
-def _note_leftovers(run: _Check) -> None:
+def _note_leftovers(run: Check) -> None:
     for name, what in (("staging", "unfinished transactions"), ("quarantine", "quarantined files")):
         count = len(list(fileio.list_folder(run.store.folder / name)))
         if count:

@@ -166,10 +166,25 @@ class ModelRegistry:
 
         return status.status(self.place, self.manifest, self.presence, Path(folder))
 
-    def fsck(self, level: str = "default") -> Report:
-        """Check the registry and its store; ``level`` is ``quick``, ``default`` or ``full``."""
+    def fsck(
+        self, level: str = "default", *, repair: bool = False, sources: Sequence[AnyPath] = ()
+    ) -> Report:
+        """Check the registry and its store; ``level`` is ``quick``, ``default`` or ``full``.
+
+        Args:
+            repair: Put right what has a source before, and check again. Nothing is deleted.
+            sources: Files, folders or stores to take lost bytes from.
+
+        Raises:
+            NotFound: A source, or the store, is not there.
+        """
         from mvc.registry import fsck
 
+        if repair:
+            from mvc.registry import repair as mending
+
+            paths = [Path(path) for path in sources]
+            return mending.repair(self.place, self.manifest, self.presence, level, paths)
         return fsck.check(self.place, self.manifest, self.presence, level)
 
     def fsck_size(self, level: str = "default") -> int:

@@ -53,7 +53,7 @@ class PackIndex:
     """
 
     def __init__(self, folder: Path, cache: Path | None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._cache = cache / FILE_NAME if cache else None
         self._open: OrderedDict[str, PackReader] = OrderedDict()
         self._names: list[str] = []
@@ -122,8 +122,27 @@ class PackIndex:
             fileio.replace(self._cache, _merge(list(self.packs())))
             self.refresh()
 
+    @property
+    def merged_path(self) -> Path | None:
+        """Where the merged index is kept."""
+        return self._cache
+
+    def merged_is_right(self) -> bool:
+        """Say whether the merged index, if there is one, says what the packs it names say."""
+        if self._cache is None or not self._cache.exists():
+            return True
+        try:
+            block, names = _read_merged(self._cache)
+            packs = {at: pack for at, name in enumerate(names) if (pack := self._reader(name))}
+            noted = sorted(entry.to_bytes(entry.pack) for entry in block if entry.pack in packs)
+        except (MvcError, OSError, ValueError):  # readers pass such a one by
+            return True
+        return noted == sorted(
+            entry.to_bytes(at) for at, pack in packs.items() for entry in self._entries(pack)
+        )
+
     def _list(self) -> list[str]:
-        return sorted(n for n in fileio.list_folder(self._folder) if n.endswith(SUFFIX))
+        return sorted(n for n in fileio.list_folder(self.folder) if n.endswith(SUFFIX))
 
     def _reader(self, name: str) -> PackReader | None:
         if name in self.damaged:
@@ -131,7 +150,7 @@ class PackIndex:
         pack = self._open.pop(name, None)
         if pack is None:
             try:
-                pack = PackReader(self._folder / name)
+                pack = PackReader(self.folder / name)
             except (MvcError, OSError) as error:
                 self._note(name, error)
                 return None

@@ -43,8 +43,8 @@ INDEX_ENTRY = struct.Struct("<32s32sQQQQBBHI")
 FOOTER = struct.Struct("<8sHHIQQ32s")
 FOOTER_SIZE = FOOTER.size + FRAME_CHECKSUM.size
 
-_PACK_MAGIC = b"MVCPACK\n"
-_FRAME_MAGIC = b"MVCF"
+PACK_MAGIC = b"MVCPACK\n"
+FRAME_MAGIC = b"MVCF"
 _INDEX_MAGIC = b"MVCI"
 _FOOTER_MAGIC = b"MVCEND\r\n"
 _NO_BASE = bytes(32)
@@ -103,7 +103,7 @@ class Entry:
     def header(self) -> bytes:
         base = self.base or _NO_BASE
         kind = self.encoding, self.depth, 0
-        return FRAME_HEADER.pack(_FRAME_MAGIC, *kind, self.size, self.stored, self.digest, base)
+        return FRAME_HEADER.pack(FRAME_MAGIC, *kind, self.size, self.stored, self.digest, base)
 
 
 class IndexBlock:
@@ -144,7 +144,7 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = NewFile(path)
-        self._file.write([PACK_HEADER.pack(_PACK_MAGIC, VERSION, 0, 0)])
+        self._file.write([PACK_HEADER.pack(PACK_MAGIC, VERSION, 0, 0)])
         self._entries: list[Entry] = []
 
     @property
@@ -247,7 +247,7 @@ class PackReader:
             FormatError: Header, index or footer are not those of a whole pack.
         """
         header = os.pread(self._descriptor, PACK_HEADER.size, 0)
-        if header != PACK_HEADER.pack(_PACK_MAGIC, VERSION, 0, 0):
+        if header != PACK_HEADER.pack(PACK_MAGIC, VERSION, 0, 0):
             raise FormatError(f"'{self.path.name}' does not begin like a pack")
         if any(one.digest > other.digest for one, other in pairwise(self.index)):
             raise FormatError(f"the index of '{self.path.name}' is not sorted")

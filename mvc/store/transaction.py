@@ -8,7 +8,7 @@ fails: this is the *fence*. So nothing a live transaction reuses can vanish
 under it, and no lock is needed.
 
 Steps and what a kill after each leaves: ``docs/invariants.md``.
-Public names: ``Transaction``.
+Public names: ``Transaction``, ``root_name``, ``is_whole``.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Transaction:
             raise Busy("the transaction was evicted by gc", hint="run the command again") from None
 
     def _link_pack(self, private: Path, final: Path) -> None:
-        if fileio.link_once(private, final) or _is_whole(final):
+        if fileio.link_once(private, final) or is_whole(final):
             return
         # Somebody stored the same objects, but theirs has rotted: it is kept
         # aside, and at no instant is there nothing under the name.
@@ -216,7 +216,7 @@ def _laid_together(encoded: Encoded) -> memoryview:
     return view[:at]
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Say whether a pack reads back as it was written; looked at only where names collide."""
     try:
         pack = PackReader(path)

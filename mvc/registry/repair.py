@@ -1,0 +1,185 @@
+"""Repair: what ``fsck`` finds is put right from what is still whole somewhere.
+
+Records come back from their roots, roots from their records, objects from
+damaged packs, from files and from other stores. Nothing is deleted and no
+damaged byte is lost: what is replaced is in ``quarantine/`` first. What has
+no source, or more than one that fits, is left as it is.
+
+Order of every write: ``docs/repair.md``.
+Public names: ``repair``, ``repair_steps``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mvc import fileio
+from mvc.digest import Digest, digest_of
+from mvc.errors import MvcError
+from mvc.fileio import Steps
+from mvc.lines import MAX_SIZE
+from mvc.registry import event as events
+from mvc.registry import family as families
+from mvc.registry import record as records
+from mvc.registry.fsck import Check, Lost, Report
+from mvc.registry.manifest import Manifest
+from mvc.registry.material import collect
+from mvc.registry.mending import Repair, damaged_bytes, put_back
+from mvc.registry.place import Place
+from mvc.registry.presence import Presence
+from mvc.registry.reach import lacking
+from mvc.registry.record import Record
+from mvc.registry.repair_objects import mend_objects, set_packs_aside
+from mvc.store.transaction import root_name
+
+_ID = re.compile(rb'^id: "([0-9a-f]{32})"$', re.MULTILINE)
+
+
+def repair(
+    place: Place, manifest: Manifest, presence: Presence, level: str, sources: Sequence[Path] = ()
+) -> Report:
+    """Mend what can be mended, and check again.
+
+    Args:
+        sources: Files, folders or stores to take lost bytes from.
+
+    Returns:
+        What is still wrong after it, and what was mended.
+    """
+    return fileio.run(repair_steps(place, manifest, presence, level, sources))
+
+
+def repair_steps(
+    place: Place, manifest: Manifest, presence: Presence, level: str, sources: Sequence[Path] = ()
+) -> Steps[Report]:
+    """Mend, children after what names them is known: records, objects, packs, roots."""
+    store = presence.writable()
+    material = collect(sources, (place.folder, store.folder))
+    run = Repair(place, manifest, presence, store, level, material)
+    yield from _mend_records(run)
+    found = run.examine()
+    yield from mend_objects(run, found)
+    yield from set_packs_aside(run, found)
+    yield from _mend_roots(run, found)
+    _mend_derived(run, found)
+    report = run.examine().report(run.mended)
+    run.notes += [f"'{path}' holds nothing that is missing" for path in material.unused()]
+    return Report(report.level, report.checked, report.findings,
+                  (*run.notes, *report.notes), report.mended)  # fmt: skip
+
+
+def _mend_records(run: Repair) -> Steps[None]:
+    for lost in run.examine("quick").lost:
+        try:
+            old = damaged_bytes(lost.path)
+        except (MvcError, OSError) as error:
+            run.notes.append(f"{lost.id} was left as it is: {error}")
+            continue
+        copies = _copies_of(run, lost, old)
+        if len(copies) > 1:
+            names = ", ".join(f"'{path}'" for path in copies.values())
+            run.notes.append(f"{lost.id} was left as it is: several may be its record: {names}")
+        if len(copies) != 1:
+            continue
+        ((data, source),) = copies.items()
+        yield from put_back(run, lost.path, data, lost.path.parent.parent, old)
+        run.material.use(source)
+        run.done(lost.kind, lost.id, f"from '{source}'")
+
+
+def _copies_of(run: Repair, lost: Lost, old: bytes | None) -> dict[bytes, Path]:
+    """Return the whole files that the lost one may have been, by their bytes."""
+    if lost.kind == "event":
+        return {
+            data: path
+            for path in run.material.sealed
+            if path.parts[-3:] == (lost.family.lower(), "events", lost.path.name)
+            and (data := _event_in(path, lost)) is not None
+        }
+    taken = {run.manifest.record(lost.family, n)[1] for n in _readable(run.manifest, lost.family)}
+    found: dict[bytes, Path] = {}
+    for path in (*lost.copies, *run.material.sealed):
+        with contextlib.suppress(OSError, MvcError):
+            data = fileio.read(path, MAX_SIZE)
+            same = records.decode(data).family.lower() == lost.family.lower()
+            if same and digest_of(data) not in taken:
+                found.setdefault(data, path)
+    sure = _ID.search(old or b"")
+    if sure:  # the damaged file still says which it was
+        return {d: p for d, p in found.items() if records.decode(d).id == sure[1].decode()}
+    return {d: p for d, p in found.items() if _fits(run.manifest, lost, records.decode(d))}
+
+
+def _event_in(path: Path, lost: Lost) -> bytes | None:
+    try:
+        data = fileio.read(path, MAX_SIZE)
+        event = events.decode(data, lost.number)
+    except (OSError, MvcError):
+        return None
+    return data if event.family.lower() == lost.family.lower() else None
+
+
+def _readable(manifest: Manifest, family: str) -> Iterator[int]:
+    for number in manifest.numbers(family):
+        with contextlib.suppress(MvcError):
+            manifest.record(family, number)
+            yield number
+
+
+def _fits(manifest: Manifest, lost: Lost, found: Record) -> bool:
+    """Say whether a record was made between its neighbours: another branch's may not be."""
+    numbers = list(_readable(manifest, lost.family))
+    below = max((n for n in numbers if n < lost.number), default=None)
+    above = min((n for n in numbers if n > lost.number), default=None)
+    after = below is None or manifest.record(lost.family, below)[0].created <= found.created
+    before = above is None or found.created <= manifest.record(lost.family, above)[0].created
+    return after and before
+
+
+def _mend_roots(run: Repair, found: Check) -> Steps[None]:
+    for version in found.rootless:
+        if lacking(run.store, version.record.artifact):
+            continue
+        folder = run.store.folder / "roots" / run.place.id
+        if rival := _rival(folder, version.record, version.digest):
+            run.notes.append(
+                f"{version.id} was left as it is: its record was changed after it was made; "
+                f"the store has the one that was made: '{rival}'"
+            )
+            continue
+        data = run.manifest.record_bytes(version.family, version.number)
+        path = folder / root_name(data)
+        fileio.make_folder(folder)
+        try:
+            old = damaged_bytes(path)
+        except (MvcError, OSError) as error:
+            run.notes.append(f"the root of {version.id} was left as it is: {error}")
+            continue
+        yield from put_back(run, path, data, folder, old)
+        run.done("root", version.id, "from its record")
+
+
+def _rival(folder: Path, record: Record, digest: Digest) -> Path | None:
+    """Return a whole root of the same transaction with other bytes, if there is one."""
+    for name in sorted(fileio.list_folder(folder)):
+        with contextlib.suppress(OSError, MvcError):
+            data = fileio.read(folder / name, MAX_SIZE)
+            if records.decode(data).id == record.id and digest_of(data) != digest:
+                return folder / name
+    return None
+
+
+def _mend_derived(run: Repair, found: Check) -> None:
+    for name in found.derived:
+        fileio.remove(run.manifest.family_folder(name) / families.FILE_NAME)
+        families.load(run.manifest, name)
+        run.done("family", name, "worked out anew")
+    index = run.store.index
+    if index.merged_path and not index.merged_is_right():
+        fileio.remove(index.merged_path)
+        index.refresh()
+        index.merge_if_due()
+        run.done("index", "the merged index", "made anew from the packs")
