@@ -188,20 +188,30 @@ def holding(root: Folder, path: str, *, make: bool = False) -> Iterator[tuple[Fo
 def walk(root: Folder, leave_out: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the path and the status of all beneath a folder, folders before what is in them.
 
+    A folder that this user may not look into is given, and what is in it is not.
+
     Args:
         leave_out: Which names are neither given nor entered.
     """
     pending = [""]
     while pending:
         above = pending.pop()
+        for name, found in _children(root, above, leave_out):
+            yield above + name, found
+            if stat.S_ISDIR(found.st_mode):
+                pending.append(f"{above}{name}/")
+
+
+def _children(
+    root: Folder, above: str, leave_out: Callable[[str], bool]
+) -> list[tuple[str, os.stat_result]]:
+    try:
         with holding(root, above + ".") as (folder, name), folder.enter(name) as here:
-            for entry in sorted(os.listdir(here.descriptor)):
-                found = None if leave_out(entry) else here.status(entry)
-                if found is None:
-                    continue
-                yield above + entry, found
-                if stat.S_ISDIR(found.st_mode):
-                    pending.append(f"{above}{entry}/")
+            names = sorted(os.listdir(here.descriptor))
+            found = ((name, here.status(name)) for name in names if not leave_out(name))
+            return [(name, status) for name, status in found if status is not None]
+    except PermissionError:
+        return []
 
 
 def remove_all(within: Folder, name: str) -> None:

@@ -108,7 +108,8 @@ def path(ref: str, as_json: bool) -> None:
 def _happened(done: CheckedOut, link: bool, seconds: float) -> str:
     if not done.written:
         return "was there already"
-    said = f"{output.size(done.artifact.size)} {'linked' if link else 'written'}"
+    size = done.path.stat().st_size if done.path.is_file() else done.artifact.size
+    said = f"{output.size(size)} {'linked' if link else 'written'}"
     if done.removed:
         count = output.count(len(done.removed), "file")
         said += f", {count} of another version removed"

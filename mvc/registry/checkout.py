@@ -153,9 +153,9 @@ def _checkout_folder(
                 places=partial(places_in_family, *where),
                 force=wish.force,
             )
-            if not doing.empty:
+            if not doing.is_done:
                 fileio.run(checkout_folder.place_steps(root, doing, source))
-    return _Done(target, not doing.empty, tuple(sorted(doing.stale)), doing.others)
+    return _Done(target, not doing.is_done, tuple(sorted(doing.stale)), doing.others)
 
 
 @contextlib.contextmanager

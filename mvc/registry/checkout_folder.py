@@ -40,18 +40,19 @@ class Plan:
 
     ``write`` are the files to make; ``over`` is what stands where some of them
     go and may be replaced; ``modes`` are right but for their mode; ``stale``
-    is what another version of the family left; ``others`` are files that are
-    nobody's business here.
+    is what another version of the family left; ``emptied`` are folders that
+    give way to a file; ``others`` are files that are nobody's business here.
     """
 
     write: tuple[TreeFile, ...]
     over: Mapping[str, os.stat_result]
     modes: tuple[TreeFile, ...]
     stale: Mapping[str, os.stat_result]
+    emptied: tuple[str, ...]
     others: tuple[str, ...]
 
     @property
-    def empty(self) -> bool:
+    def is_done(self) -> bool:
         return not (self.write or self.modes or self.stale)
 
 
@@ -64,6 +65,7 @@ class _Look:
     modes: list[TreeFile] = field(default_factory=list)
     over: dict[str, os.stat_result] = field(default_factory=dict)
     unsure: dict[str, Content] = field(default_factory=dict)
+    emptied: list[str] = field(default_factory=list)
 
 
 def plan(
@@ -104,7 +106,14 @@ def plan(
         for path, found in look.found.items()
         if not stat.S_ISDIR(found.st_mode) and path not in wanted and path not in stale
     )
-    return Plan(tuple(look.write), look.over, tuple(look.modes), stale, tuple(others))
+    return Plan(
+        write=tuple(look.write),
+        over=look.over,
+        modes=tuple(look.modes),
+        stale=stale,
+        emptied=tuple(look.emptied),
+        others=tuple(others),
+    )
 
 
 def fresh_steps(parent: Folder, name: str, tree: Tree, source: Source) -> Steps[None]:
@@ -117,7 +126,7 @@ def fresh_steps(parent: Folder, name: str, tree: Tree, source: Source) -> Steps[
         yield "files written"
         try:
             parent.move(private, parent, name, overwrite=True)
-        except (FileExistsError, NotADirectoryError, OSError) as error:
+        except OSError as error:
             if parent.status(name) is None:
                 raise
             raise Conflict(
@@ -211,29 +220,16 @@ def _check_way(look: _Look, root: Folder, tree: Tree, stale: Mapping[str, os.sta
             hint="move it away, or name another folder: -o PATH",
         )
     for file in look.write:
-        inside = f"{file.path}/"
-        if file.path in look.found and stat.S_ISDIR(look.found[file.path].st_mode):
-            for path, found in look.found.items():
-                if (
-                    path.startswith(inside)
-                    and path not in stale
-                    and not _is_left(path, found, stale)
-                ):
-                    raise _folder_in_the_way(root, file)
-            if not any(path.startswith(inside) for path in stale):
-                raise _folder_in_the_way(root, file)
-
-
-def _is_left(path: str, found: os.stat_result, stale: Iterable[str]) -> bool:
-    """Say whether a folder goes when the stale files in it go."""
-    return stat.S_ISDIR(found.st_mode) and any(name.startswith(f"{path}/") for name in stale)
-
-
-def _folder_in_the_way(root: Folder, file: TreeFile) -> Conflict:
-    return Conflict(
-        f"'{root.path / file.path}' is a folder where a file must be",
-        hint="move it away, or name another folder: -o PATH",
-    )
+        found = look.found.get(file.path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            continue
+        inside = (path for path in look.found if path.startswith(f"{file.path}/"))
+        if any(not stat.S_ISDIR(look.found[path].st_mode) and path not in stale for path in inside):
+            raise Conflict(
+                f"'{root.path / file.path}' is a folder where a file must be",
+                hint="move it away, or name another folder: -o PATH",
+            )
+        look.emptied += [path for path in look.found if f"{path}/".startswith(f"{file.path}/")]
 
 
 def _write_all(staging: Folder, files: Iterable[TreeFile], source: Source) -> None:
@@ -273,7 +269,8 @@ def _remove_stale(root: Folder, doing: Plan) -> None:
             check_unchanged(folder, name, before)
             folder.remove(name)
     wanted = set(_folders_above(file.path for file in (*doing.write, *doing.modes)))
-    for path in sorted(set(_folders_above(doing.stale)) - wanted, key=len, reverse=True):
+    empty = {*_folders_above(doing.stale), *doing.emptied} - wanted
+    for path in sorted(empty, key=len, reverse=True):
         with holding(root, path) as (folder, name):
             folder.remove_empty(name)
 

@@ -5,6 +5,7 @@ Public names: ``path``, ``ready``, ``cache_of``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -86,5 +87,6 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
 def _tag(folder: Path) -> None:
     """Tell programs that make backups to pass over a cache."""
     tag = folder / "CACHEDIR.TAG"
-    if not tag.exists() and os.access(folder, os.W_OK):
-        fileio.replace(tag, CACHE_TAG)
+    if not tag.exists():
+        with contextlib.suppress(OSError):
+            fileio.replace(tag, CACHE_TAG)

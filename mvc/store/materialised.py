@@ -184,8 +184,10 @@ def _write(entry: _Entry, file: TreeFile, final: Path) -> None:
         new.seal()
         new.set_time(MADE_NS)
         new.close()
-        entry.good.add(os.lstat(new.path).st_ino)
+        inode = os.lstat(new.path).st_ino
+        entry.good.add(inode)
         if _holds(entry, final, file):  # another process was first: one of them is enough
+            entry.good.discard(inode)
             new.discard()
         else:
             fileio.rename(new.path, final)

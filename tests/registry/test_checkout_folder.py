@@ -249,6 +249,10 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(project: Project, out: P
     for ref, files in (("net@v1", one), ("net@v2", two), ("net@v1", one)):
         registry.checkout(ref)
         assert files_in(out / "net") == files
+    (out / "net/other/deep/and/deeper").mkdir(parents=True)  # what holds no file gives way
+    registry.checkout("net@v2")
+    assert files_in(out / "net") == two
+    registry.checkout("net@v1")
     (out / "net/other/mine").write_bytes(b"mine")
     with pytest.raises(Conflict, match="'net/other' is a folder where a file must be"):
         registry.checkout("net@v2")
