@@ -68,8 +68,8 @@ def checkout(
     if not quiet:
         output.say(f"{done.id}: {_happened(done, link, time.monotonic() - started)}")
         if done.others:
-            count = output.count(len(done.others), "other file")
-            output.note(f"{count} in '{done.path}' stay: {_few(done.others)}")
+            count = output.count(len(done.others), "other file stays", "other files stay")
+            output.note(f"{count} in '{done.path}': {_few(done.others)}")
     output.result(str(done.path))
 
 

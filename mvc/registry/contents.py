@@ -5,9 +5,11 @@ Public names: ``tree_of``, ``file_of``.
 
 from __future__ import annotations
 
+import re
+
 from mvc.errors import NotFound
 from mvc.registry import reach
-from mvc.registry.names import near
+from mvc.registry.names import NAME, near
 from mvc.registry.presence import Presence
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.tree import PLAIN, Tree, TreeFile
@@ -45,5 +47,7 @@ def file_of(presence: Presence, artifact: Artifact, identity: str, path: str) ->
             hint=f"as in {identity}:{beneath[0]}",
         )
     same_name = [name for name in files if name.rpartition("/")[2] == wanted.rpartition("/")[2]]
-    hint = near(path, same_name or files) or f"mvc show {identity} lists its files"
-    raise NotFound(f"no file '{path}' in {identity}", hint=hint)
+    hint = f"mvc show {identity} lists its files"
+    if re.fullmatch(NAME, path) and "." not in path:
+        hint += f"; a tag is written {identity.rpartition('/')[0]}@{path}"
+    raise NotFound(f"no file '{path}' in {identity}", hint=near(path, same_name or files) or hint)

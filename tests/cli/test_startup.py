@@ -28,6 +28,7 @@ LIGHT = [
 OTHERS = [
     ["add", "resnet18", "model.safetensors"],
     ["checkout", "resnet18@v1", "-o", "out"],
+    ["path", "resnet18@v1"],
     ["fsck", "--full"],
     ["du"],
 ]
@@ -64,6 +65,13 @@ def test_looking_imports_nothing_heavy(resnet18: Path, arguments: list[str]) -> 
 def test_no_command_needs_a_framework(resnet18: Path, arguments: list[str]) -> None:
     """Whatever mvc does with a model file, it loads no framework that could run it."""
     assert _imported(arguments) & set(NEVER) == set()
+
+
+def test_a_path_that_is_ready_needs_nothing_heavy(resnet18: Path) -> None:
+    """The second ``mvc path`` decodes nothing, so it loads nothing that could."""
+    first = _imported(["path", "resnet18@v1"])
+    assert "numpy" in first
+    assert _imported(["path", "resnet18@v1"]) & set(HEAVY) == set()
 
 
 def test_help_loads_no_command(here: Path) -> None:
