@@ -12,7 +12,8 @@ that tests can stop it anywhere: ``run`` carries one through.
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
 ``replace``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
-``remove_folder``, ``open_regular``, ``read``, ``list_folder``, ``held_open``, ``clock``.
+``remove_folder``, ``open_regular``, ``read``, ``list_folder``, ``held_open``, ``clock``,
+``sync_open_folder``, ``touch``, ``no_links``.
 """
 
 from __future__ import annotations
