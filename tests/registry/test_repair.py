@@ -11,12 +11,13 @@ import pytest
 
 from mvc import ModelRegistry, MvcError, NotFound, lines
 from mvc.digest import digest_of
+from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.registry.fsck import Report
 from mvc.store import Store
 from tests.support import faults
 from tests.support.faults import Calls, killed_after_steps, killed_before_calls
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, resealed, rewrite
-from tests.support.store_builders import Region, regions_of
+from tests.support.store_builders import Region, new_store, publish_recipe, regions_of
 
 LARGE = noise(9 * MIB)
 
@@ -246,6 +247,18 @@ def test_a_source_that_lies_is_not_believed(held: Project, backup: Path) -> None
     assert repair(held, backup).ok
 
 
+def test_a_recipe_that_makes_another_file_is_not_believed(held: Project, tmp_path: Path) -> None:
+    """Only the file proves a recipe: a forged one of a given pack is not stored."""
+    pack_with(held, LARGE).unlink()
+    forged = new_store(tmp_path / "forged")
+    part = noise(1000, 8)
+    made = Recipe(1000, (ObjectRef(digest_of(part), 1000),), (Part(0, 1, 0, 1000),), ())
+    publish_recipe(forged, [part], made, digest_of(LARGE))
+    assert hurt_by(repair(held, forged.folder)) == {"big/v1", "big/v2"}
+    found = Store.open(held.mvc / "store").index.find(digest_of(LARGE))
+    assert list(found) == []
+
+
 # Packs.
 
 
@@ -456,7 +469,7 @@ KILLS = {"step": killed_after_steps, "call": killed_before_calls}
 
 
 @pytest.mark.parametrize("hurt", [hurt_record, hurt_root, hurt_footer, hurt_frame])
-@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize("kill", ["step", pytest.param("call", marks=pytest.mark.long)])
 def test_a_killed_repair_leaves_nothing_worse(
     tmp_path: Path, hurt: Callable[[faults.Project], list[bytes]], kill: str
 ) -> None:
