@@ -111,6 +111,24 @@ def test_a_file_in_several_packs_is_there_whole_or_not_at_all(
     assert packs > 1
 
 
+def test_a_killed_add_of_a_folder_leaves_all_of_its_files_or_none(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A version of a folder is there with its tree and every file, or is not there."""
+    monkeypatch.setattr(transaction, "MAX_PACK_SIZE", 1 << 20)
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    large = make_noise(folder / "large.bin", 4, 5 << 20)
+    (folder / "sub/config.json").write_text("{}")
+    for copy, death in killed_after_steps(project, lambda at: ModelRegistry(at).add("net", folder)):
+        registry = whole(copy)
+        assert ("v3" in registry.list("net")) == (COMMIT_POINT in death.done), death
+        made = registry.add("net", folder)
+        store = whole(copy).presence.store
+        held = {file.path: bytes(store.get(file.digest)) for file in registry.files(made.id)}
+        assert held == {"large.bin": large, "sub/config.json": b"{}"}, death
+
+
 def test_the_first_add_may_die_as_well(tmp_path: Path, files: Files, kill: Kill) -> None:
     """A project without a registry has, whenever the first ``add`` dies, none or a whole one."""
     source = files("noise", 1)
