@@ -72,7 +72,7 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
     "--meta", metavar="FILE.yaml", help="Read metrics, params, lineage, … from a YAML file."
 )
 @click.option(
-    "--from", "origin", metavar="REF", help="Use the file of this version instead of a PATH."
+    "--from", "origin", metavar="REF", help="Use what this version holds instead of a PATH."
 )
 @click.option(
     "--include", multiple=True, metavar="GLOB", help="Of a folder, take only files like this."

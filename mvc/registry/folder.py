@@ -87,8 +87,8 @@ class FolderFile:
 class SourceFolder:
     """A folder's files, as they were when it was listed.
 
-    ``left_out`` counts by name what is never taken, ``excluded`` what the
-    selection does not take.
+    ``left_out`` counts by name what is never taken, also the folder ``own``;
+    ``excluded`` counts what the selection does not take.
 
     Raises (when made):
         NotFound: A link in it leads nowhere.
@@ -97,8 +97,9 @@ class SourceFolder:
         OSError: It may not be read.
     """
 
-    def __init__(self, path: Path, selection: Selection) -> None:
+    def __init__(self, path: Path, selection: Selection, own: Path | None = None) -> None:
         self.path = path
+        self._own = os.stat(own) if own else None
         self.name = name_of(Path(os.path.abspath(path)))
         self._selection = selection
         passed: Counter[str] = Counter()
@@ -164,6 +165,8 @@ class SourceFolder:
     def _is_left_out(self, entry: os.DirEntry[str]) -> bool:
         if tree.is_own(entry.name):
             return True
+        if self._own and entry.inode() == self._own.st_ino and os.path.isdir(entry.path):
+            return os.path.samestat(entry.stat(), self._own)
         return entry.name in LEFT_OUT and os.path.isdir(entry.path)
 
     def _file(self, path: str) -> FolderFile:

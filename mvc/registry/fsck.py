@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from mvc import codecs, fileio, lines
@@ -350,13 +351,9 @@ def _deep(found: Found) -> str | None:
 def _check_needs(run: Check) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
-    found: dict[tuple[str, Digest], list[str]] = {}  # many versions may have one artifact
+    look = cache(lambda digest, _: run.store.lacking(digest))  # many versions may have one file
     for version in run.versions:
-        artifact = version.record.artifact
-        key = artifact.kind, artifact.digest
-        if key not in found:
-            found[key] = lacking(run.store, artifact)
-        for reason in found[key]:
+        for reason in lacking(run.store, version.record.artifact, look):
             missing.setdefault(reason, []).append(version.id)
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):

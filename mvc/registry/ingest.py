@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from mvc import formats
+from mvc import formats, tree
 from mvc.digest import Digest, Hasher, digest_of
 from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
@@ -27,6 +27,7 @@ from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
 from mvc.registry.source import SourceFile
 from mvc.store import Store, Transaction
+from mvc.tree import Tree
 
 # Not parameters to anybody who counts them: what batch normalisation keeps.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -126,25 +127,21 @@ def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:
         Damaged: The store does not have all of it whole.
     """
     artifact = record.artifact
-    for file in files_of(store, artifact):
+    files = files_of(store, artifact)
+    for file in files:
         recipe = store.recipe(file.digest)
         refs = recipe.objects if recipe else (ObjectRef(file.digest, file.size),)
         for ref in dict.fromkeys(refs):
-            _hold(transaction, ref)
+            if not transaction.hold(ref.digest, ref.size):
+                raise Damaged(
+                    f"object {ref.digest.short} is missing or damaged",
+                    hint="mvc fsck says more; add a whole copy of the file instead",
+                )
         if recipe is not None:
             transaction.put_recipe(file.digest, recipe)
     if artifact.kind == DIRECTORY:
-        data = store.get_object(artifact.digest)
-        _hold(transaction, ObjectRef(artifact.digest, len(data)))
+        transaction.put(tree.encode(Tree(files)), artifact.digest, 0)
     return Ingested(artifact, record.weights, record.model.get("framework"))
-
-
-def _hold(transaction: Transaction, ref: ObjectRef) -> None:
-    if not transaction.hold(ref.digest, ref.size):
-        raise Damaged(
-            f"object {ref.digest.short} is missing or damaged",
-            hint="mvc fsck says more; add a whole copy of the file instead",
-        )
 
 
 def weights_of(rows: list[bytes]) -> Digest | None:

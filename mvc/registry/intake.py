@@ -141,7 +141,7 @@ def add(
     check_family(name)
     store = presence.writable()
     if path.is_dir():
-        folder = SourceFolder(path, selection)
+        folder = SourceFolder(path, selection, own=store.folder)
         _check_space(store, path, folder.size)
         added = fileio.run(add_steps(place, manifest, store, name, folder, facts))
         _note_files(place, store, folder, added)

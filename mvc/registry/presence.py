@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
 from mvc.registry.place import Place
 from mvc.registry.reach import lacking
@@ -84,4 +85,12 @@ class Presence:
 
     def lacking(self, artifact: Artifact) -> list[str]:
         """Say in words what the store lacks; only so much is read as keeps it quick."""
-        return lacking(self.store, artifact, read_at_most=READ_AT_MOST)
+        store, left = self.store, READ_AT_MOST
+
+        def look(digest: Digest, size: int) -> list[str]:
+            nonlocal left
+            found = store.lacking(digest, read_at_most=left)
+            left = max(0, left - size)
+            return found
+
+        return lacking(store, artifact, look)

@@ -9,7 +9,7 @@ Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mvc import tree
@@ -105,17 +105,25 @@ def files_of(store: Store | None, artifact: Artifact) -> tuple[TreeFile, ...]:
     return found.files
 
 
-def lacking(store: Store, artifact: Artifact, *, read_at_most: int = 0) -> list[str]:
-    """Say in words what of an artifact is missing or damaged; see ``Store.lacking``."""
+def lacking(
+    store: Store,
+    artifact: Artifact,
+    look: Callable[[Digest, int], list[str]] | None = None,
+) -> list[str]:
+    """Say in words what of an artifact is missing or damaged.
+
+    Args:
+        look: Says it of one file, or of the tree, by digest and size; if not
+            given, every frame is looked for.
+    """
+    look = look or (lambda digest, _: store.lacking(digest))
     if artifact.kind != DIRECTORY:
-        return store.lacking(artifact.digest, read_at_most=read_at_most)
+        return look(artifact.digest, artifact.size)
     try:
         files = files_of(store, artifact)
     except MvcError as error:
         return [error.message]
-    found = store.lacking(artifact.digest, read_at_most=read_at_most)
-    for digest, file in {file.digest: file for file in reversed(files)}.items():
-        reasons = store.lacking(digest, read_at_most=read_at_most)
-        found += [f"'{file.path}': {reason}" for reason in reasons]
-        read_at_most = max(0, read_at_most - file.size)
+    found = look(artifact.digest, 0)
+    for file in {file.digest: file for file in reversed(files)}.values():
+        found = found + [f"'{file.path}': {reason}" for reason in look(file.digest, file.size)]
     return found

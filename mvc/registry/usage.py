@@ -9,6 +9,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
@@ -16,7 +17,7 @@ from mvc.registry import paths
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
-from mvc.registry.reach import Held, closure, held
+from mvc.registry.reach import Held, closure_of_file, files_of, held
 from mvc.registry.record import Artifact
 from mvc.store import Store, eviction
 
@@ -98,6 +99,7 @@ class _Sizes:
         self._store = store
         self._sizes: dict[Digest, int] = {}
         self._closures: dict[Digest, frozenset[Digest]] = {}
+        self._of_file = cache(partial(closure_of_file, store))
 
     def needed(self, items: Iterable[Held]) -> frozenset[Digest]:
         return frozenset[Digest]().union(*(self._closure(item.record.artifact) for item in items))
@@ -108,7 +110,9 @@ class _Sizes:
     def _closure(self, artifact: Artifact) -> frozenset[Digest]:
         if artifact.digest not in self._closures:
             try:
-                self._closures[artifact.digest] = closure(self._store, artifact)
+                files = files_of(self._store, artifact)
+                parts = (self._of_file(file.digest) for file in files)
+                self._closures[artifact.digest] = frozenset([artifact.digest]).union(*parts)
             except MvcError as error:
                 warnings.warn(error.message, StoreWarning, stacklevel=2)
                 self._closures[artifact.digest] = frozenset()

@@ -115,7 +115,7 @@ def test_a_killed_add_of_a_folder_leaves_all_of_its_files_or_none(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A version of a folder is there with its tree and every file, or is not there."""
-    monkeypatch.setattr(transaction, "MAX_PACK_SIZE", 1 << 20)
+    monkeypatch.setattr(transaction, "MAX_PACK_SIZE", 4 << 20)
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)
     large = make_noise(folder / "large.bin", 4, 5 << 20)

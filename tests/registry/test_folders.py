@@ -15,7 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvc import Conflict, Damaged, MvcError, NotFound, StoreWarning, UsageError, fileio
+from mvc import (
+    Conflict,
+    Damaged,
+    ModelRegistry,
+    MvcError,
+    NotFound,
+    StoreWarning,
+    UsageError,
+    fileio,
+)
 from mvc.registry import intake
 from mvc.registry.folder import Selection, SourceFolder
 from mvc.registry.ingest_folder import ingest_folder
@@ -244,6 +253,17 @@ def test_a_project_is_added_without_its_registry(project: Project) -> None:
     assert (again.id, again.new) == (first.id, False)
 
 
+def test_a_store_in_the_folder_is_no_part_of_it(project: Project) -> None:
+    """The store may lie beside the models; what is written to it is not read as one of them."""
+    project.file(b"weights")
+    project.registry().init()
+    store = (project.mvc / "store").rename(project.folder / "packs of mine")
+    registry = ModelRegistry(project.folder, store=store)
+    added = registry.add("net", project.folder)
+    assert [file.path for file in registry.files(added.id)] == ["model.bin"]
+    assert added.notes == (f"left out of '{project.folder}': .mvc, packs of mine",)
+
+
 SELECTED: list[tuple[dict[str, Any], set[str]]] = [
     ({"include": "*.json"}, {"config.json", "unet/config.json"}),
     ({"include": ["*.json", "*.md"]}, {"config.json", "unet/config.json", "README.md"}),
@@ -344,6 +364,19 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
         transaction.end()
 
 
+def test_a_file_is_read_only_as_it_was_listed(bert: Path) -> None:
+    """A link that leads elsewhere for a moment is noticed when it is opened."""
+    link = bert / "link.json"
+    link.symlink_to("config.json")
+    source = SourceFolder(bert, Selection())
+    (listed,) = (file for file in source.files if file.path == "link.json")
+    source.open(listed).close()
+    link.unlink()
+    link.symlink_to("model.bin")
+    with pytest.raises(Conflict, match=r"link\.json"):
+        source.open(listed)
+
+
 def test_folders_in_folders_are_no_matter(project: Project) -> None:
     """A path as deep as a path can be is kept."""
     folder = project.folder / "deep"
@@ -389,6 +422,15 @@ def test_a_version_is_made_from_one_that_is_a_folder(project: Project, bert: Pat
         rewrite(pack, lambda data: data.replace(b"#!\n", b"#?\n"))
     with pytest.raises(Damaged):
         project.registry().add("net", from_version="net@v1")
+
+
+def test_a_version_from_another_mends_its_tree(project: Project, bert: Path) -> None:
+    """A damaged list of files is stored again where the record has it."""
+    tree = project.registry().add("net", bert).artifact.digest
+    damage(project, tree)
+    assert not project.registry().fsck().ok
+    project.registry().add("net", from_version="net@v1")
+    assert project.registry().fsck("full").ok
 
 
 def test_space_is_looked_for_before_anything_is_read(
