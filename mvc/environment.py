@@ -2,9 +2,9 @@
 
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
-``users_cache``, ``cache_size``, ``forget_registry``, ``author``, ``code_state``,
-``upward``, ``home``, ``colours``, ``debug``, ``completion``, ``anyone_may_write``,
-``full_path``, ``in_git``.
+``users_cache``, ``cache_size``, ``settings_folder``, ``forget_registry``, ``author``,
+``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
+``anyone_may_write``, ``full_path``, ``in_git``.
 """
 
 from __future__ import annotations
@@ -60,6 +60,15 @@ def cache_size() -> int | None:
     if match is None:
         raise UsageError(f"MVC_CACHE_SIZE is '{text[:40]}'", hint="a size is written as in 200GB")
     return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
+
+
+def settings_folder() -> Path | None:
+    """Return where a user's own settings are: ``XDG_CONFIG_HOME/mvc``, else ``~/.config/mvc``."""
+    named = _path("XDG_CONFIG_HOME")
+    own = home()
+    if named is None and own is None:
+        return None
+    return (named or Path(own or "/", ".config")) / "mvc"
 
 
 def forget_registry() -> None:

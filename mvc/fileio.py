@@ -12,8 +12,9 @@ that tests can stop it anywhere: ``run`` carries one through.
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
 ``replace``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
-``remove_folder``, ``open_regular``, ``read``, ``list_folder``, ``held_open``, ``clock``,
-``sync_open_folder``, ``touch``, ``no_links``.
+``remove_folder``, ``delete_folder``, ``open_regular``, ``read``, ``list_folder``,
+``held_open``, ``clock``, ``sync_open_folder``, ``touch``, ``no_links``, ``may_write``,
+``is_read_only``.
 """
 
 from __future__ import annotations
@@ -347,6 +348,15 @@ def remove(path: Path) -> None:
         os.unlink(path)
 
 
+def delete_folder(path: Path) -> None:
+    """Delete an empty folder; one that is gone, or that somebody used again, is no matter."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder of ours and what is in it, as far as possible."""
     shutil.rmtree(path, ignore_errors=True)
@@ -412,6 +422,17 @@ def free_space(path: Path) -> int:
 def no_links(error: OSError) -> bool:
     """Say whether a link failed because the file system has none, or allows none here."""
     return error.errno in _NO_LINKS
+
+
+def may_write(folder: Path) -> bool:
+    """Say whether names may be made in ``folder``; one that is away is not in the way."""
+    effective = os.access in os.supports_effective_ids
+    return not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
+
+
+def is_read_only(folder: Path) -> bool:
+    """Say whether the whole file system of ``folder`` is read only."""
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _link_or_rename(private: Path, final: Path) -> bool:

@@ -72,8 +72,6 @@ WRITERS = {"mvc/fileio.py", "mvc/beneath.py"}
 WRITES_BY_ITSELF = "mvc/frameworks/"
 EXCUSED = {
     ("mvc/store/materialised.py", "mkdir"): "a folder in a cache, which may be lost",
-    ("mvc/registry/place.py", "mkdir"): "a folder inside a private one, which is published whole",
-    ("mvc/store/store.py", "mkdir"): "a folder inside a private one, which is published whole",
 }
 
 

@@ -31,6 +31,7 @@ METHODS = [
     "families",
     "family",
     "files",
+    "forget_registry",
     "fsck",
     "fsck_size",
     "get",
@@ -38,14 +39,20 @@ METHODS = [
     "init",
     "list",
     "log",
+    "move_store",
     "path",
+    "plan_forget_registry",
+    "plan_move_store",
     "register",
+    "relink_store",
     "resolve",
     "restore",
     "rm",
     "rollback",
     "show",
     "status",
+    "store_alternates",
+    "store_info",
     "tag",
 ]
 
@@ -60,8 +67,8 @@ def test_the_registry_offers_these_methods() -> None:
     """Every command has a method of its name, and a method is added on purpose."""
     methods = [
         name
-        for name, value in vars(mvc.ModelRegistry).items()
-        if callable(value) and not name.startswith("_")
+        for name in dir(mvc.ModelRegistry)
+        if callable(getattr(mvc.ModelRegistry, name)) and not name.startswith("_")
     ]
     assert sorted(methods) == METHODS
 

@@ -75,6 +75,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole."),
             Entry("du", "mvc.cli.care:du", "Show what versions take on disk."),
+            Entry("store", "mvc.cli.store:store", "Look at the store, or take it elsewhere."),
             Entry("demo", "mvc.cli.demo:demo", "Show the main job on real models, step by step."),
         ),
     ),
@@ -108,7 +109,8 @@ SYNONYMS = {
     "info": "show", "inspect": "show", "cat": "show",
     "history": "log", "versions": "log", "remove": "rm", "delete": "rm", "del": "rm",
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
-    "promote": "tag", "alias": "tag", "undo": "rollback",
+    "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",
+    "relink": "store", "relocate": "store", "alternates": "store",
 }  # fmt: skip
 
 
@@ -168,16 +170,17 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
     cls=Root,
     invoke_without_command=True,
     context_settings=HELP,
-    options_metavar="[-C DIR]",
+    options_metavar="[-C DIR] [--store DIR]",
     subcommand_metavar="COMMAND …",
 )
 @click.option("-C", "folder", metavar="DIR", help="Work as if started in DIR.")
+@click.option("--store", metavar="DIR", help="Look for the registry's store in DIR first.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
     help="Print the version of mvc and leave.",
 )  # fmt: skip
 @click.pass_context
-def root(ctx: click.Context, folder: str | None) -> None:
+def root(ctx: click.Context, folder: str | None, store: str | None) -> None:
     """mvc is git for model weights.
 
     A registry holds families of versions: resnet18/v1, resnet18/v2, … A

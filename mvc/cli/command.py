@@ -1,6 +1,6 @@
 """What all commands share: the shape of their help, common options, opening a registry.
 
-Public names: ``command``, ``as_json``, ``quiet``, ``limit``, ``limited``,
+Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
 ``open_registry``, ``family_name``.
 """
 
@@ -64,6 +64,15 @@ class Command(click.Command):
             formatter.write_dl([(str(n), words) for n, words in sorted(self.statuses.items())])
 
 
+class Group(Command, click.Group):
+    """A command of several commands, which are explained like any other."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 def write_examples(
     formatter: click.HelpFormatter, title: str, examples: Sequence[tuple[str, str]]
 ) -> None:
@@ -100,6 +109,35 @@ def command(
         statuses=statuses,
         context_settings=HELP,
     )
+
+
+def group(
+    name: str,
+    *,
+    usage: str,
+    examples: Sequence[tuple[str, str]],
+    statuses: Mapping[int, str] | None = None,
+) -> Callable[[Function], Group]:
+    """Make a command of commands, as ``command`` makes one; by itself it shows its help."""
+
+    def make(function: Function) -> Group:
+        @click.pass_context
+        def shown(ctx: click.Context, /, **given: Any) -> None:
+            if ctx.invoked_subcommand is None:
+                output.result(ctx.get_help())
+
+        return click.group(
+            name,
+            cls=Group,
+            usage=usage,
+            examples=examples,
+            statuses=statuses,
+            context_settings=HELP,
+            invoke_without_command=True,
+            help=function.__doc__,
+        )(shown)
+
+    return make
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON value.")
@@ -139,11 +177,11 @@ def open_registry() -> ModelRegistry:
     """
     from mvc.registry import ModelRegistry, place
 
+    given = click.get_current_context().find_root().params
     folder = environment.registry_folder()
     if folder is None:
-        chosen = click.get_current_context().find_root().params.get("folder")
-        folder = place.find(Path.cwd(), named=chosen is not None)
-    return ModelRegistry(folder, create=False)
+        folder = place.find(Path.cwd(), named=given.get("folder") is not None)
+    return ModelRegistry(folder, store=given.get("store"), create=False)
 
 
 def family_name(text: str, instead: str = "mvc show") -> str:

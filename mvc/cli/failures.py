@@ -81,7 +81,7 @@ def _usage(error: click.ClickException) -> Failure:
     message = error.format_message().strip()
     if isinstance(error, click.NoSuchOption):
         message = f"'{command}' has no option '{error.option_name}'"
-        if error.option_name in ("-C", "--version"):
+        if error.option_name in ("-C", "--store", "--version"):
             hint = f"{error.option_name} comes before the command: mvc {error.option_name} …"
         elif error.possibilities:
             near = " or ".join(f"'{name}'" for name in sorted(error.possibilities))

@@ -19,28 +19,37 @@ from mvc.errors import NotFound
     examples=[
         ("cd thesis && mvc init", "a registry in thesis/.mvc"),
         ("mvc -C thesis init", "the same from outside"),
+        ("mvc init --store /mnt/big/models", "the bytes on another disk, alone or shared"),
     ],
-    statuses={0: "done, or there was a registry already"},
+    statuses={
+        0: "done, or there was a registry already",
+        5: "something is in PATH, or the registry has its store elsewhere",
+    },
 )
+@click.option("--store", metavar="PATH", help="Keep the bytes there, not inside .mvc.")
 @command.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the registry's folder.")
-def init(as_json: bool, quiet: bool) -> None:
+def init(store: str | None, as_json: bool, quiet: bool) -> None:
     """Make a registry in this folder.
 
     Everything mvc keeps goes into one new folder, .mvc: the versions'
     records, as small text files, and the store with their bytes. To remove
     the registry, delete that folder. Where there is a registry already,
-    nothing happens.
+    nothing happens. In a clone that git made the records stay as they are,
+    and the registry gets its store.
+
+    With --store the bytes go to another folder: a new store is made there,
+    or the one that is there is shared with the registries that use it.
     """
     from mvc.registry import ModelRegistry
 
     chosen = environment.registry_folder() or Path.cwd()
     above = _registry_above(chosen)
     registry = ModelRegistry(chosen)
-    made = registry.init()
+    made = registry.init(store=store)
     if not quiet:
         _tell(registry.folder, made, above)
-        if made and environment.in_git(registry.folder.parent):
+        if made and store is None and environment.in_git(registry.folder.parent):
             output.note("git keeps the records, not the store: 'git clean -x' would delete it")
     if as_json:
         output.json_result({"registry": str(registry.folder), "new": made})

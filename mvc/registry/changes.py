@@ -27,7 +27,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_metric, check_tag, near
 from mvc.registry.refs import Ref
 from mvc.registry.sealed import now
-from mvc.store.store import new_id
+from mvc.store.settings import new_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mvc.registry.material import Material
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.store import Store
-from mvc.store.store import new_id
+from mvc.store.settings import new_id
 
 # What is kept aside of a file that should be small.
 MAX_ASIDE = 64 << 20

@@ -1,12 +1,13 @@
-"""Where a registry is, and where its store is.
+"""Where a registry is, and what its ``config.yaml`` says.
 
-Records hold digests, never paths, so both may move: the registry is found by
-looking upward, the store by its id. A folder counts as the store only if its
-``store.yaml`` bears the id that ``config.yaml`` names. git carries the records
-only: a clone has a manifest, and neither settings nor store, until ``init``.
+It is found by looking upward; records hold digests and never paths, so it
+may move. git carries the records only: a clone has a manifest, and neither
+settings nor store, until ``init``. Where the store is: ``mvc.registry.finding``.
+How a registry is made: ``mvc.registry.founding``.
 
 Layout: ``docs/formats/registry.md``.
-Public names: ``Place``, ``find``, ``at``, ``create``.
+Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,
+``change``, ``path_text``, ``tidy``, ``inode_of``.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from pathlib import Path
 from typing import Any
 
 from mvc import environment, fileio, lines
-from mvc.errors import FormatError, MvcError, MvcWarning, NotFound, StoreWarning
-from mvc.store import Store
-from mvc.store.store import check_version, is_id, new_id
+from mvc.errors import FormatError, MvcWarning, NotFound, UsageError
+from mvc.store.settings import check_version, is_id
 
 VERSION = 0
 FOLDER = ".mvc"
 CONFIG = "config.yaml"
 MANIFEST = "manifest"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by mvc; may be deleted\n"
-_IGNORED = b"config.yaml\nstore/\ncache/\nfamily.yaml\n.mvc-new-*\n"
-# git must neither convert line ends nor merge inside a sealed file.
-_ATTRIBUTES = b"* -text -merge\n"
+
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An opened registry's folder and settings; ``store_path`` as ``config.yaml`` has it.
+    """A registry's folder and settings, as ``config.yaml`` has them.
 
-    Of a clone that git made there is only the folder: its ids are empty.
+    ``inode`` is that of the folder for which the id was given; ``None`` where
+    it was not noted. Of a clone that git made there is only the folder: its
+    ids are empty.
     """
 
     folder: Path
@@ -44,44 +45,21 @@ class Place:
     store_path: Path
     store_id: str
     cache: Path | None
+    fallbacks: tuple[Path, ...] = ()
+    inode: int | None = None
 
     @property
     def manifest(self) -> Path:
         return self.folder / MANIFEST
 
-    def open_store(self, named: Path | None = None) -> tuple[Store, bool]:
-        """Open the store, and say whether it may be written to.
+    @property
+    def default_store(self) -> Path:
+        return self.folder / "store"
 
-        Args:
-            named: Where to look first, as the user named it.
-
-        Raises:
-            NotFound: No place where it may be holds the store with this id.
-        """
-        if not self.store_id:
-            raise NotFound(
-                f"no store here: '{self.folder}' has records only, as git carries them",
-                hint="mvc init makes one, or mvc init --store PATH attaches one that has the bytes",
-            )
-        failures = []
-        for path in dict.fromkeys(p for p in (named, self.store_path, self.folder / "store") if p):
-            try:
-                store = Store.open(path, expect=self.store_id, cache=self.cache)
-            except NotFound as error:
-                failures.append(error.message)
-                continue
-            if path not in (named, self.store_path):
-                warnings.warn(
-                    f"the store was found in '{path}', not in '{self.store_path}': read only",
-                    StoreWarning,
-                    stacklevel=2,
-                )
-                return store, False
-            return store, True
-        raise NotFound(
-            f"the store of '{self.folder}' is not there: {'; '.join(failures)}",
-            hint="mount or restore it, or name its place: MVC_STORE=PATH",
-        )
+    @property
+    def is_copy(self) -> bool:
+        """Whether this folder is a copy of the one for which the id was given."""
+        return self.inode not in (None, inode_of(self.folder))
 
 
 def at(path: Path) -> Path:
@@ -133,58 +111,85 @@ def read(folder: Path) -> Place:
         FormatError: ``config.yaml`` is damaged.
         Unsupported: A newer mvc wrote it.
     """
-    path = folder / CONFIG
-    try:
-        values: dict[str, Any] = lines.loads(fileio.read(path, lines.MAX_SIZE))
-    except (FileNotFoundError, NotADirectoryError):
-        if is_clone(folder):
-            return Place(folder, "", folder / "store", "", cache=None)
-        raise NotFound(f"no registry in '{folder}'", hint="mvc init makes one") from None
-    except FormatError as error:
-        raise FormatError(f"'{path}': {error.message}") from None
+    if is_clone(folder):
+        return Place(folder, "", folder / "store", "", cache=None)
+    values = _settings(folder)
     check_version(values.get("mvc"), VERSION, f"registry '{folder}'")
-    store = values.get("store")
+    path, store = folder / CONFIG, values.get("store")
     if not is_id(values.get("id")) or not isinstance(store, dict) or not is_id(store.get("id")):
         raise FormatError(f"'{path}' names no registry and store")
     if not isinstance(store.get("path"), str):
         raise FormatError(f"'{path}' does not say where the store is")
-    place = folder / store["path"]
-    return Place(folder, values["id"], place, store["id"], _cache(folder))
+    fallbacks, inode = values.get("fallbacks", []), values.get("inode")
+    if not isinstance(fallbacks, list) or not all(isinstance(item, str) for item in fallbacks):
+        raise FormatError(f"'{path}': the fallbacks are not a list of folders")
+    if inode is not None and type(inode) is not int:
+        raise FormatError(f"'{path}': the inode is not a number")
+    return Place(
+        folder,
+        values["id"],
+        _path(folder, store["path"]),
+        store["id"],
+        _cache(folder),
+        tuple(_path(folder, item) for item in fallbacks),
+        inode,
+    )
 
 
-def create(folder: Path) -> bool:
-    """Make a registry with its store in ``folder``; False if there is one already.
+def settings_for(folder: Path, identity: str, inode: int, store: Path, store_id: str) -> bytes:
+    """Return the ``config.yaml`` of a new registry in ``folder``."""
+    values: dict[str, lines.Value] = {
+        "mvc": VERSION,
+        "id": identity,
+        "inode": inode,
+        "store": {"path": path_text(folder, store), "id": store_id},
+        "fallbacks": [],
+    }
+    return lines.dumps(values)
 
-    It is built beside and renamed into place, so that nobody meets half of one.
+
+def change(folder: Path, **changed: lines.Value) -> None:
+    """Give settings of a registry other values, durably; those not named stay as they are."""
+    fileio.replace(folder / CONFIG, lines.dumps({**_settings(folder), **changed}), durable=True)
+
+
+def path_text(folder: Path, store: Path) -> str:
+    """Return how ``config.yaml`` names a store: from its folder if it lies in the same project.
+
+    Raises:
+        UsageError: The path is no text.
     """
-    if (folder / CONFIG).is_file():
-        return False
-    fileio.make_folder(folder.parent)
-    private = fileio.private_path(folder.parent, FOLDER)
+    inside = folder.parent == store or folder.parent in store.parents
+    text = os.path.relpath(store, folder) if inside else str(store)
     try:
-        (private / MANIFEST).mkdir(parents=True)
-        store_id = Store.create(private / "store")
-        values: dict[str, lines.Value] = {
-            "mvc": VERSION,
-            "id": new_id(),
-            "store": {"path": "store", "id": store_id},
-            "fallbacks": [],
-        }
-        fileio.replace(private / CONFIG, lines.dumps(values), durable=True)
-        # Also where there is no git yet: after "git init", "git add ." would take the store.
-        fileio.replace(private / ".gitignore", _IGNORED, durable=True)
-        fileio.replace(private / MANIFEST / ".gitattributes", _ATTRIBUTES, durable=True)
-        made = fileio.publish_folder(private, folder)
-    except BaseException:
-        fileio.remove_folder(private)
-        raise
-    if not made:
-        fileio.remove_folder(private)
-        if not (folder / CONFIG).is_file():
-            raise MvcError(
-                f"'{folder}' is there, but is no registry", hint="move it away, then mvc init"
-            )
-    return made
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the path {text!r} is no text", hint="choose a path in UTF-8") from None
+    return text
+
+
+def tidy(path: Path) -> Path:
+    """Return a path of a store as it is noted: from the root, without detours."""
+    return Path(os.path.normpath(environment.full_path(path)))
+
+
+def inode_of(folder: Path) -> int:
+    """Return the number by which a folder is told from its copies; the same on every host."""
+    return os.stat(folder).st_ino
+
+
+def _path(folder: Path, text: str) -> Path:
+    return Path(os.path.normpath(folder / text))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        return lines.loads(fileio.read(path, lines.MAX_SIZE))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no registry in '{folder}'", hint="mvc init makes one") from None
+    except FormatError as error:
+        raise FormatError(f"'{path}': {error.message}") from None
 
 
 def _cache(folder: Path) -> Path | None:

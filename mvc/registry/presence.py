@@ -8,15 +8,21 @@ Public names: ``Presence``.
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
 from pathlib import Path
 
+from mvc import fileio
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
+from mvc.registry import newest
+from mvc.registry.finding import Located, locate
 from mvc.registry.place import Place
 from mvc.registry.reach import lacking
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store
+from mvc.store.settings import leads_on
 
 # What a look at a version reads of its bytes: a small model whole, of a large one a part.
 READ_AT_MOST = 64 << 20
@@ -28,40 +34,62 @@ class Presence:
     def __init__(self, place: Place, named: Path | None = None) -> None:
         self._place = place
         self._named = named
-        self._opened: tuple[Store, bool] | None = None
+        self._located: Located | None = None
         self._failure: MvcError | None = None
         self._warned = False
 
     @property
-    def store(self) -> Store:
-        """The store.
+    def located(self) -> Located:
+        """The store, and how it was found.
 
         Raises:
             NotFound, FormatError, Unsupported: It cannot be opened.
         """
-        if self._failure is None and self._opened is None:
+        if self._failure is None and self._located is None:
             try:
-                self._opened = self._place.open_store(self._named)
+                self._located = locate(self._place, self._named)
             except MvcError as error:
                 self._failure = error
-        if self._opened is None:
+        if self._located is None:
             assert self._failure is not None
             raise self._failure
-        return self._opened[0]
+        return self._located
 
-    def writable(self) -> Store:
+    @property
+    def store(self) -> Store:
+        """The store. Raises as ``located`` does."""
+        return self.located.store
+
+    def writable(self, *, if_old: bool = False) -> Store:
         """Return the store for writing.
 
+        Args:
+            if_old: Also one that lacks what was added last: to mend it.
+
         Raises:
-            MvcError: It was found elsewhere than configured, and is read only.
+            MvcError: It is read only: found elsewhere than configured, moved
+                away, an old copy, or being moved (``Busy``).
+            OSError: Nothing may be written there.
         """
+        refusal = self.refusal(if_old=if_old)
+        if refusal is not None:
+            raise refusal
+        return self.store
+
+    def refusal(self, *, if_old: bool = False) -> MvcError | OSError | None:
+        """Return why nothing may be written to the store; ``None`` if it may be."""
         store = self.store
-        if self._opened and not self._opened[1]:
-            raise MvcError(
-                f"the store in '{store.folder}' is not where it is configured, so it is read only",
-                hint=f"MVC_STORE={store.folder} uses it for writing",
-            )
-        return store
+        for folder in (store.folder, self._place.folder):
+            if not fileio.may_write(folder):
+                code = errno.EROFS if fileio.is_read_only(folder) else errno.EACCES
+                return OSError(code, os.strerror(code), str(folder))
+        if self.located.refusal is not None or if_old:
+            return self.located.refusal
+        return newest.refusal(self._place, store)
+
+    def is_outdated(self) -> bool:
+        """Say whether the store that was opened has been moved since."""
+        return self._located is not None and leads_on(self._located.store.folder) is not None
 
     def present(self, artifact: Artifact) -> bool:
         """Say whether the store's index lists the artifact. Warns once if the store is away."""

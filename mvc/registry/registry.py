@@ -9,19 +9,19 @@ Public names: ``ModelRegistry``.
 from __future__ import annotations
 
 import builtins
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from mvc import environment
+from mvc import environment, fileio
 from mvc.errors import NotFound, UsageError
-from mvc.registry import changes, family, place, reach, refs, resolve
+from mvc.registry import changes, family, newest, place, reach, refs, resolve
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
+from mvc.registry.place import AnyPath, Place
 from mvc.registry.presence import Presence
+from mvc.registry.store_methods import StoreMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from mvc.registry.usage import Usage
     from mvc.tree import TreeFile
 
-AnyPath = str | os.PathLike[str]
 
-
-class ModelRegistry:
+class ModelRegistry(StoreMethods):
     """A registry of model families in a folder.
 
     Args:
@@ -48,7 +46,8 @@ class ModelRegistry:
         self, path: AnyPath | None = None, *, store: AnyPath | None = None, create: bool = True
     ) -> None:
         self._create = create
-        self._named_store = Path(store).absolute() if store else environment.store_folder()
+        named = Path(store) if store else environment.store_folder()
+        self._named_store = None if named is None else place.tidy(named)
         self.folder = place.at(Path(path)) if path is not None else _search()
 
     def __repr__(self) -> str:
@@ -104,19 +103,9 @@ class ModelRegistry:
     # Reading.
 
     @cached_property
-    def place(self) -> Place:
-        """The registry's folders and ids, read once."""
-        return place.read(self.folder)
-
-    @cached_property
     def manifest(self) -> Manifest:
         """The registry's records and events."""
         return Manifest(self.place.manifest)
-
-    @cached_property
-    def presence(self) -> Presence:
-        """The store, as far as it can be found."""
-        return Presence(self.place, self._named_store)
 
     def family(self, name: str) -> Family:
         """Return the state of one family."""
@@ -184,7 +173,7 @@ class ModelRegistry:
             from mvc.registry import repair as mending
 
             paths = [Path(path) for path in sources]
-            return mending.repair(self.place, self.manifest, self.presence, level, paths)
+            return mending.repair(*self._writing(if_old=True), level, paths)
         return fsck.check(self.place, self.manifest, self.presence, level)
 
     def fsck_size(self, level: str = "default") -> int:
@@ -201,9 +190,16 @@ class ModelRegistry:
 
     # Writing.
 
-    def init(self) -> bool:
-        """Make the registry; False if it is there already."""
-        return place.create(self.folder)
+    def init(self, *, store: AnyPath | None = None) -> bool:
+        """Make the registry; False if it is there already.
+
+        Args:
+            store: Where its store is to be made; or is already, with other registries on it.
+        """
+        from mvc.registry import founding
+
+        where = None if store is None else place.tidy(Path(store))
+        return founding.create(self.folder, where)
 
     def add(
         self,
@@ -383,18 +379,32 @@ class ModelRegistry:
         if path is not None and ref is None:
             if self._create and not place.exists(self.folder):
                 self.init()
-            where = self.place, self.manifest, self.presence
-            return intake.add(*where, name, Path(path), intake.Facts(**given), selection)
-        if path is None and ref is not None and selection == Selection():
+            added = intake.add(*self._writing(), name, Path(path), intake.Facts(**given), selection)
+        elif path is None and ref is not None and selection == Selection():
             origin = intake.origin_of(self.manifest, ref)
             facts = intake.Facts(**origin.inherited(given))
-            where = self.place, self.manifest, self.presence
-            return intake.add_from(*where, name, origin, facts)
-        if path is None and ref is not None:
+            added = intake.add_from(*self._writing(), name, origin, facts)
+        elif path is None and ref is not None:
             raise UsageError(
                 f"{ref} is taken as it is", hint="--include and --exclude choose files of a folder"
             )
-        raise UsageError("either a path or from_version is needed, and not both")
+        else:
+            raise UsageError("either a path or from_version is needed, and not both")
+        if added.new:
+            newest.note(self.place, self.manifest, added)
+        return added
+
+    def _writing(self, *, if_old: bool = False) -> tuple[Place, Manifest, Presence]:
+        """Return the registry's parts for what puts into the store, or takes from it."""
+        if self.presence.is_outdated():
+            self._reopen()
+        store = self.presence.writable(if_old=if_old)
+        if self.place.is_copy:
+            from mvc.registry import founding
+
+            fileio.run(founding.settle_copy(self.place, self.manifest, store))
+            self._reopen()
+        return self.place, self.manifest, self.presence
 
     def _resolve_path(self, ref: str) -> tuple[Family, int, str | None]:
         found, number = resolve.resolve(self.manifest, ref)

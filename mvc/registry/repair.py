@@ -56,7 +56,7 @@ def repair_steps(
     place: Place, manifest: Manifest, presence: Presence, level: str, sources: Sequence[Path] = ()
 ) -> Steps[Report]:
     """Mend, children after what names them is known: records, objects, packs, roots."""
-    store = presence.writable()
+    store = presence.writable(if_old=True)
     material = collect(sources, (place.folder, store.folder))
     run = Repair(place, manifest, presence, store, level, material)
     yield from _mend_records(run)

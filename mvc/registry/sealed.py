@@ -14,7 +14,7 @@ from mvc import lines
 from mvc.digest import Digest
 from mvc.errors import FormatError, UsageError
 from mvc.lines import Value
-from mvc.store.store import check_version
+from mvc.store.settings import check_version
 
 VERSION = 0
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.digest import Digest, checksum_of
-from mvc.errors import FormatError, MvcError
+from mvc.errors import Damaged, FormatError, MvcError
 from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, PackReader
 
 MOST_UNCOVERED = 64
@@ -42,6 +42,14 @@ class Found:
 
     pack: PackReader
     entry: Entry
+
+    def is_whole(self) -> bool:
+        """Say whether the frame can be read and its checksum holds."""
+        try:
+            self.pack.payload(self.entry)
+        except (Damaged, OSError):
+            return False
+        return True
 
 
 class PackIndex:

@@ -5,15 +5,13 @@ file formats. Writing goes through a ``Transaction``; this module makes,
 opens and reads a store.
 
 Layout: ``docs/formats/store.md``. Order of every write: ``docs/invariants.md``.
-Public names: ``Store``, ``new_id``, ``is_id``, ``check_version``.
+Public names: ``Store``, ``check_size``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -23,32 +21,19 @@ from typing import TypeVar
 from mvc import codecs, fileio, lines, recipe
 from mvc.codecs import Encoding
 from mvc.digest import Buffer, Digest, digest_of
-from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
+from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, StoreWarning
 from mvc.recipe import ObjectRef, Recipe, Span
+from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
 from mvc.store.pack import Entry
 from mvc.store.pipeline import in_order
+from mvc.store.settings import FOLDERS, SETTINGS, VERSION, identity_of, is_vacant, new_id
 
 T = TypeVar("T")
 
-VERSION = 0
-SETTINGS = "store.yaml"
 MAX_SKELETON = 64 << 20
-MAX_SETTINGS = 64 << 10
 # A skeleton is read in many small slices, and so are a file's small tensors.
 _KEPT_OBJECTS = 2
-
-_ID = re.compile(r"[0-9a-f]{32}\Z")
-
-
-def new_id() -> str:
-    """Return 128 random bits as hex: the name of a store, registry or transaction."""
-    return os.urandom(16).hex()
-
-
-def is_id(text: object) -> bool:
-    """Say whether ``text`` is such a name."""
-    return isinstance(text, str) and bool(_ID.match(text))
 
 
 class Store:
@@ -60,25 +45,34 @@ class Store:
     2. Once a transaction has published, any process sees its objects, also after a power cut.
     3. A write that fails or is killed leaves an object wholly there or wholly absent.
     4. Putting an object that is held succeeds and stores nothing, or a duplicate.
-    5. A reader never sees a moved or repacked object as missing: on a miss it lists again.
+    5. A reader never sees a moved or repacked object as missing: on a miss it lists again, then
+       looks where the store was moved to, and in its alternates.
     """
 
     def __init__(self, folder: Path, identity: str, cache: Path | None = None) -> None:
         self.folder = folder
         self.id = identity
         self.index = PackIndex(folder / "packs", cache)
+        self._others: dict[Path, PackIndex] = {}
+        self._passed_over: set[Path] = set()
 
     @classmethod
     def create(cls, folder: Path) -> str:
-        """Make an empty store in ``folder``, which must not exist, and return its id."""
-        identity = new_id()
-        for name in ("packs", "roots", "staging", "features", "locks"):
-            (folder / name).mkdir(parents=True)
+        """Make an empty store in ``folder`` and return its id.
+
+        What a killed ``create`` left is carried on; of several at once, one wins.
+
+        Raises:
+            Conflict: There is something in ``folder`` already.
+        """
+        if not is_vacant(folder):
+            raise Conflict(f"'{folder}' is not empty", hint="choose an empty folder, or a new one")
+        for name in FOLDERS:
+            fileio.make_folder(folder / name)
         created = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-        settings: dict[str, lines.Value] = {"mvc": VERSION, "id": identity, "created": created}
+        settings: dict[str, lines.Value] = {"mvc": VERSION, "id": new_id(), "created": created}
         fileio.run(fileio.create_once(folder / SETTINGS, lines.dumps(settings), folder))
-        fileio.sync_folder(folder.parent)
-        return identity
+        return identity_of(folder)
 
     @classmethod
     def open(cls, folder: Path, *, expect: str | None = None, cache: Path | None = None) -> Store:
@@ -89,37 +83,17 @@ class Store:
             Unsupported: A newer mvc made it, or it uses a feature this one lacks.
             FormatError: Its ``store.yaml`` is damaged.
         """
-        try:
-            settings = lines.loads(fileio.read(folder / SETTINGS, MAX_SETTINGS))
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # or no path at all
-            raise NotFound(f"no store in {str(folder)[:200]!r}") from None
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise NotFound(f"no store in {str(folder)[:200]!r}") from None
-            raise
-        except FormatError as error:
-            raise FormatError(f"'{folder / SETTINGS}': {error.message}") from None
-        identity = settings.get("id")
-        check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
-        if not isinstance(identity, str) or not is_id(identity):
-            raise FormatError(f"'{folder / SETTINGS}' bears no store id")
+        identity = identity_of(folder)
         if expect is not None and identity != expect:
             raise NotFound(f"the store in '{folder}' is another one ({identity[:8]})")
-        for feature in fileio.list_folder(folder / "features"):
-            raise Unsupported(
-                f"store '{folder}' uses '{feature}', which this mvc does not know",
-                hint="a newer mvc wrote it; upgrade to read it",
-            )
         return cls(folder, identity, cache)
 
     def find(self, digest: Digest, size: int | None = None) -> Found | None:
         """Return a frame of the object that is where the index has it, or ``None``."""
-        for attempt in range(2):
-            for found in self.index.find(digest):
+        for place in self._places(digest):
+            for found in place:
                 if size in (None, found.entry.size) and found.pack.holds(found.entry):
                     return found
-            if attempt == 0 and not self.index.refresh_if_changed():
-                break
         return None
 
     def find_whole(self, digest: Digest, size: int, *, recipe: bool = False) -> Found | None:
@@ -129,10 +103,9 @@ class Store:
         other, since the parts of a recipe are never recipes.
         """
         for found in self.index.find(digest):
-            if size == found.entry.size and recipe == (found.entry.encoding == Encoding.RECIPE):
-                with contextlib.suppress(Damaged, OSError):
-                    found.pack.payload(found.entry)
-                    return found
+            fits = size == found.entry.size and recipe == (found.entry.encoding == Encoding.RECIPE)
+            if fits and found.is_whole():
+                return found
         return None
 
     def get(self, digest: Digest) -> Buffer:
@@ -234,7 +207,8 @@ class Store:
                 lacking.append(f"object {ref.digest.short} is missing from the store")
             elif found.entry.stored <= read_at_most:
                 read_at_most -= found.entry.stored
-                if self.find_whole(ref.digest, ref.size) is None:
+                places = self._places(ref.digest)
+                if not any(f.is_whole() for place in places for f in place):
                     lacking.append(f"object {ref.digest.short} is damaged")
         return lacking
 
@@ -251,19 +225,43 @@ class Store:
         """Return every frame of an object, those with the fewest links first."""
         return sorted(self.index.find(digest), key=lambda found: found.entry.depth)
 
+    def _places(self, digest: Digest, *, distrust: bool = False) -> Iterator[list[Found]]:
+        """Yield the frames of an object in each place where a reader looks, in that order.
+
+        Args:
+            distrust: Whether to ask every pack itself before the object is given up.
+        """
+        yield self.entries_of(digest)
+        if self.index.refresh_if_changed():
+            yield self.entries_of(digest)
+        yield from self._borrowed(digest)
+        if distrust:
+            self.index.refresh(trust_cache=False)
+            yield self.entries_of(digest)
+
+    def _borrowed(self, digest: Digest) -> Iterator[list[Found]]:
+        """Yield the frames that other stores have; one that cannot be asked is named once."""
+        for other in alternates.reachable(self.folder):
+            if other.problem is None:
+                if other.path not in self._others:
+                    self._others[other.path] = PackIndex(other.path / "packs", None)
+                yield list(self._others[other.path].find(digest))
+            elif other.path not in self._passed_over:
+                self._passed_over.add(other.path)
+                text = f"the alternate store '{other.path}' is passed over: {other.problem}"
+                warnings.warn(text, StoreWarning, stacklevel=2)
+
     def _first_whole(
         self, digest: Digest, size: int | None, read: Callable[[Entry, memoryview], T]
     ) -> T:
         """Return what ``read`` makes of the first frame of an object that is whole.
 
         One whose checksum does not hold, or that ``read`` refuses, is passed
-        over; before giving up the packs are listed again.
+        over.
         """
         failure: MvcError | None = None
-        for attempt in range(2):
-            if attempt:
-                self.index.refresh(trust_cache=False)
-            for found in self.entries_of(digest):
+        for place in self._places(digest, distrust=True):
+            for found in place:
                 entry = found.entry
                 try:
                     check_size(entry, size)
@@ -285,19 +283,3 @@ def check_size(entry: Entry, size: int | None = None) -> None:
     limit = MAX_SKELETON if entry.encoding != Encoding.RECIPE else 1 << 62
     if size not in (None, entry.size) or entry.size > limit:
         raise FormatError(f"object {entry.digest.short} has a size it cannot have")
-
-
-def check_version(found: lines.Value, known: int, what: str) -> None:
-    """Refuse what a newer mvc wrote.
-
-    Raises:
-        Unsupported: ``found`` is above ``known``.
-        FormatError: ``found`` is no version at all.
-    """
-    if type(found) is not int or found < 0:
-        raise FormatError(f"{what} does not say its format")
-    if found > known:
-        raise Unsupported(
-            f"{what} has format {found}, this mvc reads {known}",
-            hint="a newer mvc made it; upgrade to use it",
-        )

@@ -27,7 +27,8 @@ from mvc.recipe import Recipe
 from mvc.store.intents import INTENT, STAGING
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter
 from mvc.store.pipeline import Ahead
-from mvc.store.store import Store, new_id
+from mvc.store.settings import being_moved, moved_to, new_id
+from mvc.store.store import Store
 
 _scratch = threading.local()
 
@@ -56,7 +57,12 @@ class Transaction:
         self._encoding: Ahead[_Work, Encoded] = Ahead(_encode)
 
     def begin(self) -> Steps[None]:
-        """Stage the intent. Nothing may be looked up before."""
+        """Stage the intent. Nothing may be looked up before.
+
+        Raises:
+            Busy: The store is being moved. Who moves it waits for the intents
+                that are there once it has said so, so one of us sees the other.
+        """
         fileio.make_folder(self._folder)
         # Nobody is to see the intent before it is held: it would pass for that of a dead process.
         self._intent = NewFile(fileio.private_path(self._folder))
@@ -64,6 +70,9 @@ class Transaction:
         self._intent.appear_as(self._folder / INTENT)
         fileio.sync_folder(self._folder)
         yield "intent"
+        target = moved_to(self._store.folder)
+        if target is not None:
+            raise being_moved(self._store.folder, target)
         self._store.index.refresh()
         self._store.index.merge_if_due()
         yield "packs listed"

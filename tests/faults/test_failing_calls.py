@@ -120,6 +120,7 @@ def test_a_failing_call_makes_a_registry_or_none(tmp_path: Path, code: str, for_
 
 
 @how
+@pytest.mark.filterwarnings("ignore::mvc.MvcWarning")
 def test_a_failing_call_leaves_the_file_that_was_there(
     project: Project, code: str, for_ever: bool
 ) -> None:

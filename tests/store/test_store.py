@@ -10,7 +10,7 @@ import pytest
 
 from mvc.codecs import Encoded, Encoding
 from mvc.digest import Digest, digest_of
-from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
+from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.store import Store, Transaction
 from mvc.store.pack import PackWriter
@@ -144,7 +144,7 @@ def test_settings_behind_a_link_are_refused(store: Store, tmp_path: Path) -> Non
 
 def test_a_store_is_never_made_over_another(store: Store) -> None:
     """Making a store where one is fails and leaves that one as it was."""
-    with pytest.raises(FileExistsError):
+    with pytest.raises(Conflict, match="is not empty"):
         Store.create(store.folder)
     assert Store.open(store.folder).id == store.id
 

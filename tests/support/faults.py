@@ -30,6 +30,7 @@ from unittest import mock
 
 from mvc import ModelRegistry, MvcError, fileio
 from mvc.fileio import Steps, T
+from mvc.registry import place
 from mvc.registry.fsck import Report
 
 COMMIT_POINT = "version linked"
@@ -198,14 +199,14 @@ class FailingCall:
         self._lost: int | None = None
 
     def __call__(self, call: Call) -> None:
-        if call.name == "close" and not call.flags & os.O_RDWR:
-            return  # nothing is on its way that a close could lose
-        number = next(self._count)
         if self._lost is not None and call.descriptor == self._lost:
             if call.name == "fsync":
                 self.syncs_after_failure.append(call)
-            if call.name == "close":
+            if call.name == "close":  # the number may be another file's from here on
                 self._lost = None
+        if call.name == "close" and not call.flags & os.O_RDWR:
+            return  # nothing is on its way that a close could lose
+        number = next(self._count)
         if number == self.place or (self.for_ever and number > self.place):
             if self.failed is None:
                 self.failed = call
@@ -399,9 +400,11 @@ class Project:
         return Project(folder, dict(self.held), dict(self.tags))
 
     def copied(self, name: str) -> Project:
-        """Copy the project beside itself."""
+        """Copy the project beside itself, as if it had been there from the start."""
         folder = self.folder.with_name(name)
         shutil.copytree(self.folder, folder)
+        if (folder / ".mvc" / "config.yaml").exists():  # else it would take an id of its own
+            place.change(folder / ".mvc", inode=place.inode_of(folder / ".mvc"))
         return self.moved_to(folder)
 
 

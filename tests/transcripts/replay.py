@@ -47,11 +47,17 @@ VARYING = (
     (re.compile(r"(?<=, )[1-9][\d.]* [kMG]?B stored"), "<size> stored"),
     (re.compile(r"(?<=[ ,])[\d.]+ [kMGT]?B free"), "<size> free"),
     (re.compile(r"(?<=store )( +\S+ +)[\d.]+ kB \([\d.]+ of"), r"\1<size> (<ratio> of"),
+    (re.compile(r"^(size +)[\d.]+ k?B in", re.MULTILINE), r"\1<size> in"),
+    (re.compile(r"[\d.]+ k?B(?= to copy)"), "<size>"),
+    (re.compile(r'"size": \d+(?=,\n  "packs")'), '"size": <number>'),
+    (re.compile(r'(?<="roots": 1,\n  )"size": \d+'), '"size": <number>'),
+    (re.compile(r"(?<=another one \()[0-9a-f]{8}(, not [0-9a-f]{8})?"), "<id>"),
+    (re.compile(r"(?<=only they keep )[\d.]+ k?B"), "<size>"),
     (re.compile(r"(?<=reading )\d[\d.]* kB"), "<size>"),
     (re.compile(r"^((?:ok:|\d+ findings? in).*), [\d.]+ kB", re.MULTILINE), r"\1, <size>"),
     (re.compile(r"^(live|withdrawn|other|cache) +[\d.]+ k?B", re.MULTILINE), r"\1 <size>"),
     (re.compile(r"^(\w+ +\d+ +[\d.]+ kB) +[\d.]+ kB$", re.MULTILINE), r"\1 <size>"),
-    (re.compile(r'"(stored|reused|bytes|free|cache|other|withdrawn|ratio)": [\d.]+'),
+    (re.compile(r'"(freed|stored|reused|bytes|free|cache|other|withdrawn|ratio)": [\d.]+'),
      r'"\1": <number>'),
 )  # fmt: skip
 

@@ -1,0 +1,153 @@
+"""Founding: how a registry is made, and how one that is there is told from a copy of it.
+
+A registry is built beside its place and renamed, so that nobody meets half
+of one. A clone that git made has a manifest and no settings; it gets a store
+and, last, its ``config.yaml``. A copied registry takes an id of its own
+before it first writes: two that share one store must not give up each
+other's roots.
+
+Steps and what a kill after each leaves: ``docs/relocation.md``.
+Public names: ``create``, ``settle_copy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mvc import fileio, lines
+from mvc.errors import Conflict, MvcError, NotFound, UsageError
+from mvc.fileio import Steps
+from mvc.registry import place as places
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import CONFIG, FOLDER, MANIFEST, Place
+from mvc.registry.reach import held
+from mvc.store import Store, roots
+from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note
+from mvc.store.transaction import root_name
+
+# From the root, where a family may have the same name: manifest/store is for git.
+_IGNORED = (
+    b"/config.yaml\n/newest.yaml\n/identity-*.yaml\n/store/\n/cache/\nfamily.yaml\n.mvc-new-*\n"
+)
+# git must neither convert line ends nor merge inside a sealed file.
+_ATTRIBUTES = b"* -text -merge\n"
+
+
+def create(folder: Path, store: Path | None = None) -> bool:
+    """Make a registry in ``folder``; False if there is one already.
+
+    Args:
+        store: Where its store is to be, or is already; inside the registry by default.
+
+    Raises:
+        Conflict: Something else is in the way, or the registry has its store elsewhere.
+    """
+    if store is not None and store == folder / "store":
+        store = None
+    if store is not None and folder in store.parents:
+        raise UsageError(f"'{store}' lies inside the registry", hint="leave out --store")
+    if places.is_clone(folder):
+        return _adopt(folder, store)
+    if places.exists(folder):
+        if store is not None:
+            _check_same(places.read(folder), store)
+        return False
+    if any(fileio.list_folder(folder)):
+        raise _no_registry(folder)
+    fileio.make_folder(folder.parent)
+    store_id = None if store is None else _attach(store)
+    private = fileio.private_path(folder.parent, FOLDER)
+    try:
+        fileio.make_folder(private / MANIFEST)
+        where = folder / "store" if store is None else store
+        store_id = store_id or Store.create(private / "store")
+        _write_settings(folder, private, where, store_id)
+        _keep_git_away(private)
+        made = fileio.publish_folder(private, folder)
+    except BaseException:
+        fileio.remove_folder(private)
+        raise
+    if not made:
+        fileio.remove_folder(private)
+        if not places.exists(folder):
+            raise _no_registry(folder)
+    return made
+
+
+def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
+    """Give a copied registry an id of its own, with roots for all it has; ``config.yaml`` is last.
+
+    That is all that was rooted under the old id: what is on another branch of
+    git, or cannot be read just now, is not to be given up either. Of several
+    that begin this at once, all take the id of whoever was first.
+    """
+    inode = places.inode_of(place.folder)
+    claim = place.folder / f"identity-{inode}.yaml"
+    data = lines.dumps({"mvc": places.VERSION, "id": new_id()})
+    yield from fileio.create_once(claim, data, place.folder)
+    identity: str = (read_note(claim) or {}).get("id", "")
+    if is_id(identity) and places.read(place.folder).inode != inode:
+        every = {known.registry: known.names for known in roots.registries(store)}
+        names = sorted({*every.get(place.id, ()), *_needed(manifest)})
+        yield from roots.root_again(store, identity, names)
+        places.change(place.folder, id=identity, inode=inode)
+        yield "identity changed"
+    fileio.remove(claim)
+
+
+def _adopt(folder: Path, store: Path | None) -> bool:
+    """Give a manifest that has no settings a store and, last, its ``config.yaml``."""
+    where = store or folder / "store"
+    store_id = _attach(where)
+    opened = Store(where, store_id)
+    identity = new_id()
+    fileio.run(roots.root_again(opened, identity, _needed(Manifest(folder / MANIFEST))))
+    _keep_git_away(folder)
+    settings = places.settings_for(folder, identity, places.inode_of(folder), where, store_id)
+    made = fileio.run(fileio.create_once(folder / CONFIG, settings, folder))
+    if not made:  # somebody else did, under another id
+        fileio.run(roots.unroot(opened, identity))
+    return made
+
+
+def _no_registry(folder: Path) -> MvcError:
+    return MvcError(f"'{folder}' is there, but is no registry", hint="move it away, then mvc init")
+
+
+def _attach(store: Path) -> str:
+    """Return the id of the store in a folder, making one where there is nothing."""
+    try:
+        identity = identity_of(store)
+    except NotFound:
+        return Store.create(store)
+    target = moved_to(store)
+    if target is not None:
+        raise Conflict(f"the store in '{store}' was moved", hint=f"it is to be in '{target}'")
+    return identity
+
+
+def _check_same(place: Place, store: Path) -> None:
+    if store != place.store_path:
+        raise Conflict(
+            f"the registry is there, and has its store in '{place.store_path}'",
+            hint=f"mvc store move {store} takes it there",
+        )
+
+
+def _write_settings(folder: Path, private: Path, store: Path, store_id: str) -> None:
+    inode = places.inode_of(private)  # a rename keeps it
+    settings = places.settings_for(folder, new_id(), inode, store, store_id)
+    fileio.replace(private / CONFIG, settings, durable=True)
+
+
+def _keep_git_away(folder: Path) -> None:
+    """Tell git what is not its own, even where there is none yet: ``git init`` may follow."""
+    for name, data in {".gitignore": _IGNORED, f"{MANIFEST}/.gitattributes": _ATTRIBUTES}.items():
+        if not (folder / name).exists():
+            fileio.replace(folder / name, data, durable=True)
+
+
+def _needed(manifest: Manifest) -> Iterator[str]:
+    for version in held(manifest):
+        yield root_name(manifest.record_bytes(version.family, version.number))

@@ -1,0 +1,116 @@
+"""The part of ``ModelRegistry`` that is about where things are: the methods of ``mvc store``.
+
+Public names: ``StoreMethods``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvc.registry import place
+from mvc.registry.place import AnyPath, Place
+from mvc.registry.presence import Presence
+
+if TYPE_CHECKING:
+    from mvc.registry.stores import ForgetPlan, Relinked, StoreInfo
+    from mvc.store.alternates import Alternate
+    from mvc.store.relocation import Moved, MovePlan
+
+
+class StoreMethods:
+    """A registry's folder, and its store as far as it can be found; both looked up once.
+
+    ``folder`` is set by who inherits this.
+    """
+
+    folder: Path
+    _named_store: Path | None
+
+    @cached_property
+    def place(self) -> Place:
+        """The registry's folders and ids, read once."""
+        return place.read(self.folder)
+
+    @cached_property
+    def presence(self) -> Presence:
+        """The store, as far as it can be found."""
+        return Presence(self.place, self._named_store)
+
+    def store_info(self) -> StoreInfo:
+        """Describe the store: where it is, who else uses it, whether it may be written to."""
+        from mvc.registry import stores
+
+        return stores.info(self.place, self.presence)
+
+    def plan_move_store(self, path: AnyPath) -> MovePlan:
+        """Say what ``move_store`` would do."""
+        from mvc.registry import stores
+
+        return stores.plan_move(self.place, self.presence, Path(path))
+
+    def move_store(self, path: AnyPath) -> Moved:
+        """Move the store to another folder: copy, verify, switch, then delete.
+
+        It may be interrupted; the same call again goes on where it stopped.
+
+        Raises:
+            Conflict, UsageError: ``path`` is no place for it; nothing was moved.
+            Busy: Others are still writing; nothing was moved.
+        """
+        from mvc.registry import stores
+
+        moved = stores.move(self.place, self.plan_move_store(path))
+        self._reopen()
+        return moved
+
+    def relink_store(self, path: AnyPath | None = None, *, force: bool = False) -> Relinked:
+        """Accept ``path``, or where the store was found, as its place from now on.
+
+        Args:
+            force: Also a copy that lacks what was added last.
+
+        Raises:
+            NotFound: The store is not there.
+            Conflict: It is another one, an old copy, or one that was moved away.
+        """
+        from mvc.registry import stores
+
+        where = None if path is None else Path(path)
+        done = stores.relink(self.place, self.presence, where, force)
+        self._reopen()
+        return done
+
+    def store_alternates(
+        self, *, add: AnyPath | None = None, remove: AnyPath | None = None
+    ) -> tuple[Alternate, ...]:
+        """Return the stores that are asked for what this one lacks, after changing the list."""
+        from mvc.registry import stores
+
+        more, less = (None if path is None else Path(path) for path in (add, remove))
+        return stores.change_alternates(self.presence, more, less)
+
+    def plan_forget_registry(self, registry: str) -> ForgetPlan:
+        """Say what ``forget_registry`` would free."""
+        from mvc.registry import stores
+
+        return stores.plan_forget(self.place, self.presence, registry)
+
+    def forget_registry(self, registry: str, *, force: bool = False) -> ForgetPlan:
+        """Drop the roots that a registry which is no more has in the store.
+
+        Raises:
+            NotFound: None is called so.
+            Conflict: It is this registry, or was used lately, without ``force``.
+        """
+        from mvc.registry import stores
+
+        plan = self.plan_forget_registry(registry)
+        stores.forget(self.presence, plan, force)
+        return plan
+
+    def _reopen(self) -> None:
+        """Forget where things are: settings were changed."""
+        for name in ("place", "presence"):
+            self.__dict__.pop(name, None)

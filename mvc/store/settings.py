@@ -1,0 +1,165 @@
+"""What a store says of itself: its id, its format, and where it went.
+
+A folder is a store by its ``store.yaml``. A store that is being moved, or was,
+has a ``moved-to.yaml`` beside it: it takes no more transactions, and whoever
+looks for it is led on. A folder with a ``moving.yaml`` and no ``store.yaml``
+is the unfinished target of a move, and nobody takes it for a store.
+
+Layout: ``docs/formats/store.md``.
+Public names: ``new_id``, ``is_id``, ``check_version``, ``identity_of``,
+``is_vacant``, ``moved_to``, ``moved_from``, ``called_off_from``, ``leads_on``,
+``being_moved``, ``read_note``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mvc import fileio, lines
+from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
+
+VERSION = 0
+SETTINGS = "store.yaml"
+MOVED = "moved-to.yaml"
+MOVING = "moving.yaml"
+CALLED_OFF = "called-off.yaml"
+MAX_SETTINGS = 64 << 10
+FOLDERS = ("packs", "roots", "staging", "features", "locks")
+# A new disk is not empty: its file system keeps this folder for itself.
+_OF_THE_DISK = "lost+found"
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def new_id() -> str:
+    """Return 128 random bits as hex: the name of a store, registry or transaction."""
+    return os.urandom(16).hex()
+
+
+def is_id(text: object) -> bool:
+    """Say whether ``text`` is such a name."""
+    return isinstance(text, str) and bool(_ID.match(text))
+
+
+def check_version(found: lines.Value, known: int, what: str) -> None:
+    """Refuse what a newer mvc wrote.
+
+    Raises:
+        Unsupported: ``found`` is above ``known``.
+        FormatError: ``found`` is no version at all.
+    """
+    if type(found) is not int or found < 0:
+        raise FormatError(f"{what} does not say its format")
+    if found > known:
+        raise Unsupported(
+            f"{what} has format {found}, this mvc reads {known}",
+            hint="a newer mvc made it; upgrade to use it",
+        )
+
+
+def identity_of(folder: Path) -> str:
+    """Return the id of the store in ``folder``.
+
+    Raises:
+        NotFound: There is none.
+        Unsupported: A newer mvc made it, or it uses a feature this one lacks.
+        FormatError: Its ``store.yaml`` is damaged.
+    """
+    try:
+        settings = lines.loads(fileio.read(folder / SETTINGS, MAX_SETTINGS))
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # or no path at all
+        raise NotFound(f"no store in {str(folder)[:200]!r}") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise NotFound(f"no store in {str(folder)[:200]!r}") from None
+        raise
+    except FormatError as error:
+        raise FormatError(f"'{folder / SETTINGS}': {error.message}") from None
+    identity = settings.get("id")
+    check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
+    if not isinstance(identity, str) or not is_id(identity):
+        raise FormatError(f"'{folder / SETTINGS}' bears no store id")
+    for feature in fileio.list_folder(folder / "features"):
+        raise Unsupported(
+            f"store '{folder}' uses '{feature}', which this mvc does not know",
+            hint="a newer mvc wrote it; upgrade to read it",
+        )
+    return identity
+
+
+def is_vacant(folder: Path) -> bool:
+    """Say whether a store may be made in ``folder``: it is absent, empty, or one half made."""
+    try:
+        names = set(fileio.list_folder(folder)) - {_OF_THE_DISK}
+        inside = [name for known in names for name in fileio.list_folder(folder / known)]
+    except NotADirectoryError:
+        return False
+    return names <= set(FOLDERS) and not inside
+
+
+def moved_to(folder: Path) -> Path | None:
+    """Return where the store in ``folder`` is being moved to, or was; ``None`` if it stays.
+
+    Raises:
+        FormatError: The note is damaged: such a store is not to be written to.
+    """
+    return _path_in(folder / MOVED, "to")
+
+
+def moved_from(folder: Path) -> Path | None:
+    """Return the store that is being moved into ``folder``; ``None`` if none is."""
+    return _path_in(folder / MOVING, "from")
+
+
+def called_off_from(folder: Path) -> Path | None:
+    """Return the store whose move into ``folder`` was called off: copies of it are there."""
+    return _path_in(folder / CALLED_OFF, "from")
+
+
+def leads_on(folder: Path) -> Path | None:
+    """Return where a store that was moved, whole, now is; a damaged note leads nowhere."""
+    try:
+        target = moved_to(folder)
+        return target if target and identity_of(target) == identity_of(folder) else None
+    except (MvcError, OSError):
+        return None
+
+
+def being_moved(folder: Path, target: Path | None) -> Busy:
+    """Return the error for writing to a store while it moves, or after a move was cut off."""
+    return Busy(
+        f"the store in '{folder}' is being moved to '{target}'",
+        hint=f"if no move is running: mvc store move {target} finishes it, "
+        f"mvc store relink {folder} calls it off",
+    )
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """Return the lines of a small file beside ``store.yaml``; ``None`` if it is not there.
+
+    Raises:
+        FormatError: It is damaged.
+        Unsupported: A newer mvc wrote it.
+    """
+    try:
+        values = lines.loads(fileio.read(path, MAX_SETTINGS))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except FormatError as error:
+        raise FormatError(f"'{path}': {error.message}") from None
+    check_version(values.get("mvc"), VERSION, f"'{path}'")
+    return values
+
+
+def _path_in(path: Path, key: str) -> Path | None:
+    values = read_note(path)
+    if values is None:
+        return None
+    named = values.get(key)
+    if not isinstance(named, str) or not os.path.isabs(named) or "\0" in named:
+        raise FormatError(f"'{path}' names no folder")
+    return Path(named)

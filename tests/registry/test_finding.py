@@ -1,0 +1,329 @@
+"""Where a store is found, in which order, and when it may not be written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mvc import Busy, Conflict, ModelRegistry, MvcError, MvcWarning, NotFound, StoreWarning, lines
+from mvc.registry import finding
+from tests.support.registry_builders import Project, files_in, rewrite
+
+
+@pytest.fixture(autouse=True)
+def own_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without notes on stores."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    return tmp_path / "settings" / "mvc" / "stores.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "project").mkdir()
+    return Project(tmp_path / "project")
+
+
+def away(project: Project, name: str) -> Path:
+    """Copy the project's store beside it."""
+    to = project.folder.parent / name
+    shutil.copytree(project.mvc / "store", to)
+    return to
+
+
+def configure(project: Project, **changed: lines.Value) -> None:
+    rewrite(
+        project.mvc / "config.yaml",
+        lambda data: lines.dumps({**lines.loads(data), **changed}),
+    )
+
+
+def how(project: Project, store: Path | None = None) -> tuple[str, Path]:
+    with quiet():
+        found = ModelRegistry(project.folder, store=store).store_info()
+    return found.how, found.path
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def test_places_are_tried_in_their_order(project: Project) -> None:
+    """Named, noted, configured, default, fallback, moved: the first that is there is used."""
+    project.add(b"weights")
+    store_id = project.registry().place.store_id
+    places = {name: away(project, name) for name in ("named", "noted", "configured", "fallback")}
+    moved = away(project, "moved")
+    finding.note(store_id, places["noted"])
+    configure(
+        project,
+        store={"path": str(places["configured"]), "id": store_id},
+        fallbacks=[str(places["fallback"])],
+    )
+    assert how(project, places["named"]) == ("named", places["named"])
+    shutil.rmtree(places["named"])
+    assert how(project, places["named"]) == ("noted", places["noted"])
+    shutil.rmtree(places["noted"])
+    assert how(project) == ("configured", places["configured"])
+    (places["configured"] / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 0, "to": str(moved)}))
+    assert how(project) == ("default", project.mvc / "store")
+    shutil.rmtree(project.mvc / "store")
+    assert how(project) == ("fallback", places["fallback"])
+    shutil.rmtree(places["fallback"])
+    assert how(project) == ("moved", moved)
+    shutil.rmtree(moved)
+    assert how(project) == ("moved", places["configured"])  # nothing better is left
+    shutil.rmtree(places["configured"])
+    with pytest.raises(NotFound, match="the store of"):
+        project.registry().store_info()
+
+
+@pytest.mark.parametrize("kind", ["named", "noted", "configured", "default", "fallback"])
+def test_only_where_somebody_said_that_it_is_may_be_written(
+    project: Project, kind: str, own_notes: Path
+) -> None:
+    """Named, noted or configured: writable. Found by looking: read only, with one warning."""
+    project.add(b"weights")
+    store_id = project.registry().place.store_id
+    to = away(project, "there")
+    named = to if kind == "named" else None
+    if kind != "default":
+        shutil.rmtree(project.mvc / "store")
+    if kind == "noted":
+        finding.note(store_id, to)
+    if kind == "configured":
+        configure(project, store={"path": str(to), "id": store_id})
+    if kind == "default":
+        configure(project, store={"path": "/nowhere", "id": store_id})
+    if kind == "fallback":
+        configure(project, fallbacks=[str(to)])
+    registry = ModelRegistry(project.folder, store=named)
+    if kind in ("named", "noted", "configured"):
+        assert registry.add("net", project.file(b"more")).id == "net/v2"
+        return
+    before = files_in(to)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert registry.show("net@v1").present
+        assert registry.checkout("net@v1", project.folder.parent / "out").path.exists()
+        with pytest.raises(MvcError, match="read only") as raised:
+            registry.add("net", project.file(b"more"))
+    assert "mvc store relink" in (raised.value.hint or "")
+    assert [item.category for item in caught] == [StoreWarning]
+    assert files_in(to) == before
+    with quiet():
+        done = registry.relink_store()
+    assert (done.configured, done.noted) == (True, kind == "fallback")
+    assert project.add(b"more") == "net/v2"
+
+
+def test_an_empty_mount_point_is_never_taken_for_the_store(project: Project) -> None:
+    """Neither an empty folder nor another store in its place is written to, nor a second made."""
+    project.add(b"weights")
+    disk = away(project, "disk")
+    configure(project, store={"path": str(disk), "id": project.registry().place.store_id})
+    shutil.rmtree(project.mvc / "store")
+    shutil.rmtree(disk)
+    disk.mkdir()
+    with pytest.raises(NotFound, match="no store in"):
+        project.add(b"more")
+    other = Project(project.folder.parent / "other")
+    other.registry().init(store=disk)
+    with pytest.raises(NotFound, match="is another one"):
+        project.add(b"more")
+    with pytest.raises(Conflict, match="is another one"):
+        project.registry().relink_store(disk)
+    assert files_in(disk).keys() == {"store.yaml"}
+    assert not (project.mvc / "store").exists()
+
+
+def test_an_old_copy_is_refused_for_writing_whoever_names_it(project: Project) -> None:
+    """Split brain: last month's copy bears the same id, and serves reads only.
+
+    It lacks the root of what was added last. Only ``relink --force`` accepts it.
+    """
+    project.add(b"one")
+    old = away(project, "last-month")
+    project.add(b"two")
+    named = ModelRegistry(project.folder, store=old)
+    with pytest.raises(MvcError, match="lacks 'net/v2'") as raised:
+        named.add("net", project.file(b"three"))
+    assert "relink --force" in (raised.value.hint or "")
+    assert named.checkout("net@v1", project.folder / "out").path.read_bytes() == b"one"
+    with pytest.raises(Conflict, match="lacks 'net/v2'"):
+        project.registry().relink_store(old)
+    shutil.rmtree(project.mvc / "store")
+    shutil.copytree(old, project.mvc / "store")  # even where it is configured
+    with pytest.raises(MvcError, match="lacks 'net/v2'"):
+        project.add(b"three")
+    assert not (project.mvc / "store" / "staging").exists() or not list(
+        (project.mvc / "store" / "staging").iterdir()
+    )
+    project.registry().relink_store(old, force=True)
+    assert project.add(b"three") == "net/v3"
+    assert [f.versions for f in project.registry().fsck("quick").findings] == [
+        ("net/v2",),
+        ("net/v2",),
+    ]
+
+
+def test_what_git_brought_makes_no_store_stale(project: Project, tmp_path: Path) -> None:
+    """A record of a colleague's, newer than all of ours, does not keep ours from being written."""
+    project.add(b"one")
+    theirs = Project(tmp_path / "theirs")
+    theirs.folder.mkdir()
+    theirs.add(b"theirs")
+    theirs.add(b"theirs too")
+    shutil.copy(theirs.record(2), project.record(2))
+    assert project.add(b"three") == "net/v3"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"mvc: 9\n", b'mvc: 0\nversion: "x"\n'])
+def test_a_lost_note_of_the_newest_is_no_matter(project: Project, data: bytes) -> None:
+    """The note is written without syncing: after a power cut it may be empty."""
+    project.add(b"one")
+    rewrite(project.mvc / "newest.yaml", lambda _: data)
+    assert project.add(b"two") == "net/v2"
+    assert b"net/v2" in (project.mvc / "newest.yaml").read_bytes()
+
+
+def test_a_store_that_moved_away_takes_no_more_writes(project: Project, tmp_path: Path) -> None:
+    """After a move by one registry, another on the same store reads in the new place.
+
+    It writes there once it has agreed; the old place refuses even if it is named.
+    """
+    shared = tmp_path / "shared"
+    project.registry().init(store=shared)
+    other = Project(tmp_path / "other")
+    other.folder.mkdir()
+    other.registry().init(store=shared)
+    project.add(b"one")
+    other.add(b"two", family="theirs")
+    long_lived = project.registry()
+    assert long_lived.show("net").present
+    to = tmp_path / "to"
+    project.registry().move_store(to)
+    assert project.add(b"three") == "net/v2"
+    assert long_lived.add("net", project.file(b"four")).id == "net/v3"
+    with pytest.warns(StoreWarning, match="was moved from"):
+        assert other.bytes_of("theirs") == b"two"
+    for named in (None, shared):
+        registry = ModelRegistry(other.folder, store=named)
+        with quiet(), pytest.raises(MvcError, match="was moved to") as raised:
+            registry.add("theirs", other.file(b"five"))
+        assert "mvc store relink" in (raised.value.hint or "")
+    with pytest.raises(Conflict, match="was moved to"):
+        other.registry().relink_store(shared)
+    with quiet():
+        other.registry().relink_store()
+    assert other.add(b"five", family="theirs") == "theirs/v2"
+    assert files_in(shared).keys() == {"store.yaml", "moved-to.yaml"}
+    assert project.registry().fsck("full").ok
+    assert other.registry().fsck("full").ok
+
+
+def test_moves_are_followed_only_so_far(project: Project, tmp_path: Path) -> None:
+    """Notes of moves that lead in a circle, or nowhere, are no endless search."""
+    project.add(b"one")
+    twin = away(project, "twin")
+    for store, to in ((project.mvc / "store", twin), (twin, project.mvc / "store")):
+        (store / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 0, "to": str(to)}))
+    with pytest.warns(StoreWarning, match="being moved"):
+        assert project.bytes_of("net") == b"one"
+    with quiet(), pytest.raises(Busy, match="being moved"):
+        project.add(b"two")
+    (project.mvc / "store" / "moved-to.yaml").write_bytes(b'mvc: 0\nto: "not/absolute"\n')
+    with pytest.raises(MvcError, match="names no folder"):
+        project.add(b"two")
+
+
+def test_a_store_that_cannot_be_reached_is_passed_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead mount at the configured place leads on to the fallbacks, for reading."""
+    project.add(b"one")
+    copy = away(project, "copy")
+    configure(project, fallbacks=[str(copy)])
+    real = os.open
+
+    def dead(path: str | Path, *rest: int, **more: int) -> int:
+        if str(path).startswith(str(project.mvc / "store")):
+            raise OSError(116, "Stale file handle", str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", dead)
+    with pytest.warns(StoreWarning, match="read only"):
+        assert project.bytes_of("net") == b"one"
+
+
+def test_notes_of_the_user_are_read_and_kept(project: Project, own_notes: Path) -> None:
+    """Each store has one note; a damaged file of notes is a warning and no obstacle."""
+    project.add(b"one")
+    finding.note("a" * 32, Path("/a"))
+    finding.note("b" * 32, Path("/b"))
+    finding.note("a" * 32, Path("/c"))
+    assert (finding.noted("a" * 32), finding.noted("b" * 32)) == (Path("/c"), Path("/b"))
+    finding.forget_note("a" * 32)
+    assert finding.noted("a" * 32) is None
+    own_notes.write_bytes(b"\xff")
+    with pytest.warns(MvcWarning, match="passed over"):
+        assert project.add(b"two") == "net/v2"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user")
+def test_relink_notes_only_where_the_settings_are_somebody_elses(
+    project: Project, own_notes: Path
+) -> None:
+    """Who may not change the settings gets a note, and it serves reading and writing."""
+    project.add(b"one")
+    there = away(project, "there")
+    shutil.rmtree(project.mvc / "store")
+    before = (project.mvc / "config.yaml").read_bytes()
+    os.chown(project.mvc / "config.yaml", 4242, -1)
+    done = project.registry().relink_store(there)
+    assert (done.configured, done.noted) == (False, True)
+    assert (project.mvc / "config.yaml").read_bytes() == before
+    assert how(project) == ("noted", there)
+    assert project.add(b"two") == "net/v2"
+
+
+def read_only_mount(folder: Path) -> Callable[[], None]:
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+
+    def undo() -> None:
+        subprocess.run(["umount", folder], check=True)
+
+    return undo
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("what", ["store", "registry"])
+def test_a_read_only_file_system_is_named_before_anything_is_read(
+    project: Project, tmp_path: Path, what: str
+) -> None:
+    """Store or registry mounted read only: reads work, ``add`` fails at once and names it."""
+    shared = tmp_path / "shared"
+    project.registry().init(store=shared)
+    project.add(b"one")
+    new = project.file(b"new")
+    folder = shared if what == "store" else project.mvc
+    undo = read_only_mount(folder)
+    try:
+        assert project.bytes_of("net") == b"one"
+        assert project.registry().store_info().refusal is not None
+        with pytest.raises(OSError, match="Read-only file system") as raised:
+            project.registry().add("net", new)
+        assert raised.value.filename == str(folder)
+    finally:
+        undo()
+    assert project.add(b"two") == "net/v2"
