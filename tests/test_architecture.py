@@ -47,6 +47,7 @@ LIBRARIES: dict[str, set[str]] = {
         "mvc/frameworks/without_torch.py",
     },
     "fastcdc": {"mvc/formats/content.py"},
+    "filelock": {"mvc/store/lock.py"},
     "torch": {"mvc/frameworks/libraries.py"},
     "torchvision": {"mvc/frameworks/libraries.py"},
     "safetensors": {"mvc/frameworks/libraries.py"},

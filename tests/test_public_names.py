@@ -34,6 +34,7 @@ METHODS = [
     "forget_registry",
     "fsck",
     "fsck_size",
+    "gc",
     "get",
     "history",
     "init",

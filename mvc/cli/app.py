@@ -74,6 +74,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Take care",
         (
             Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole."),
+            Entry("gc", "mvc.cli.gc:gc", "Free the bytes of versions withdrawn long ago."),
             Entry("du", "mvc.cli.care:du", "Show what versions take on disk."),
             Entry("store", "mvc.cli.store:store", "Look at the store, or take it elsewhere."),
             Entry("demo", "mvc.cli.demo:demo", "Show the main job on real models, step by step."),
@@ -110,7 +111,7 @@ SYNONYMS = {
     "history": "log", "versions": "log", "remove": "rm", "delete": "rm", "del": "rm",
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
     "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",
-    "relink": "store", "relocate": "store", "alternates": "store",
+    "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
 }  # fmt: skip
 
 

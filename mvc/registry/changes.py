@@ -5,7 +5,7 @@ taken reads what happened meanwhile and decides anew, so that no change is
 ever made on an outdated view.
 
 Public names: ``Move``, ``RolledBack``, ``tag``, ``delete_tag``, ``rollback``,
-``history``, ``set_best``, ``withdraw``, ``restore``.
+``history``, ``set_best``, ``withdraw``, ``restore``, ``release``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mvc.digest import Digest
 from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.registry import family as families
-from mvc.registry import refs, resolve, tags
+from mvc.registry import reach, refs, resolve, tags
 from mvc.registry.directions import direction_of
 from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
 from mvc.registry.family import Family
@@ -245,27 +245,38 @@ def restore(manifest: Manifest, text: str) -> tuple[str, int]:
     digest = manifest.record(family.folder, number)[1]
 
     def decide() -> Change | None:
-        _refuse_released(manifest, family, number)
+        if number in reach.released(manifest, family):
+            raise NotFound(
+                f"{family.name}/v{number} was released: its bytes were given up by gc",
+                hint="add the file again; it becomes a new version",
+            )
         return _stand(families.load(manifest, family.folder), number, digest, "restored")
 
     fileio.run(record_change(manifest, family.folder, decide))
     return family.folder, number
 
 
+def release(manifest: Manifest, folder: str, number: int, before: str) -> Steps[bool]:
+    """Release a version for gc, if it was withdrawn ``before`` and not restored since.
+
+    Returns:
+        Whether it is released now.
+    """
+
+    def decide() -> Change | None:
+        event, change = reach.standings(manifest, folder)[number]
+        if change.kind != "withdrawn" or event.created > before:
+            return None
+        return Standing("released", number, change.record)
+
+    yield from record_change(manifest, folder, decide)
+    return reach.standings(manifest, folder)[number][1].kind == "released"
+
+
 def _stand(family: Family, number: int, digest: Digest, kind: str) -> Change | None:
     if (number in family.withdrawn) == (kind == "withdrawn"):
         return None
     return Standing(kind, number, digest)
-
-
-def _refuse_released(manifest: Manifest, family: Family, number: int) -> None:
-    for event_number in manifest.event_numbers(family.folder):
-        change = manifest.event(family.folder, event_number).change
-        if isinstance(change, Standing) and (change.kind, change.version) == ("released", number):
-            raise NotFound(
-                f"{family.name}/v{number} was released: its bytes were given up by gc",
-                hint="add the file again; it becomes a new version",
-            )
 
 
 def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:

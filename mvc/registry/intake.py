@@ -46,6 +46,7 @@ from mvc.registry.sealed import now, sealed
 from mvc.registry.source import SourceFile
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
+from mvc.store.rewrite import tidy
 
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
@@ -143,7 +144,7 @@ def add(
     if path.is_dir():
         folder = SourceFolder(path, selection, own=store.folder)
         _check_space(store, path, folder.size)
-        added = fileio.run(add_steps(place, manifest, store, name, folder, facts))
+        added = _carried_out(place, manifest, store, name, folder, facts)
         _note_files(place, store, folder, added)
         return added
     if selection != Selection():
@@ -152,7 +153,7 @@ def add(
         )
     with SourceFile(path) as source:
         _check_space(store, path, source.size)
-        added = fileio.run(add_steps(place, manifest, store, name, source, facts))
+        added = _carried_out(place, manifest, store, name, source, facts)
         worktree.note(place.cache, path, added.id, added.artifact.digest, source.status)
     return added
 
@@ -180,7 +181,7 @@ def add_from(
 ) -> Added:
     """Register an earlier version's file again. Raises as ``ModelRegistry.add`` says."""
     check_family(name)
-    return fileio.run(add_steps(place, manifest, presence.writable(), name, origin, facts))
+    return _carried_out(place, manifest, presence.writable(), name, origin, facts)
 
 
 def origin_of(manifest: Manifest, ref: str) -> Origin:
@@ -188,6 +189,19 @@ def origin_of(manifest: Manifest, ref: str) -> Origin:
     family, number = resolve.resolve(manifest, ref)
     record, digest = manifest.record(family.folder, number)
     return Origin(f"{family.name}/v{number}", record, digest)
+
+
+def _carried_out(
+    place: Place,
+    manifest: Manifest,
+    store: Store,
+    name: str,
+    source: SourceFile | SourceFolder | Origin,
+    facts: Facts,
+) -> Added:
+    added = fileio.run(add_steps(place, manifest, store, name, source, facts))
+    tidy(store)
+    return added
 
 
 def add_steps(

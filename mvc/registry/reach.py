@@ -3,7 +3,7 @@
 Edges are: version → artifact, tree → files, file → what its recipe names.
 
 Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
-``files_of``, ``lacking``.
+``files_of``, ``lacking``, ``released``, ``standings``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mvc import tree
 from mvc.digest import Digest
 from mvc.errors import FormatError, MvcError, NotFound, StoreWarning
 from mvc.registry import family as families
-from mvc.registry.event import Standing
+from mvc.registry.event import Event, Standing
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import DIRECTORY, Artifact, Record
@@ -61,8 +61,24 @@ def held_of(manifest: Manifest, folder: str) -> Iterator[Held]:
 
 def released(manifest: Manifest, family: Family) -> set[int]:
     """Return the versions whose bytes were given up by gc."""
-    changes = (manifest.event(family.folder, n).change for n in range(1, family.events + 1))
-    return {c.version for c in changes if isinstance(c, Standing) and c.kind == "released"}
+    standing = standings(manifest, family.folder)
+    return {number for number, (_, change) in standing.items() if change.kind == "released"}
+
+
+def standings(manifest: Manifest, folder: str) -> dict[int, tuple[Event, Standing]]:
+    """Return for each version that was ever withdrawn the last event that says how it stands.
+
+    Nothing follows a release, whatever a merge by hand has put behind it.
+    """
+    last: dict[int, tuple[Event, Standing]] = {}
+    for number in manifest.event_numbers(folder):
+        event = manifest.event(folder, number)
+        change = event.change
+        if not isinstance(change, Standing):
+            continue
+        if change.version not in last or last[change.version][1].kind != "released":
+            last[change.version] = event, change
+    return last
 
 
 def closure(store: Store, artifact: Artifact) -> frozenset[Digest]:

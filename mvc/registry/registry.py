@@ -25,7 +25,10 @@ from mvc.registry.store_methods import StoreMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from mvc.registry.fsck import Report
+    from mvc.registry.gc import Collected
     from mvc.registry.status import Status
     from mvc.registry.usage import Usage
     from mvc.tree import TreeFile
@@ -358,6 +361,44 @@ class ModelRegistry(StoreMethods):
         """
         found, number = changes.withdraw(self.manifest, ref, force, message)
         return self._version(found, number)
+
+    def gc(
+        self,
+        grace: timedelta | None = None,
+        *,
+        dry_run: bool = False,
+        orphans: bool = False,
+        cache: bool = False,
+        force: bool = False,
+    ) -> Collected:
+        """Give up the bytes of versions withdrawn long ago, and those that nobody needs.
+
+        Args:
+            grace: How long a version must have been withdrawn, and what no
+                version needs must be there; 14 days if not given.
+            dry_run: Only tell what would be given up.
+            orphans: Give up roots in the store whose record is not here, as
+                when it is on another git branch, if they are as old.
+            cache: Remove the files that ``path`` made as well.
+            force: Go on though half of what was needed after the last gc is not needed now.
+
+        Raises:
+            Damaged: Something cannot be read, so nobody knows what is needed; nothing was removed.
+            Busy: Another gc, repack or move is under way.
+            MvcError: The clock cannot be trusted, or the store may not be written to.
+        """
+        from mvc.registry import gc, gc_plan
+
+        return gc.collect(
+            self.place,
+            self.manifest,
+            self.presence.writable(),
+            gc_plan.GRACE if grace is None else grace,
+            dry_run=dry_run,
+            orphans=orphans,
+            cache=cache,
+            force=force,
+        )
 
     def restore(self, ref: str) -> Version:
         """Take back a withdrawal."""

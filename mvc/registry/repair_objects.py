@@ -27,9 +27,8 @@ from mvc.registry.record import DIRECTORY
 from mvc.registry.source import SourceFile
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
-from mvc.store.pack import Entry, PackReader
+from mvc.store.pack import Entry, PackReader, is_whole
 from mvc.store.salvage import Sieve, frames, frames_of, whole
-from mvc.store.transaction import is_whole
 from mvc.tree import Tree
 
 # A tree leads to files, a file's recipe to its parts: each may come to light in a round.

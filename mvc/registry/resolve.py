@@ -12,9 +12,8 @@ from itertools import islice
 from mvc.digest import PREFIX
 from mvc.errors import MvcError, NotFound, StoreWarning, UsageError
 from mvc.registry import family as families
-from mvc.registry import refs, tags
+from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
-from mvc.registry.event import Standing
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
@@ -195,14 +194,11 @@ def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
 
 
 def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
-    said = "withdrawn"
+    event, change = reach.standings(manifest, family.folder)[number]
+    said = f"{change.kind} on {event.created[:10]} by {event.author}"
     hint = f"mvc restore {family.name}@v{number} takes it back"
-    for event_number in manifest.event_numbers(family.folder):
-        event = manifest.event(family.folder, event_number)
-        if isinstance(event.change, Standing) and event.change.version == number:
-            said = f"{event.change.kind} on {event.created[:10]} by {event.author}"
-            if event.change.kind == "released":
-                hint = "its bytes were given up; add the file again: it becomes a new version"
+    if change.kind == "released":
+        hint = "its bytes were given up; add the file again: it becomes a new version"
     return NotFound(f"{family.name}/v{number} was {said}", hint=hint)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.fileio import Steps
+from mvc.store.settings import STAGING
 
-STAGING = "staging"
 INTENT = "record.yaml"
 # A writer that has written nothing for so long is taken for suspended, or for lost on
 # another host, whatever its lock says.
@@ -68,7 +68,7 @@ def settle(store: Path, patience: Callable[[], bool]) -> Steps[list[Intent]]:
         for intent in waited_for:
             if not intent.stands():
                 continue
-            if is_dead(intent, fileio.clock(store / STAGING)):
+            if is_dead(intent, fileio.clock(store)):
                 evict(intent)
                 yield "intent evicted"
             else:
@@ -98,7 +98,7 @@ def leftovers(store: Path) -> list[Path]:
     """Return the folders in ``staging`` that nobody can publish from and nobody has used lately."""
     staging = store / STAGING
     folders = [staging / name for name in sorted(fileio.list_folder(staging))]
-    now = fileio.clock(staging)
+    now = fileio.clock(store)
     return [f for f in folders if not Intent(f).stands() and _idle(f, now)]
 
 

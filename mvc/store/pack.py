@@ -7,7 +7,7 @@ the one that was written. This module knows bytes and offsets; it knows
 nothing of encodings' insides or of other packs.
 
 Layout and a worked example: ``docs/formats/pack.md``.
-Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``.
+Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``, ``is_whole``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import xxhash
 from mvc import fileio
 from mvc.codecs import Encoded, Encoding
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
-from mvc.errors import Damaged, FormatError, Unsupported
+from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.fileio import NewFile
 
 VERSION = 0
@@ -155,23 +155,36 @@ class PackWriter:
     def path(self) -> Path:
         return self._file.path
 
-    def add(self, digest: Digest, size: int, encoded: Encoded) -> Entry:
+    def add(
+        self,
+        digest: Digest,
+        size: int,
+        encoded: Encoded,
+        *,
+        depth: int = 0,
+        base: Digest | None = None,
+    ) -> Entry:
         """Append one frame and return its entry."""
-        bare = Entry(digest, self._file.size, encoded.size, size, encoded.encoding, 0)
+        place = self._file.size
+        bare = Entry(digest, place, encoded.size, size, encoded.encoding, 0, depth, base)
         header = bare.header()
         state = xxhash.xxh3_64(header)
         for piece in encoded.pieces:
             state.update(piece)
         checksum = state.intdigest()
         self._file.write([header, *encoded.pieces, FRAME_CHECKSUM.pack(checksum)])
-        entry = Entry(digest, bare.offset, encoded.size, size, encoded.encoding, checksum)
+        entry = replace(bare, checksum=checksum)
         if self._file.size != entry.end:
             raise ValueError(f"frame of {digest} has the wrong size")
         self._entries.append(entry)
         return entry
 
-    def finish(self) -> str:
-        """Write index and footer, make the file durable and read-only; return the pack's name."""
+    def finish(self, *, made: int | None = None) -> str:
+        """Write index and footer, make the file durable and read-only; return the pack's name.
+
+        Args:
+            made: When it counts as made, in nanoseconds, if not now.
+        """
         entries = sorted(entry.to_bytes() for entry in self._entries)
         index = INDEX_HEADER.pack(_INDEX_MAGIC, VERSION, 0, len(entries)) + b"".join(entries)
         name = digest_of(index)
@@ -179,6 +192,8 @@ class PackWriter:
         footer = FOOTER.pack(_FOOTER_MAGIC, VERSION, 0, 0, *place, name)
         self._file.write([index, footer, FRAME_CHECKSUM.pack(checksum_of(footer))])
         self._file.seal()
+        if made is not None:
+            self._file.set_time(made)
         self._file.sync()
         self._file.close()
         return name.hex() + SUFFIX
@@ -190,6 +205,8 @@ class PackWriter:
 class PackReader:
     """A pack opened for reading; the file stays readable while this object lives.
 
+    ``file_size`` in bytes; ``changed``, when it was made, in nanoseconds.
+
     Raises (on opening): ``FormatError`` where index or footer are damaged,
     ``Unsupported`` for a newer format, ``OSError``.
     """
@@ -198,11 +215,17 @@ class PackReader:
         self.path = path
         self._descriptor = fileio.open_regular(path)
         self._index: IndexBlock | None = None
-        self.file_size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        self.file_size, self.changed = status.st_size, status.st_mtime_ns
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+    @property
+    def name(self) -> str:
+        """The pack's name, which in ``trash/`` stands behind the mark of who put it there."""
+        return self.path.name.rpartition("-")[2]
 
     @property
     def index(self) -> IndexBlock:
@@ -277,9 +300,21 @@ class PackReader:
         if size > MAX_INDEX_SIZE:
             raise FormatError(f"'{self.path.name}' claims an index of {size} bytes")
         data = os.pread(self._descriptor, size, offset)
-        if name.hex() != self.path.name.removesuffix(SUFFIX) or digest_of(data) != name:
+        if name.hex() != self.name.removesuffix(SUFFIX) or digest_of(data) != name:
             raise FormatError(f"the index of '{self.path.name}' is damaged")
         return _index_block(data)
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a pack reads back as it was written, every frame of it."""
+    try:
+        pack = PackReader(path)
+        pack.check()
+        for entry in pack.index:
+            pack.payload(entry)
+    except (MvcError, OSError):
+        return False
+    return True
 
 
 def _index_block(data: bytes) -> IndexBlock:

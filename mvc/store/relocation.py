@@ -23,7 +23,7 @@ from mvc import fileio, lines
 from mvc.digest import Hasher
 from mvc.errors import Busy, Conflict, FormatError, MvcError, NotFound, UsageError
 from mvc.fileio import NewFile, Steps
-from mvc.store.intents import STAGING, settle
+from mvc.store.intents import settle
 from mvc.store.pack import SUFFIX, PackReader
 from mvc.store.settings import (
     CALLED_OFF,
@@ -31,7 +31,11 @@ from mvc.store.settings import (
     MAX_SETTINGS,
     MOVED,
     MOVING,
+    PACKS,
+    ROOTS,
     SETTINGS,
+    STAGING,
+    TRASH,
     VERSION,
     called_off_from,
     identity_of,
@@ -41,7 +45,6 @@ from mvc.store.settings import (
     moved_to,
 )
 
-PACKS, ROOTS, TRASH = "packs", "roots", "trash"
 # Kept for people, or for readers; copied as they are.
 OTHERS = ("features", "quarantine")
 ALTERNATES = "alternates.yaml"

@@ -28,7 +28,8 @@ MOVED = "moved-to.yaml"
 MOVING = "moving.yaml"
 CALLED_OFF = "called-off.yaml"
 MAX_SETTINGS = 64 << 10
-FOLDERS = ("packs", "roots", "staging", "features", "locks")
+PACKS, ROOTS, STAGING, TRASH = "packs", "roots", "staging", "trash"
+FOLDERS = (PACKS, ROOTS, STAGING, "features", "locks")
 # A new disk is not empty: its file system keeps this folder for itself.
 _OF_THE_DISK = "lost+found"
 

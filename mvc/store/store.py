@@ -25,9 +25,18 @@ from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, Store
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
-from mvc.store.pack import Entry
+from mvc.store.pack import SUFFIX, Entry, PackReader
 from mvc.store.pipeline import in_order
-from mvc.store.settings import FOLDERS, SETTINGS, VERSION, identity_of, is_vacant, new_id
+from mvc.store.settings import (
+    FOLDERS,
+    PACKS,
+    SETTINGS,
+    TRASH,
+    VERSION,
+    identity_of,
+    is_vacant,
+    new_id,
+)
 
 T = TypeVar("T")
 
@@ -45,14 +54,15 @@ class Store:
     2. Once a transaction has published, any process sees its objects, also after a power cut.
     3. A write that fails or is killed leaves an object wholly there or wholly absent.
     4. Putting an object that is held succeeds and stores nothing, or a duplicate.
-    5. A reader never sees a moved or repacked object as missing: on a miss it lists again, then
-       looks where the store was moved to, and in its alternates.
+    5. A reader never sees a moved or repacked object as missing: on a miss it lists the packs
+       again, then looks where the store was moved to and in its alternates, then among the
+       packs on their way out, then lists once more.
     """
 
     def __init__(self, folder: Path, identity: str, cache: Path | None = None) -> None:
         self.folder = folder
         self.id = identity
-        self.index = PackIndex(folder / "packs", cache)
+        self.index = PackIndex(folder / PACKS, cache)
         self._others: dict[Path, PackIndex] = {}
         self._passed_over: set[Path] = set()
 
@@ -97,7 +107,7 @@ class Store:
         return None
 
     def find_whole(self, digest: Digest, size: int, *, recipe: bool = False) -> Found | None:
-        """Like ``find``, for a frame whose checksum holds: what is built upon is looked at.
+        """Like ``find``, for a frame to build upon: its checksum holds, and it is here to stay.
 
         A file's recipe and an object of the same bytes do not stand for each
         other, since the parts of a recipe are never recipes.
@@ -124,7 +134,7 @@ class Store:
     def recipe(self, digest: Digest) -> Recipe | None:
         """Return how a file is put together; ``None`` if it is kept as one object."""
         frames = self.index.find(digest)
-        kinds = {found.entry.encoding for found in frames if found.pack.holds(found.entry)}
+        kinds = [found.entry.encoding for found in frames if found.pack.holds(found.entry)]
         if kinds and Encoding.RECIPE not in kinds:
             return None
 
@@ -134,6 +144,8 @@ class Store:
             made = recipe.decode(payload)
             if made.size != entry.size or any(ref.digest == digest for ref in made.objects):
                 raise FormatError(f"recipe {digest.short} contradicts itself")
+            if len(kinds) > 1 and any(self.find(ref.digest) is None for ref in made.objects):
+                raise Damaged(f"recipe {digest.short} names what is not there any more")
             return made
 
         return self._first_whole(digest, None, read)
@@ -218,7 +230,7 @@ class Store:
         total = 0
         for name in self.index.names:
             with contextlib.suppress(FileNotFoundError):  # merged into another meanwhile
-                total += (self.folder / "packs" / name).stat().st_size
+                total += (self.folder / PACKS / name).stat().st_size
         return total
 
     def entries_of(self, digest: Digest) -> list[Found]:
@@ -235,8 +247,10 @@ class Store:
         if self.index.refresh_if_changed():
             yield self.entries_of(digest)
         yield from self._borrowed(digest)
+        yield list(self._trashed(digest))
         if distrust:
             self.index.refresh(trust_cache=False)
+        if distrust or self.index.refresh_if_changed():  # taken out of the trash meanwhile
             yield self.entries_of(digest)
 
     def _borrowed(self, digest: Digest) -> Iterator[list[Found]]:
@@ -244,12 +258,19 @@ class Store:
         for other in alternates.reachable(self.folder):
             if other.problem is None:
                 if other.path not in self._others:
-                    self._others[other.path] = PackIndex(other.path / "packs", None)
+                    self._others[other.path] = PackIndex(other.path / PACKS, None)
                 yield list(self._others[other.path].find(digest))
             elif other.path not in self._passed_over:
                 self._passed_over.add(other.path)
                 text = f"the alternate store '{other.path}' is passed over: {other.problem}"
                 warnings.warn(text, StoreWarning, stacklevel=2)
+
+    def _trashed(self, digest: Digest) -> Iterator[Found]:
+        for name in fileio.list_folder(self.folder / TRASH):
+            if name.endswith(SUFFIX):
+                with contextlib.suppress(MvcError, OSError):
+                    pack = PackReader(self.folder / TRASH / name)
+                    yield from (Found(pack, entry) for entry in pack.index.find(digest))
 
     def _first_whole(
         self, digest: Digest, size: int | None, read: Callable[[Entry, memoryview], T]

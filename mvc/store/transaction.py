@@ -24,10 +24,10 @@ from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Busy, MvcError
 from mvc.fileio import NewFile, Steps
 from mvc.recipe import Recipe
-from mvc.store.intents import INTENT, STAGING
-from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter
+from mvc.store.intents import INTENT
+from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
-from mvc.store.settings import being_moved, moved_to, new_id
+from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id
 from mvc.store.store import Store
 
 _scratch = threading.local()
@@ -138,7 +138,7 @@ class Transaction:
             Busy: A collector evicted this transaction; run it again.
         """
         self._drain()
-        packs = self._store.folder / "packs"
+        packs = self._store.folder / PACKS
         fileio.make_folder(packs)  # some tools copy no empty folders
         for pack in self._packs:
             name = pack.finish()
@@ -154,7 +154,7 @@ class Transaction:
         self._intent.seal()
         self._intent.sync()
         yield "record written"
-        roots = self._store.folder / "roots" / registry
+        roots = self._store.folder / ROOTS / registry
         fileio.make_folder(roots)
         with self._fenced():
             fileio.link_once(self._folder / INTENT, roots / root_name(record))
@@ -179,7 +179,8 @@ class Transaction:
 
     def _write(self, digest: Digest, size: int, encoded: Encoded) -> None:
         if not self._packs or self._packs[-1].size + encoded.size > MAX_PACK_SIZE:
-            self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
+            with self._fenced():
+                self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
         self._packs[-1].add(digest, size, encoded)
         self.stored += encoded.size
 
@@ -223,18 +224,6 @@ def _laid_together(encoded: Encoded) -> memoryview:
         view[at : at + len(piece)] = piece
         at += len(piece)
     return view[:at]
-
-
-def is_whole(path: Path) -> bool:
-    """Say whether a pack reads back as it was written; looked at only where names collide."""
-    try:
-        pack = PackReader(path)
-        pack.check()
-        for entry in pack.index:
-            pack.payload(entry)
-    except (MvcError, OSError):
-        return False
-    return True
 
 
 def _encode(work: _Work) -> Encoded:

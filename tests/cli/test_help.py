@@ -14,7 +14,7 @@ from mvc.cli.command import Command
 from tests.cli.running import mvc
 
 COMMANDS = (
-    "init add checkout path list show log status tag best rollback rm restore fsck du store "
+    "init add checkout path list show log status tag best rollback rm restore fsck gc du store "
     "demo".split()
 )
 

@@ -1,0 +1,112 @@
+"""``mvc gc``.
+
+Public names: ``gc``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+from mvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from mvc.registry.gc import Collected
+    from mvc.registry.gc_plan import Item
+
+UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "w": "weeks"}
+
+
+@command.command(
+    "gc",
+    usage="[OPTIONS]",
+    examples=[
+        ("mvc gc --dry-run", "what would become free"),
+        ("mvc gc", "free what was withdrawn 14 days ago or before"),
+        ("mvc gc --grace 0", "free everything withdrawn, now"),
+    ],
+    statuses={
+        3: "something cannot be read, so nobody knows what is needed; nothing was removed",
+        4: "no registry or store",
+        6: "another gc is under way",
+    },
+)
+@click.option(
+    "--grace",
+    metavar="TIME",
+    help="How long ago it must have been withdrawn: 0, 12h, 3d, 2w.  [default: 14d]",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed.")
+@click.option("--orphans", is_flag=True, help="Also what only records that are not here need.")
+@click.option("--cache", is_flag=True, help="Also the files that mvc path made.")
+@click.option("--force", is_flag=True, help="Also if half of what was needed is not any more.")
+@command.as_json
+@click.option("-q", "--quiet", is_flag=True, help="Print only the number of bytes freed.")
+def gc(
+    grace: str | None,
+    dry_run: bool,
+    orphans: bool,
+    cache: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Free the bytes of versions withdrawn long ago.
+
+    A version that mvc rm withdrew can be restored for 14 days, counted from
+    then; after that gc gives up its bytes, those that no other version needs.
+    Its record stays, its number is never given again. What a killed add has
+    left goes when it is as old. Nothing is removed if anything cannot be
+    read; commands under way are waited for.
+
+    A version whose record is merely not here, as on another git branch, keeps
+    its bytes; --orphans gives them up.
+    """
+    waited = None if grace is None else _duration(grace)
+    done = command.open_registry().gc(
+        waited, dry_run=dry_run, orphans=orphans, cache=cache, force=force
+    )
+    if as_json:
+        output.json_result(asdict(done))
+        return
+    if not quiet:
+        _tell(done)
+    output.result(str(done.freed) if quiet else _sum(done))
+
+
+def _tell(done: Collected) -> None:
+    rows = [_row(item) for item in done.items]
+    if rows:
+        output.table(rows, right=[2])
+    for item in done.later:
+        output.note(f"{item.name} stays: {item.why} ({output.size(item.bytes)})")
+    if done.orphans:
+        count = output.count(len(done.orphans), "root")
+        output.note(f"{count} of records that are not here stay; --orphans gives them up")
+    for item in done.others:
+        output.note(f"registry {item.name[:8]} uses this store: {item.why}")
+    if done.waiting:
+        under_way = output.count(done.waiting, "command")
+        output.note(f"{under_way} under way may need what is left: run mvc gc again later")
+
+
+def _row(item: Item) -> tuple[str, str, str, str]:
+    name = item.name[:12] if item.kind in ("orphan", "staging") else item.name
+    return item.kind, name, output.size(item.bytes), item.why
+
+
+def _sum(done: Collected) -> str:
+    freed = f"{output.size(done.freed)} {'freed' if done.executed else 'would be freed'}"
+    return f"{freed}, {output.size(done.remaining)} can be later" if done.remaining else freed
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([dhmsw])?", text)
+    if found is None or (found.group(2) is None and found.group(1) != "0"):
+        raise UsageError(f"'{text}' is no time", hint="write 0, 30m, 12h, 3d or 2w")
+    return timedelta(**{UNITS[found.group(2) or "s"]: int(found.group(1))})

@@ -1,0 +1,174 @@
+"""gc: give up the bytes of versions withdrawn long ago, and those that nobody needs.
+
+A version is *released* by an event, created before anything else happens to
+it; then its root goes; then packs go, by way of ``retire``. Restoring a
+version and releasing it compete for one number, so only one of them happens.
+
+The argument, step by step, and what a crash leaves: ``docs/gc.md``.
+Public names: ``Collected``, ``collect``, ``collect_steps``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mvc import fileio
+from mvc.errors import Busy
+from mvc.fileio import Steps
+from mvc.registry import changes, paths
+from mvc.registry.gc_plan import Item, Plan, note_live, plan
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import Place
+from mvc.registry.roots import Root, needs_of, roots
+from mvc.store import Store, eviction, materialised
+from mvc.store.lock import maintenance
+from mvc.store.mark import Census, Need, reachable
+from mvc.store.retire import Retired, retire
+from mvc.store.rewrite import merge_all, rewrite
+from mvc.store.settings import PACKS
+
+# How long writers under way are waited for, in seconds, and how often they are looked at.
+WAIT, PAUSE = 30.0, 0.2
+# What writing a pack anew takes beside its frames.
+SPACE_BESIDE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a gc did, or where not ``executed`` would do; sizes in bytes.
+
+    ``items`` were given up; ``later`` are when their time has come. ``orphans``
+    and ``others`` are kept. ``waiting`` counts the commands under way on whose
+    account packs were kept back for the next gc.
+    """
+
+    executed: bool
+    freed: int
+    remaining: int
+    items: tuple[Item, ...]
+    later: tuple[Item, ...]
+    orphans: tuple[Item, ...]
+    others: tuple[Item, ...]
+    waiting: int = 0
+
+
+def collect(
+    place: Place,
+    manifest: Manifest,
+    store: Store,
+    grace: timedelta,
+    *,
+    dry_run: bool,
+    orphans: bool,
+    cache: bool,
+    force: bool,
+) -> Collected:
+    """Plan, and unless ``dry_run`` carry the plan out. Raises as ``ModelRegistry.gc`` says."""
+    emptied = _emptied(place, dry_run=dry_run) if cache else 0
+    if dry_run:
+        planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
+        return _told(planned, emptied, executed=False, freed=planned.freed)
+    with maintenance(store.folder) as alone:
+        if not alone:
+            raise Busy("another gc, repack or move is under way", hint="try again later")
+        planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
+        freed, waiting = fileio.run(collect_steps(manifest, store, planned, _Patience()))
+        return _told(planned, emptied, executed=True, freed=freed, waiting=waiting)
+
+
+def collect_steps(
+    manifest: Manifest,
+    store: Store,
+    planned: Plan,
+    patience: Callable[[], bool] = lambda: False,
+) -> Steps[tuple[int, int]]:
+    """Carry a plan out; each version's event ``released`` is its commit point.
+
+    Returns:
+        The bytes that became free, and how many commands under way kept some back.
+    """
+
+    def needs() -> list[Need]:
+        return needs_of(roots(store))
+
+    for folder in planned.leftovers:
+        fileio.remove_folder(folder)
+        yield "leftover removed"
+    # First what nobody needs anyway: on a full disk it makes room for the events.
+    done = [(yield from retire(store, planned.idle, needs, patience))]
+    note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
+    gone = list(planned.dropped)
+    for release in planned.releases:
+        if (yield from changes.release(manifest, release.family, release.number, planned.before)):
+            gone.append(release.root)
+    yield from _unroot(gone)
+    done.append((yield from retire(store, planned.dead, needs, patience)))
+    for name in planned.wasteful:
+        done.append((yield from _without_waste(store, name, needs, patience)))
+    yield from merge_all(store)
+    freed = sum(one.freed for one in done)
+    freed += sum(item.bytes for item in planned.items if item.kind == "staging")
+    return freed, max(one.waiting for one in done)
+
+
+def _unroot(gone: Iterable[Root]) -> Steps[None]:
+    """Remove roots, durably before any pack goes: what has a root must have its bytes."""
+    folders = set()
+    for root in gone:
+        fileio.unlink(root.path)
+        folders.add(root.path.parent)
+        yield "root removed"
+    for folder in folders:
+        fileio.sync_folder(folder)
+        yield "roots durable"
+
+
+def _without_waste(
+    store: Store, name: str, needs: Callable[[], list[Need]], patience: Callable[[], bool]
+) -> Steps[Retired]:
+    """Write what is needed of a pack into a new one, and retire it, if there is room for that."""
+    path = store.folder / PACKS / name
+    if not path.exists() or fileio.free_space(store.folder) < path.stat().st_size + SPACE_BESIDE:
+        return Retired()
+    needed = reachable(Census.of(store), needs())
+    new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
+    added = sum((store.folder / PACKS / one).stat().st_size for one in new)
+    done = yield from retire(store, [name], needs, patience)
+    return Retired(done.deleted, done.restored, done.freed - added, done.waiting)
+
+
+def _emptied(place: Place, *, dry_run: bool) -> int:
+    """Remove the files that ``path`` made, and return their bytes."""
+    folder = paths.cache_of(place)
+    return eviction.size(folder) if dry_run else materialised.clear(folder)
+
+
+def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int = 0) -> Collected:
+    kept_back = max(0, planned.freed - freed) if waiting else 0
+    emptied = [Item("cache", "files", cache, "made by mvc path")] if cache else []
+    return Collected(
+        executed=executed,
+        freed=freed + cache,
+        remaining=planned.remaining + kept_back,
+        items=(*emptied, *planned.items),
+        later=planned.later,
+        orphans=planned.orphans,
+        others=planned.others,
+        waiting=waiting,
+    )
+
+
+class _Patience:
+    """Waits for writers in short pauses, for so long in all."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + WAIT
+
+    def __call__(self) -> bool:
+        if time.monotonic() > self._until:
+            return False
+        time.sleep(PAUSE)
+        return True

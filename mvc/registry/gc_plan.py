@@ -1,0 +1,380 @@
+"""What gc will do: worked out from what there is, changing nothing.
+
+Which versions were withdrawn long enough ago, which roots belong to nobody
+here, what would become free, and in which packs it lies. Whatever cannot be
+read or understood ends it: what nobody understands may be what somebody needs.
+
+Public names: ``GRACE``, ``Item``, ``Release``, ``Plan``, ``plan``, ``note_live``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from mvc import fileio, lines
+from mvc.digest import Digest, digest_of
+from mvc.errors import Damaged, MvcError
+from mvc.registry import family as families
+from mvc.registry import reach
+from mvc.registry.manifest import Manifest
+from mvc.registry.place import Place
+from mvc.registry.roots import Root, needs_of, roots
+from mvc.registry.sealed import parse_time, timestamp
+from mvc.store import Store
+from mvc.store.intents import intents, leftovers
+from mvc.store.mark import Census, reachable
+from mvc.store.pack import IndexBlock
+from mvc.store.settings import PACKS
+
+GRACE = timedelta(days=14)
+# What a pack may hold that nobody needs before it is written anew.
+MOST_WASTE = 0.1
+# Clocks that differ by more cannot tell what is old.
+MOST_SKEW = timedelta(minutes=5)
+NOTE = "collected.yaml"
+NOTE_VERSION = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing given up, or kept for now; ``bytes`` become free where nothing else needs them.
+
+    ``kind`` is ``version``, ``orphan`` (a root whose record is not here),
+    ``packs`` (what no version needs), ``staging`` (what a killed command
+    left) or ``registry`` (another one on the same store).
+    """
+
+    kind: str
+    name: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version withdrawn, or released whose root is still here; ``since`` is the event's time."""
+
+    id: str
+    family: str
+    number: int
+    root: Root
+    since: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What gc will do.
+
+    ``items`` are given up now, ``later`` when their time has come; ``orphans``
+    and ``others`` are kept. ``garbage`` are bytes that nobody needs and that
+    stay for now, ``live`` those that are needed afterwards. ``idle`` are packs
+    that nobody needs today, ``dead`` those that nobody needs afterwards,
+    ``wasteful`` those to be written anew.
+    """
+
+    items: tuple[Item, ...]
+    later: tuple[Item, ...]
+    orphans: tuple[Item, ...]
+    others: tuple[Item, ...]
+    garbage: int
+    live: int
+    before: str
+    releases: tuple[Release, ...] = field(repr=False)
+    dropped: tuple[Root, ...] = field(repr=False)
+    idle: tuple[str, ...] = field(repr=False)
+    dead: tuple[str, ...] = field(repr=False)
+    wasteful: tuple[str, ...] = field(repr=False)
+    leftovers: tuple[Path, ...] = field(repr=False)
+
+    @property
+    def freed(self) -> int:
+        """Bytes that become free by it."""
+        return sum(item.bytes for item in self.items)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that a later gc can free."""
+        return self.garbage + sum(item.bytes for item in self.later)
+
+
+@dataclass(slots=True)
+class _Survey:
+    """Every root, by what is to become of it."""
+
+    releases: list[Release] = field(default_factory=list)
+    later: list[Release] = field(default_factory=list)
+    orphans: list[Root] = field(default_factory=list)
+    others: list[Root] = field(default_factory=list)
+    kept: list[Root] = field(default_factory=list)
+
+
+def plan(
+    place: Place,
+    manifest: Manifest,
+    store: Store,
+    grace: timedelta,
+    *,
+    orphans: bool = False,
+    force: bool = False,
+) -> Plan:
+    """Work out what may go.
+
+    Args:
+        grace: How long a version must have been withdrawn, or a pack be there.
+        orphans: Give up roots whose record is not here, if they are as old.
+        force: Go on though half of what was needed after the last gc is not needed now.
+
+    Raises:
+        Damaged: Something cannot be read, or a version has lost its root.
+        MvcError: The clock cannot be trusted, or much less is needed than before.
+    """
+    found = roots(store)
+    moment = _checked_clock(store, found)
+    survey = _survey(place, manifest, store, found, moment - grace)
+    dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= grace]
+    left_alone = [root for root in survey.orphans if root not in dropped]
+    kept = [*survey.kept, *survey.others, *left_alone]
+    census = Census.of(store)
+    after = reachable(census, needs_of([*kept, *(release.root for release in survey.later)]))
+    going = [*(release.root for release in survey.releases), *dropped]
+    given_up = [_reached(census, root) - after for root in going]
+    today = after.union(*given_up)
+    live = sum(e.cost for index in census.packs.values() for e in index if e.digest in today)
+    _refuse_shrunk(store, live, force)
+    packs = _Packs(store, census, after, today, moment, grace)
+    items = [
+        *packs.items_of(survey.releases, dropped, given_up),
+        *packs.garbage_items(today),
+        *(Item("staging", path.name, _size_of(path), _KILLED) for path in leftovers(store.folder)),
+    ]
+    for_good = reachable(census, needs_of(kept))
+    return Plan(
+        items=tuple(items),
+        later=tuple(_later(census, survey.later, for_good, grace)),
+        orphans=tuple(Item("orphan", root.path.stem, 0, _told(root)) for root in left_alone),
+        others=tuple(_others(survey.others)),
+        garbage=packs.staying,
+        live=sum(e.cost for index in census.packs.values() for e in index if e.digest in after),
+        before=timestamp(moment - grace),
+        releases=tuple(survey.releases),
+        dropped=tuple(dropped),
+        idle=tuple(packs.idle),
+        dead=tuple(packs.dead),
+        wasteful=tuple(packs.wasteful),
+        leftovers=tuple(leftovers(store.folder)),
+    )
+
+
+_KILLED = "left by a command that was killed"
+
+
+def note_live(store: Store, live: int) -> None:
+    """Note how much is needed, for the next gc to compare with, if that can be."""
+    values: dict[str, lines.Value] = {
+        "mvc": NOTE_VERSION,
+        "live": live,
+        "created": timestamp(datetime.now(timezone.utc)),
+    }
+    with contextlib.suppress(OSError):
+        fileio.replace(store.folder / NOTE, lines.dumps(values))
+
+
+def _refuse_shrunk(store: Store, live: int, force: bool) -> None:
+    """Refuse where roots may have been lost: only gc and forget take any away."""
+    try:
+        values: dict[str, Any] = lines.loads(fileio.read(store.folder / NOTE, lines.MAX_SIZE))
+        before = int(values["live"])
+    except (OSError, MvcError, KeyError, TypeError, ValueError):
+        return
+    if live < before / 2 and not force:
+        raise MvcError(
+            f"versions need {live:,} bytes now, and needed {before:,} after the last gc",
+            hint="if roots were lost, put them back; if that is as it should be: mvc gc --force",
+        )
+
+
+def _checked_clock(store: Store, found: Iterable[Root]) -> datetime:
+    """Return this moment, if the store's file system and its records agree on it."""
+    here = datetime.now(timezone.utc)
+    there = datetime.fromtimestamp(fileio.clock(store.folder) / 1e9, timezone.utc)
+    ahead = max((root.record.created for root in found), default="")
+    if ahead and parse_time(ahead) > here + MOST_SKEW:
+        raise MvcError(f"a version here was made at {ahead}, which is still to come", hint=_CLOCK)
+    if abs(here - there) > MOST_SKEW:
+        seconds = round((here - there).total_seconds())
+        raise MvcError(f"the clock here is {seconds:,} seconds off that of the store", hint=_CLOCK)
+    return here
+
+
+_CLOCK = "set the clock: with a wrong one nobody can tell what is old enough to go"
+
+
+def _survey(
+    place: Place, manifest: Manifest, store: Store, found: list[Root], cutoff: datetime
+) -> _Survey:
+    survey = _Survey()
+    mine: dict[str, Root] = {}
+    for root in found:
+        if root.registry == place.id:
+            mine[root.path.stem] = root
+        else:
+            survey.others.append(root)
+    # An add under way has a root before it has a version: so roots were read first, then
+    # intents are, and versions last.
+    under_way = set(_staged(store))
+    seen: set[str] = set()
+    for folder in manifest.families():
+        family = families.load(manifest, folder)
+        events = manifest.event_numbers(folder)
+        if events != list(range(1, len(events) + 1)):  # a withdrawal may have been taken back in it
+            raise Damaged(f"an event of '{family.name}' is missing", hint="mvc fsck names it")
+        standings = reach.standings(manifest, folder)
+        for number in manifest.numbers(folder):
+            record, digest = manifest.record(folder, number)
+            seen.add(digest.hex())
+            event, change = standings.get(number, (None, None))
+            held = mine.get(digest.hex())
+            identity = f"{family.name}/v{number}"
+            released = change is not None and change.kind == "released"
+            if held is None:
+                if not released and store.find(record.artifact.digest):
+                    raise Damaged(
+                        f"{identity} has no root in the store", hint="mvc fsck --repair makes it"
+                    )
+            elif event is None or change is None or change.kind == "restored":
+                survey.kept.append(held)
+            else:
+                why = f"{change.kind} on {event.created[:10]} by {event.author}"
+                release = Release(identity, folder, number, held, event.created, why)
+                due = released or parse_time(event.created) <= cutoff
+                (survey.releases if due else survey.later).append(release)
+    kept = set(survey.kept) | {release.root for release in survey.later}
+    survey.releases = [release for release in survey.releases if release.root not in kept]
+    survey.kept += [root for name, root in mine.items() if name in under_way and name not in seen]
+    survey.orphans = [r for name, r in mine.items() if name not in seen and name not in under_way]
+    return survey
+
+
+def _staged(store: Store) -> Iterator[str]:
+    """Yield the names that the records of transactions under way have, or will have, as roots."""
+    for intent in intents(store.folder):
+        with contextlib.suppress(OSError, MvcError):
+            yield digest_of(fileio.read(intent.path, lines.MAX_SIZE)).hex()
+
+
+def _reached(census: Census, root: Root) -> set[Digest]:
+    """Return what a root that is to go needs; nothing where that cannot be told any more."""
+    try:
+        return reachable(census, needs_of([root]))
+    except MvcError:
+        return set()
+
+
+class _Packs:
+    """The packs, by what is to become of them.
+
+    What lies in one that stays is not free, however dead it is.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        census: Census,
+        after: set[Digest],
+        today: set[Digest],
+        moment: datetime,
+        grace: timedelta,
+    ) -> None:
+        self.idle: list[str] = []
+        self.dead: list[str] = []
+        self.wasteful: list[str] = []
+        self.staying = 0
+        self._going: list[IndexBlock] = []
+        self._after = after
+        for name, index in census.packs.items():
+            waste = sum(entry.cost for entry in index if entry.digest not in after)
+            if not waste:
+                continue
+            path = store.folder / PACKS / name
+            live = any(entry.digest in after for entry in index)
+            if _age(path, moment) < grace or (live and waste < MOST_WASTE * path.stat().st_size):
+                self.staying += waste
+                continue
+            self._going.append(index)
+            if live:
+                self.wasteful.append(name)
+            elif any(entry.digest in today for entry in index):
+                self.dead.append(name)
+            else:
+                self.idle.append(name)
+
+    def items_of(
+        self, releases: Iterable[Release], dropped: Iterable[Root], given_up: list[set[Digest]]
+    ) -> Iterator[Item]:
+        """Yield an item for each version and root; what several need counts for the first."""
+        named = [("version", release.id, release.why) for release in releases]
+        named += [("orphan", root.path.stem, _told(root)) for root in dropped]
+        counted: set[Digest] = set()
+        for (kind, name, why), digests in zip(named, given_up, strict=True):
+            yield Item(kind, name, self._size(digests - counted), why)
+            counted |= digests
+
+    def garbage_items(self, today: set[Digest]) -> Iterator[Item]:
+        """Yield one item for all that no version needs already now."""
+        size = sum(e.cost for index in self._going for e in index if e.digest not in today)
+        if size:
+            count = len(self._going)
+            yield Item("packs", f"in {count}", size, "needed by no version")
+
+    def _size(self, digests: set[Digest]) -> int:
+        return sum(e.cost for index in self._going for e in index if e.digest in digests)
+
+
+def _later(
+    census: Census, releases: Iterable[Release], for_good: set[Digest], grace: timedelta
+) -> Iterator[Item]:
+    counted = set(for_good)
+    for release in sorted(releases, key=lambda release: release.since):
+        digests = _reached(census, release.root) - counted
+        counted |= digests
+        packs = census.packs.values()
+        size = sum(e.cost for index in packs for e in index if e.digest in digests)
+        due = (parse_time(release.since) + grace).date()
+        yield Item("version", release.id, size, f"{release.why}; goes after {due}")
+
+
+def _others(found: Iterable[Root]) -> Iterator[Item]:
+    """Yield an item for every other registry on the store."""
+    by_registry: dict[str, list[Root]] = {}
+    for root in found:
+        by_registry.setdefault(root.registry, []).append(root)
+    for registry, own in by_registry.items():
+        size = sum(root.record.artifact.size for root in own)
+        last = max(root.record.created for root in own)[:10]
+        yield Item("registry", registry, size, f"{len(own)} versions, the last of {last}")
+
+
+def _told(root: Root) -> str:
+    record = root.record
+    return f"of '{record.family}', made on {record.created[:10]}, whose record is not here"
+
+
+def _age(path: Path, moment: datetime) -> timedelta:
+    try:
+        changed = path.stat().st_mtime
+    except FileNotFoundError:
+        return timedelta(0)
+    return moment - datetime.fromtimestamp(changed, timezone.utc)
+
+
+def _size_of(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except FileNotFoundError:
+        return 0

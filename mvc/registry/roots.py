@@ -1,0 +1,74 @@
+"""Roots: the records that a store keeps for every registry, from which gc marks.
+
+Reading them fails closed: one that cannot be read may name what somebody
+needs, so nothing is collected before it is understood.
+
+Public names: ``Root``, ``roots``, ``needs_of``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvc import fileio, lines
+from mvc.errors import Damaged, MvcError, Unsupported
+from mvc.registry import record as records
+from mvc.registry.record import DIRECTORY, Record
+from mvc.store import Store
+from mvc.store.mark import Need
+from mvc.store.settings import ROOTS, is_id
+from mvc.store.transaction import root_name
+
+_ADVICE = "mvc fsck says more; nothing is removed before everything can be read"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Root:
+    """A record's copy in the store, and whose it is."""
+
+    registry: str
+    path: Path
+    record: Record
+
+
+def roots(store: Store) -> list[Root]:
+    """Return the roots of all registries.
+
+    Raises:
+        Damaged: One cannot be read, or something else lies among them.
+        Unsupported: A newer mvc wrote one.
+    """
+    found = []
+    top = store.folder / ROOTS
+    for registry in sorted(fileio.list_folder(top)):
+        if not (top / registry).is_dir():  # lost+found and the like are folders, and refused below
+            continue
+        for name in sorted(fileio.list_folder(top / registry)):
+            if name.endswith(".yaml"):
+                found.append(Root(registry, top / registry / name, _read(top / registry / name)))
+                if not is_id(registry):
+                    raise Damaged(f"'{top / registry}' is no registry's", hint=_ADVICE)
+    return found
+
+
+def needs_of(found: Iterable[Root]) -> list[Need]:
+    """Return what roots need of their store."""
+    artifacts = [root.record.artifact for root in found]
+    return [Need(artifact.digest, tree=artifact.kind == DIRECTORY) for artifact in artifacts]
+
+
+def _read(path: Path) -> Record:
+    try:
+        data = fileio.read(path, lines.MAX_SIZE)
+        record = records.decode(data)
+    except Unsupported as error:
+        raise Unsupported(
+            f"root '{path}' cannot be read: {error.message}", hint=error.hint
+        ) from None
+    except (MvcError, OSError) as error:
+        raise Damaged(f"root '{path}' cannot be read: {error}", hint=_ADVICE) from None
+    if root_name(data) != path.name:
+        raise Damaged(f"root '{path}' does not bear its digest", hint=_ADVICE)
+    return record
