@@ -5,7 +5,8 @@ taken reads what happened meanwhile and decides anew, so that no change is
 ever made on an outdated view.
 
 Public names: ``Move``, ``RolledBack``, ``tag``, ``delete_tag``, ``rollback``,
-``history``, ``set_best``, ``withdraw``, ``restore``, ``release``.
+``history``, ``set_best``, ``withdraw``, ``restore``, ``restore_steps``,
+``release``.
 """
 
 from __future__ import annotations
@@ -235,6 +236,11 @@ def withdraw(manifest: Manifest, text: str, force: bool, message: str | None) ->
 
 def restore(manifest: Manifest, text: str) -> tuple[str, int]:
     """Take back a withdrawal. Raises as ``ModelRegistry.restore`` says."""
+    return fileio.run(restore_steps(manifest, text))
+
+
+def restore_steps(manifest: Manifest, text: str) -> Steps[tuple[str, int]]:
+    """The protocol of ``restore``: one event, which competes with ``release`` for its number."""
     ref = refs.parse(text)
     if not ref.exact:
         raise UsageError(
@@ -252,7 +258,7 @@ def restore(manifest: Manifest, text: str) -> tuple[str, int]:
             )
         return _stand(families.load(manifest, family.folder), number, digest, "restored")
 
-    fileio.run(record_change(manifest, family.folder, decide))
+    yield from record_change(manifest, family.folder, decide)
     return family.folder, number
 
 

@@ -27,8 +27,8 @@ from mvc import fileio
 ROOT = Path("/in-memory-disk")
 FIRST_DESCRIPTOR = 1 << 29  # no descriptor of the system is so high
 CALLS = (
-    "open close read pread writev fstat stat lstat link rename unlink mkdir listdir fsync fchmod "
-    "utime urandom"
+    "open close read pread writev fstat stat lstat link rename unlink mkdir listdir scandir fsync "
+    "fchmod utime urandom"
 ).split()
 
 
@@ -134,7 +134,10 @@ class MemoryDisk:
 
     def _change(self, *names: str) -> None:
         """Note a change that others can see: staged packs and private names are not looked at."""
-        self.changed += [n for n in names if not n.endswith(".pack") or "/staging/" not in n]
+        for name in names:
+            staged = name.endswith(".pack") and "/staging/" in name
+            if not staged and fileio.PRIVATE_PREFIX not in name:
+                self.changed.append(name)
 
     def _refuse(self, code: int, path: str) -> OSError:
         self._see(path, code)
@@ -261,6 +264,12 @@ class MemoryDisk:
         found = sorted({p[len(start) :].partition("/")[0] for p in every if p.startswith(start)})
         self._see("list", where, tuple(found))
         return found
+
+    def _scandir(self, path: Any = ".") -> Any:
+        if _ours(path) is None:
+            return self._real["scandir"](path)
+        found = [SimpleNamespace(name=name) for name in self._listdir(path)]
+        return contextlib.nullcontext(found)
 
     def _fsync(self, descriptor: int) -> None:
         if descriptor < FIRST_DESCRIPTOR:
