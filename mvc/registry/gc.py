@@ -22,7 +22,7 @@ from mvc.registry import changes, paths
 from mvc.registry.gc_plan import Item, Plan, note_live, plan
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
-from mvc.registry.roots import Root, needs_of, roots
+from mvc.registry.rooted import Root, needs_of, roots
 from mvc.store import Store, eviction, materialised
 from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable

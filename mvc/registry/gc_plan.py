@@ -23,7 +23,7 @@ from mvc.registry import family as families
 from mvc.registry import reach
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
-from mvc.registry.roots import Root, needs_of, roots
+from mvc.registry.rooted import Root, needs_of, roots
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store
 from mvc.store.intents import intents, leftovers

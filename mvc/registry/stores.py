@@ -13,7 +13,7 @@ import contextlib
 import os
 import warnings
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 from mvc import fileio, lines
@@ -22,6 +22,7 @@ from mvc.errors import Conflict, MvcError, NotFound, StoreWarning, UsageError
 from mvc.registry import finding, newest
 from mvc.registry import place as places
 from mvc.registry import record as records
+from mvc.registry.gc_plan import GRACE, note_live
 from mvc.registry.place import CONFIG, Place
 from mvc.registry.presence import Presence
 from mvc.registry.reach import closure
@@ -30,10 +31,8 @@ from mvc.store import Store, alternates, relocation, roots
 from mvc.store.alternates import Alternate
 from mvc.store.relocation import Moved, MovePlan
 from mvc.store.roots import Roots
-from mvc.store.settings import MOVED, MOVING, identity_of, leads_on, moved_from, moved_to
+from mvc.store.settings import MOVED, MOVING, ROOTS, identity_of, leads_on, moved_from, moved_to
 
-# A registry whose roots came or went so lately is not taken for dead.
-GRACE = timedelta(days=14)
 SHORTEST_PREFIX = 8
 
 
@@ -226,6 +225,7 @@ def forget(presence: Presence, plan: ForgetPlan, force: bool) -> int:
             f"less than {GRACE.days} days ago",
             hint="if it is gone for good: --force",
         )
+    note_live(store, 0)  # what is needed next may be far less, and rightly so
     return fileio.run(roots.unroot(store, dead.registry))
 
 
@@ -287,7 +287,7 @@ def _needed(store: Store, registry: Roots) -> frozenset[Digest]:
     """Return the objects that a registry's roots need, as far as they can be read."""
     needed = frozenset[Digest]()
     for name in registry.names:
-        path = store.folder / roots.FOLDER / registry.registry / name
+        path = store.folder / ROOTS / registry.registry / name
         try:
             artifact = records.decode(fileio.read(path, lines.MAX_SIZE)).artifact
             needed |= closure(store, artifact)

@@ -20,11 +20,9 @@ from datetime import datetime, timezone
 from mvc import fileio, lines
 from mvc.errors import MvcError
 from mvc.fileio import Steps
-from mvc.store.settings import is_id
+from mvc.store.settings import ROOTS, is_id
 from mvc.store.store import Store
 from mvc.store.transaction import Transaction, root_name
-
-FOLDER = "roots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,8 @@ class Roots:
 def registries(store: Store) -> list[Roots]:
     """Return every registry that has roots in a store, by its id."""
     found = []
-    for name in sorted(filter(is_id, fileio.list_folder(store.folder / FOLDER))):
-        folder = store.folder / FOLDER / name
+    for name in sorted(filter(is_id, fileio.list_folder(store.folder / ROOTS))):
+        folder = store.folder / ROOTS / name
         names = frozenset(n for n in fileio.list_folder(folder) if n.endswith(".yaml"))
         if names:
             used = datetime.fromtimestamp(os.stat(folder).st_mtime, timezone.utc)
@@ -87,7 +85,7 @@ def unroot(store: Store, registry: str) -> Steps[int]:
     """Remove every root of a registry; what only they kept is for the collector."""
     if not is_id(registry):
         raise MvcError(f"'{registry}' is no registry's id")
-    folder = store.folder / FOLDER / registry
+    folder = store.folder / ROOTS / registry
     names = sorted(fileio.list_folder(folder))
     for name in names:
         fileio.unlink(folder / name)
@@ -101,7 +99,7 @@ def _rooted(store: Store, registries: Iterable[str], name: str) -> bytes | None:
     """Return a root's bytes from whichever registry has it whole."""
     for registry in registries:
         with contextlib.suppress(OSError, MvcError):
-            data = fileio.read(store.folder / FOLDER / registry / name, lines.MAX_SIZE)
+            data = fileio.read(store.folder / ROOTS / registry / name, lines.MAX_SIZE)
             if root_name(data) == name:
                 return data
     return None

@@ -21,7 +21,7 @@ from mvc.registry.event import Standing
 from mvc.registry.gc_plan import Plan, Release
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Artifact, Record
-from mvc.registry.roots import roots
+from mvc.registry.rooted import roots
 from mvc.store import Store, intents
 from tests.support.interleave import Broken, Search, Walked
 from tests.support.memory_disk import ROOT, MemoryDisk

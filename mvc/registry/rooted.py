@@ -1,4 +1,4 @@
-"""Roots: the records that a store keeps for every registry, from which gc marks.
+"""Rooted: the records that a store keeps for every registry, from which gc marks.
 
 Reading them fails closed: one that cannot be read may name what somebody
 needs, so nothing is collected before it is understood.
