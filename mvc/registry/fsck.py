@@ -147,13 +147,13 @@ def examine(place: Place, manifest: Manifest, presence: Presence, level: str) ->
     """Like ``check``, and keep what a repair needs to know."""
     if level not in LEVELS:
         raise ValueError(f"{level!r} is none of {LEVELS}")
-    run = Check(level, place, manifest, presence.store)
+    run = Check(level, place, manifest, presence.store.alone())
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
         _check_records(run)
         _check_roots(run)
         _check_packs(run, level)
-        _check_needs(run)
+        _check_needs(run, presence.store)
         if level == "full":
             _check_files(run)
         _note_leftovers(run)
@@ -348,13 +348,20 @@ def _deep(found: Found) -> str | None:
     return None if digest_of(data) == entry.digest else "its bytes are not what was stored"
 
 
-def _check_needs(run: Check) -> None:
+def _check_needs(run: Check, with_alternates: Store) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
+    borrowed = 0
     look = cache(lambda digest, _: run.store.lacking(digest))  # many versions may have one file
     for version in run.versions:
-        for reason in lacking(run.store, version.record.artifact, look):
+        reasons = lacking(run.store, version.record.artifact, look)
+        if reasons and not lacking(with_alternates, version.record.artifact):
+            borrowed += 1
+            continue
+        for reason in reasons:
             missing.setdefault(reason, []).append(version.id)
+    if borrowed:
+        run.notes.append(f"{borrowed} versions are read from alternates; {MENDS} from there")
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
             run.find("missing", reason, run.store.folder / "packs", versions, FROM_A_COPY)

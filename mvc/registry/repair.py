@@ -33,6 +33,9 @@ from mvc.registry.presence import Presence
 from mvc.registry.reach import lacking
 from mvc.registry.record import Record
 from mvc.registry.repair_objects import mend_objects, set_packs_aside
+from mvc.store import alternates
+from mvc.store.salvage import is_pack
+from mvc.store.settings import PACKS
 from mvc.store.transaction import root_name
 
 _ID = re.compile(rb'^id: "([0-9a-f]{32})"$', re.MULTILINE)
@@ -58,7 +61,10 @@ def repair_steps(
     """Mend, children after what names them is known: records, objects, packs, roots."""
     store = presence.writable(if_old=True)
     material = collect(sources, (place.folder, store.folder))
-    run = Repair(place, manifest, presence, store, level, material)
+    for other in alternates.reachable(store.folder):
+        if other.problem is None:
+            material.packs += filter(is_pack, sorted((other.path / PACKS).iterdir()))
+    run = Repair(place, manifest, presence, store.alone(), level, material)
     yield from _mend_records(run)
     found = run.examine()
     yield from mend_objects(run, found)

@@ -62,6 +62,7 @@ class PackIndex:
 
     def __init__(self, folder: Path, cache: Path | None) -> None:
         self.folder = folder
+        self.cache = cache
         self._cache = cache / FILE_NAME if cache else None
         self._open: OrderedDict[str, PackReader] = OrderedDict()
         self._names: list[str] = []

@@ -65,6 +65,7 @@ class Store:
         self.index = PackIndex(folder / PACKS, cache)
         self._others: dict[Path, PackIndex] = {}
         self._passed_over: set[Path] = set()
+        self._borrows = True
 
     @classmethod
     def create(cls, folder: Path) -> str:
@@ -97,6 +98,12 @@ class Store:
         if expect is not None and identity != expect:
             raise NotFound(f"the store in '{folder}' is another one ({identity[:8]})")
         return cls(folder, identity, cache)
+
+    def alone(self) -> Store:
+        """Return the store as it is by itself: nothing is looked for in its alternates."""
+        store = Store(self.folder, self.id, self.index.cache)
+        store._borrows = False
+        return store
 
     def find(self, digest: Digest, size: int | None = None) -> Found | None:
         """Return a frame of the object that is where the index has it, or ``None``."""
@@ -255,7 +262,7 @@ class Store:
 
     def _borrowed(self, digest: Digest) -> Iterator[list[Found]]:
         """Yield the frames that other stores have; one that cannot be asked is named once."""
-        for other in alternates.reachable(self.folder):
+        for other in alternates.reachable(self.folder) if self._borrows else ():
             if other.problem is None:
                 if other.path not in self._others:
                     self._others[other.path] = PackIndex(other.path / PACKS, None)

@@ -13,7 +13,7 @@ from mvc import ModelRegistry, MvcError, NotFound, lines
 from mvc.digest import digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.registry.fsck import Report
-from mvc.store import Store
+from mvc.store import Store, rewrite
 from tests.support import faults
 from tests.support.faults import Calls, killed_after_steps, killed_before_calls
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, resealed, rewrite
@@ -225,6 +225,21 @@ def test_a_backup_gives_what_is_lost(held: Project, backup: Path, what: str) -> 
     assert held.bytes_of("big@v2") == LARGE + b"more"
 
 
+def test_what_only_an_alternate_has_is_noted_and_brought_home(held: Project, backup: Path) -> None:
+    """An alternate serves readers; the check says that it does, and a repair needs it no more."""
+    lost = pack_with(held, LARGE)
+    held.registry().store_alternates(add=backup / "store")
+    lost.unlink()
+    assert held.bytes_of("big@v1") == LARGE
+    report = held.registry().fsck("full")
+    assert report.ok
+    assert "2 versions are read from alternates" in " ".join(report.notes)
+    assert repair(held).ok
+    shutil.rmtree(backup)
+    assert held.bytes_of("big@v2") == LARGE + b"more"
+    assert held.registry().fsck("full").notes == ()
+
+
 def test_a_source_of_no_use_is_named_and_nothing_is_stored(held: Project) -> None:
     """What holds nothing that is missing is said to, and leaves the store as it is."""
     before = files_in(held.mvc / "store")
@@ -404,8 +419,11 @@ def test_a_family_file_that_answers_wrongly_is_found_and_made_anew(held: Project
     assert held.registry().resolve("big@prod").id == "big/v1"
 
 
-def test_a_merged_index_that_lies_is_found_and_made_anew(project: Project) -> None:
+def test_a_merged_index_that_lies_is_found_and_made_anew(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An entry that is wrong makes an object look missing; the check compares with the packs."""
+    monkeypatch.setattr(rewrite, "MANY", 1000)  # an index is merged where packs are not
     for number in range(70):
         project.add(b"%d" % number)
     index = project.mvc / "cache" / "index"
