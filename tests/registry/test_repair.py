@@ -13,7 +13,7 @@ from mvc import ModelRegistry, MvcError, NotFound, lines
 from mvc.digest import digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.registry.fsck import Report
-from mvc.store import Store, rewrite
+from mvc.store import Store
 from tests.support import faults
 from tests.support.faults import Calls, killed_after_steps, killed_before_calls
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, resealed, rewrite
@@ -423,7 +423,7 @@ def test_a_merged_index_that_lies_is_found_and_made_anew(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An entry that is wrong makes an object look missing; the check compares with the packs."""
-    monkeypatch.setattr(rewrite, "MANY", 1000)  # an index is merged where packs are not
+    monkeypatch.setattr("mvc.store.rewrite.MANY", 1000)  # an index is merged where packs are not
     for number in range(70):
         project.add(b"%d" % number)
     index = project.mvc / "cache" / "index"
