@@ -20,6 +20,7 @@ from mvc import environment, fileio, lines
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry.place import Place
 from mvc.store import Store
+from mvc.store.alternates import problem_of
 from mvc.store.settings import being_moved, identity_of, moved_to, read_note
 
 NOTES = "stores.yaml"
@@ -74,7 +75,6 @@ def locate(place: Place, named: Path | None = None) -> Located:
     for path in left:
         if any(fileio.list_folder(path / "roots")):  # it was not emptied: the move was cut off
             return _on_the_move(place, path)
-        failures.append(f"the store in '{path}' was moved to '{moved_to(path)}'")
     raise NotFound(
         f"the store of '{place.folder}' is not there: {'; '.join(dict.fromkeys(failures))}",
         hint="mount or restore it, or say where it is: mvc store relink PATH, or MVC_STORE=PATH "
@@ -135,6 +135,11 @@ def _followed(path: Path, store_id: str, failures: list[str]) -> Path | None:
         target = moved_to(path)
         if target is None:
             return path
+        problem = problem_of(target, path)
+        if problem is not None:
+            if not any(f"'{target}'" in failure for failure in failures):
+                failures.append(f"it was moved from '{path}' to '{target}': {problem}")
+            return None
         if not _is_it(target, store_id, failures):
             return None
         path = target

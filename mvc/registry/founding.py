@@ -12,6 +12,7 @@ Public names: ``create``, ``settle_copy``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from mvc.store import Store, roots
 from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note
 from mvc.store.transaction import root_name
 
+_CLAIM = re.compile(r"identity-[0-9]+\.yaml\Z")
 # From the root, where a family may have the same name: manifest/store is for git.
 _IGNORED = (
     b"/config.yaml\n/newest.yaml\n/identity-*.yaml\n/store/\n/cache/\nfamily.yaml\n.mvc-new-*\n"
@@ -84,6 +86,9 @@ def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
     """
     inode = places.inode_of(place.folder)
     claim = place.folder / f"identity-{inode}.yaml"
+    for name in fileio.list_folder(place.folder):
+        if _CLAIM.match(name) and name != claim.name:  # came along from what was copied
+            fileio.remove(place.folder / name)
     data = lines.dumps({"mvc": places.VERSION, "id": new_id()})
     yield from fileio.create_once(claim, data, place.folder)
     identity: str = (read_note(claim) or {}).get("id", "")

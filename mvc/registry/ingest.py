@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from mvc import formats, tree
-from mvc.digest import Digest, Hasher, digest_of
+from mvc.digest import Buffer, Digest, Hasher, digest_of
 from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
@@ -133,15 +133,23 @@ def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:
         refs = recipe.objects if recipe else (ObjectRef(file.digest, file.size),)
         for ref in dict.fromkeys(refs):
             if not transaction.hold(ref.digest, ref.size):
-                raise Damaged(
-                    f"object {ref.digest.short} is missing or damaged",
-                    hint="mvc fsck says more; add a whole copy of the file instead",
-                )
+                transaction.put(_from_elsewhere(store, ref), ref.digest, 0)
         if recipe is not None:
             transaction.put_recipe(file.digest, recipe)
     if artifact.kind == DIRECTORY:
         transaction.put(tree.encode(Tree(files)), artifact.digest, 0)
     return Ingested(artifact, record.weights, record.model.get("framework"))
+
+
+def _from_elsewhere(store: Store, ref: ObjectRef) -> Buffer:
+    """Read an object that this store does not have whole, from an alternate that has."""
+    try:
+        return store.get_object(ref.digest, ref.size)
+    except Damaged:
+        raise Damaged(
+            f"object {ref.digest.short} is missing or damaged",
+            hint="mvc fsck says more; add a whole copy of the file instead",
+        ) from None
 
 
 def weights_of(rows: list[bytes]) -> Digest | None:

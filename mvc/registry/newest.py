@@ -6,7 +6,7 @@ and outside git: records that git brought from elsewhere say nothing about
 this registry's store.
 
 Why so, and what else could be: ``docs/decisions/0009-stale-copies.md``.
-Public names: ``note``, ``forget``, ``refusal``.
+Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.version import Version
 from mvc.store import Store
-from mvc.store.settings import read_note
+from mvc.store.settings import ROOTS, read_note
 
 FILE = "newest.yaml"
 VERSION = 0
@@ -45,6 +45,13 @@ def forget(place: Place) -> None:
     fileio.remove(place.folder / FILE)
 
 
+def forget_if_gone(place: Place, store: Store) -> None:
+    """Drop the note of a version whose root was just given up, as on another git branch."""
+    noted = _noted(place)
+    if noted is not None and not _root(place, store, noted[1]).exists():
+        forget(place)
+
+
 def refusal(place: Place, store: Store) -> MvcError | None:
     """Return why nothing may be written to ``store``: it lacks what was put there last.
 
@@ -55,8 +62,7 @@ def refusal(place: Place, store: Store) -> MvcError | None:
     if noted is None:
         return None
     version, record = noted
-    roots = store.folder / "roots" / place.id
-    if (roots / f"{record.hex()}.yaml").exists() or _is_released(place, version):
+    if _root(place, store, record).exists() or _is_released(place, version):
         return None
     return MvcError(
         f"the store in '{store.folder}' is an old copy: it lacks '{version}', which was added "
@@ -64,6 +70,10 @@ def refusal(place: Place, store: Store) -> MvcError | None:
         hint="bring the newer one back, or go on without what this lacks: "
         f"mvc store relink --force {store.folder}",
     )
+
+
+def _root(place: Place, store: Store, record: Digest) -> Path:
+    return store.folder / ROOTS / place.id / f"{record.hex()}.yaml"
 
 
 def _noted(place: Place) -> tuple[str, Digest] | None:

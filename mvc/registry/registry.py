@@ -389,16 +389,21 @@ class ModelRegistry(StoreMethods):
         """
         from mvc.registry import gc, gc_plan
 
-        return gc.collect(
+        if not dry_run:  # what a copied registry gives up must be its own
+            self._writing()
+        store = self.presence.writable()
+        done = gc.collect(
             self.place,
             self.manifest,
-            self.presence.writable(),
+            store,
             gc_plan.GRACE if grace is None else grace,
             dry_run=dry_run,
             orphans=orphans,
             cache=cache,
             force=force,
         )
+        newest.forget_if_gone(self.place, store)
+        return done
 
     def restore(self, ref: str) -> Version:
         """Take back a withdrawal."""

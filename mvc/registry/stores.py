@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from mvc import fileio, lines
 from mvc.digest import Digest
-from mvc.errors import Conflict, MvcError, NotFound, StoreWarning, UsageError
+from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
 from mvc.registry import finding, newest
 from mvc.registry import place as places
 from mvc.registry import record as records
@@ -29,9 +30,10 @@ from mvc.registry.reach import closure
 from mvc.registry.sealed import timestamp
 from mvc.store import Store, alternates, relocation, roots
 from mvc.store.alternates import Alternate
+from mvc.store.lock import maintenance
 from mvc.store.relocation import Moved, MovePlan
 from mvc.store.roots import Roots
-from mvc.store.settings import MOVED, MOVING, ROOTS, identity_of, leads_on, moved_from, moved_to
+from mvc.store.settings import MOVED, ROOTS, claims, identity_of, leads_on, moved_from, moved_to
 
 SHORTEST_PREFIX = 8
 
@@ -126,7 +128,8 @@ def move(place: Place, plan: MovePlan) -> Moved:
         text = places.path_text(place.folder, plan.target)
         places.change(place.folder, store={"path": text, "id": plan.identity})
 
-    moved = fileio.run(relocation.move(plan, switch, relocation.patience()))
+    with _alone(plan.source):
+        moved = fileio.run(relocation.move(plan, switch, relocation.patience()))
     for name in moved.damaged:
         warnings.warn(
             f"pack '{name}' was damaged before, and is as it was; mvc fsck says more",
@@ -229,6 +232,14 @@ def forget(presence: Presence, plan: ForgetPlan, force: bool) -> int:
     return fileio.run(roots.unroot(store, dead.registry))
 
 
+@contextlib.contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    with maintenance(store) as alone:
+        if not alone:
+            raise Busy("a gc, repack or move of this store is under way", hint="try again later")
+        yield
+
+
 def _source(place: Place, presence: Presence, target: Path) -> Path:
     """Return where the store is that is to go to ``target``, or was going there already."""
     if _is_bound_for(place.store_path, target):
@@ -255,7 +266,7 @@ def _call_off(path: Path, force: bool) -> None:
             f"the store in '{path}' was moved to '{target}'",
             hint=f"mvc store relink {target} uses it there",
         )
-    reached = (target / MOVING).exists() or (target / "packs").is_dir()
+    reached = bool(claims(target)) or (target / "packs").is_dir()
     if not reached and not force:
         raise Conflict(
             f"the store in '{path}' was being moved to '{target}', which is not there, "
@@ -263,7 +274,8 @@ def _call_off(path: Path, force: bool) -> None:
             hint="mount it and try again; if it is lost for good: --force",
         )
     if reached:
-        relocation.call_off(path, target)
+        with _alone(path):
+            relocation.call_off(path, target)
     elif fileio.unlink(path / MOVED):
         fileio.sync_folder(path)
 

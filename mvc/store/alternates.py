@@ -7,7 +7,8 @@ so its paths are not trusted: absolute, resolved, owned by the owner of this
 store, by root or by this user, at most five stores deep, and never twice.
 
 Format: ``docs/formats/store.md``.
-Public names: ``Alternate``, ``listed``, ``change``, ``reachable``.
+Public names: ``Alternate``, ``listed``, ``change``, ``reachable``,
+``problem_of``.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def change(store: Path, *, add: Path | None = None, remove: Path | None = None) 
             raise UsageError(f"'{remove}' is no alternate", hint="mvc store alternates lists them")
         paths.remove(str(remove))
     if add is not None and str(add) not in paths:
-        problem = _problem(str(add), _owners(store), (store.resolve(),))
+        problem = problem_of(add, store)
         if problem is not None:
             raise UsageError(f"'{add}' cannot be an alternate: {problem}")
         paths.append(str(add))
@@ -98,6 +99,11 @@ def reachable(store: Path) -> Iterator[Alternate]:
                     further.append((real, (*above, real)))
                     yield Alternate(real)
         level = further
+
+
+def problem_of(path: Path, store: Path) -> str | None:
+    """Return why ``path``, to which a note in ``store`` leads, is not read from."""
+    return _problem(str(path), _owners(store), (store.resolve(),))
 
 
 def _named_by(store: Path) -> Iterator[tuple[str, str | None]]:

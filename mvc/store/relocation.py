@@ -1,8 +1,8 @@
 """Relocation: a store goes to another folder, or disk, and is never in two places.
 
-The target becomes a store by one link, of ``moving.yaml`` to ``store.yaml``,
-when all of the old one is in it; whoever takes that name away before has
-called the move off. The old one takes no more transactions as soon as it
+The target becomes a store by one link, of the move's own claim to
+``store.yaml``, when all of the old one is in it; whoever takes the claim's
+name away before has called the move off. The old one takes no more transactions as soon as it
 has a ``moved-to.yaml``. Then the registry's settings are switched, and only
 then is anything deleted.
 
@@ -30,7 +30,6 @@ from mvc.store.settings import (
     FOLDERS,
     MAX_SETTINGS,
     MOVED,
-    MOVING,
     PACKS,
     ROOTS,
     SETTINGS,
@@ -38,11 +37,14 @@ from mvc.store.settings import (
     TRASH,
     VERSION,
     called_off_from,
+    claims,
     identity_of,
+    is_id,
     is_vacant,
     leads_on,
     moved_from,
     moved_to,
+    new_id,
 )
 
 # Kept for people, or for readers; copied as they are.
@@ -122,10 +124,11 @@ def move(plan: MovePlan, switch: Callable[[], None], wait: Callable[[], bool]) -
         OSError, MvcError: It could not be copied; the old store goes on as before.
     """
     source, target = plan.source, plan.target
-    copier = _Copier(source, target)
+    claim = target / f"moving-{new_id()}.yaml"
+    copier = _Copier(source, target, claim)
     if not plan.finishing:
         try:
-            yield from _claim(plan)
+            yield from _claim(plan, claim)
             yield from copier.packs()
             yield from _close(plan)
             left = yield from settle(source, wait)
@@ -134,22 +137,23 @@ def move(plan: MovePlan, switch: Callable[[], None], wait: Callable[[], bool]) -
                     f"{len(left)} commands are still writing to the store in '{source}'",
                     hint="try again when they are done; nothing was moved",
                 )
-            yield from copier.packs()
+            yield from copier.packs()  # before the roots that need them
             yield from copier.others()
             yield from copier.packs()  # what a collector has put elsewhere meanwhile
-            yield from _commit(plan)
+            yield from _commit(plan, claim)
         except BaseException:
             copier.discard()
             with contextlib.suppress(MvcError, OSError):
-                call_off(source, target)
+                _give_up(source, target, claim)
             raise
         copier.discard()
     fileio.sync_folder(target)
     switch()
     yield "switched"
     kept = yield from _empty(source, target)
-    if fileio.unlink(target / MOVING):
-        fileio.sync_folder(target)
+    for left_behind in claims(target):
+        fileio.unlink(left_behind)
+    fileio.sync_folder(target)
     yield "old place emptied"
     return Moved(copier.copied, tuple(sorted(copier.damaged)), kept)
 
@@ -161,16 +165,13 @@ def call_off(source: Path, target: Path) -> None:
         Conflict: The move is complete.
         OSError: The target cannot be reached, so nobody knows.
     """
-    if moved_from(target) == source and fileio.rename(target / MOVING, target / CALLED_OFF):
+    _check_incomplete(source, target)
+    for claim in claims(target):
+        fileio.rename(claim, target / CALLED_OFF)
+    if target.is_dir():
         fileio.sync_folder(target)
-    with contextlib.suppress(NotFound):
-        if identity_of(target) == identity_of(source):
-            raise Conflict(
-                f"the store in '{source}' was moved to '{target}'",
-                hint=f"mvc store relink {target} uses it there",
-            )
-    if moved_to(source) == target and fileio.unlink(source / MOVED):
-        fileio.sync_folder(source)
+    _check_incomplete(source, target)
+    _reopen(source, target)
 
 
 def patience(seconds: float = SECONDS_TO_WAIT) -> Callable[[], bool]:
@@ -187,8 +188,8 @@ def patience(seconds: float = SECONDS_TO_WAIT) -> Callable[[], bool]:
 class _Copier:
     """Copies files of one store to another, each read back before it gets its name."""
 
-    def __init__(self, source: Path, target: Path) -> None:
-        self._source, self._target = source, target
+    def __init__(self, source: Path, target: Path, claim: Path) -> None:
+        self._source, self._target, self._claim = source, target, claim
         self._private = fileio.private_path(target / STAGING, _PRIVATE)
         self.copied = 0
         self.damaged: set[str] = set()
@@ -199,7 +200,7 @@ class _Copier:
         Those in its trash count: a collector may bring them back.
         """
         while True:
-            _check_claim(self._source, self._target)
+            _check_claim(self._claim)
             missing = [path for path in _packs(self._source) if not self._has(_pack_name(path))]
             if not missing:
                 return
@@ -308,13 +309,38 @@ def _is_old_place(source: Path, target: Path) -> bool:
     return not names and not any(_names(target)) and leads_on(target) == source
 
 
-def _check_claim(source: Path, target: Path) -> None:
-    if moved_from(target) != source:
-        raise Busy(f"the move to '{target}' was called off", hint="run the command again")
+def _check_claim(claim: Path) -> None:
+    if not claim.exists():
+        raise Busy(f"the move to '{claim.parent}' was called off", hint="run the command again")
 
 
-def _claim(plan: MovePlan) -> Steps[None]:
-    """Make the target's folders, and the file that will be its ``store.yaml``."""
+def _check_incomplete(source: Path, target: Path) -> None:
+    with contextlib.suppress(NotFound):
+        if identity_of(target) == identity_of(source):
+            raise Conflict(
+                f"the store in '{source}' was moved to '{target}'",
+                hint=f"mvc store relink {target} uses it there",
+            )
+
+
+def _give_up(source: Path, target: Path, claim: Path) -> None:
+    """Call off one's own move; if somebody has done that before, the rest is theirs, too."""
+    _check_incomplete(source, target)
+    if fileio.rename(claim, target / CALLED_OFF):
+        fileio.sync_folder(target)
+        _reopen(source, target)
+
+
+def _reopen(source: Path, target: Path) -> None:
+    if moved_to(source) == target and fileio.unlink(source / MOVED):
+        fileio.sync_folder(source)
+
+
+def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
+    """Make the target's folders, and the file that will be its ``store.yaml``.
+
+    Earlier moves to the same place are called off: of several, only the last can complete.
+    """
     source, target = plan.source, plan.target
     if _is_old_place(source, target):
         fileio.unlink(target / SETTINGS)
@@ -326,8 +352,9 @@ def _claim(plan: MovePlan) -> Steps[None]:
             fileio.remove_folder(target / STAGING / name)  # of a move that was killed
     values = lines.loads(fileio.read(source / SETTINGS, MAX_SETTINGS))
     data = lines.dumps({**values, "from": str(source)})
-    yield from fileio.create_once(target / MOVING, data, target)
-    _check_claim(source, target)
+    for other in claims(target):
+        fileio.rename(other, target / CALLED_OFF)
+    yield from fileio.create_once(claim, data, target)
     fileio.unlink(target / CALLED_OFF)
     if (target / SETTINGS).exists():
         raise Conflict(f"there is a store in '{target}' already", hint="choose another folder")
@@ -343,18 +370,20 @@ def _close(plan: MovePlan) -> Steps[None]:
     yield "old place closed"
 
 
-def _commit(plan: MovePlan) -> Steps[None]:
+def _commit(plan: MovePlan, claim: Path) -> Steps[None]:
     """Make the target the store, unless the move was called off."""
+    target = plan.target
+    if moved_to(plan.source) != target:
+        raise Busy(f"the move to '{target}' was called off", hint="run the command again")
     try:
-        made = fileio.link_once(plan.target / MOVING, plan.target / SETTINGS)
+        made = fileio.link_once(claim, target / SETTINGS)
     except FileNotFoundError:
-        raise Busy(
-            f"the move to '{plan.target}' was called off", hint="run the command again"
-        ) from None
+        _check_claim(claim)
+        raise
     if not made:
-        raise Conflict(f"there is a store in '{plan.target}' already")
+        raise Conflict(f"there is a store in '{target}' already")
     yield "target whole"
-    fileio.sync_folder(plan.target)
+    fileio.sync_folder(target)
     yield "target durable"
 
 
@@ -390,7 +419,7 @@ def _names(store: Path) -> Iterator[Path]:
     for folder in (ROOTS, *OTHERS):
         for name in sorted(fileio.list_folder(store / folder)):
             path = store / folder / name
-            if folder == ROOTS and path.is_dir():
+            if folder == ROOTS and is_id(name):
                 yield from (Path(ROOTS, name, root) for root in sorted(fileio.list_folder(path)))
             elif folder != ROOTS:
                 yield Path(folder, name)

@@ -2,12 +2,12 @@
 
 A folder is a store by its ``store.yaml``. A store that is being moved, or was,
 has a ``moved-to.yaml`` beside it: it takes no more transactions, and whoever
-looks for it is led on. A folder with a ``moving.yaml`` and no ``store.yaml``
+looks for it is led on. A folder with a *claim*, a ``moving-<id>.yaml``, and no ``store.yaml``
 is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
 Public names: ``new_id``, ``is_id``, ``check_version``, ``identity_of``,
-``is_vacant``, ``moved_to``, ``moved_from``, ``called_off_from``, ``leads_on``,
+``is_vacant``, ``moved_to``, ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``,
 ``being_moved``, ``read_note``.
 """
 
@@ -25,7 +25,6 @@ from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
 VERSION = 0
 SETTINGS = "store.yaml"
 MOVED = "moved-to.yaml"
-MOVING = "moving.yaml"
 CALLED_OFF = "called-off.yaml"
 MAX_SETTINGS = 64 << 10
 PACKS, ROOTS, STAGING, TRASH = "packs", "roots", "staging", "trash"
@@ -34,6 +33,7 @@ FOLDERS = (PACKS, ROOTS, STAGING, "features", "locks")
 _OF_THE_DISK = "lost+found"
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+_CLAIM = re.compile(r"moving-[0-9a-f]{32}\.yaml\Z")
 
 
 def new_id() -> str:
@@ -111,9 +111,18 @@ def moved_to(folder: Path) -> Path | None:
     return _path_in(folder / MOVED, "to")
 
 
+def claims(folder: Path) -> list[Path]:
+    """Return the claims of moves into ``folder``: those under way, and of one that was killed."""
+    try:
+        names = sorted(filter(_CLAIM.match, fileio.list_folder(folder)))
+    except NotADirectoryError:
+        return []
+    return [folder / name for name in names]
+
+
 def moved_from(folder: Path) -> Path | None:
     """Return the store that is being moved into ``folder``; ``None`` if none is."""
-    return _path_in(folder / MOVING, "from")
+    return next((_path_in(claim, "from") for claim in claims(folder)), None)
 
 
 def called_off_from(folder: Path) -> Path | None:

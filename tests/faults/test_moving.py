@@ -109,6 +109,7 @@ def test_a_killed_move_leaves_one_whole_store(project: Project, files: Files, ki
         old = copy.folder / ".mvc" / "store"
         names = {path.name for path in old.rglob("*") if path.is_file()}
         left = {name for name in names if not name.startswith(fileio.PRIVATE_PREFIX)}
+        left -= {"maintenance.lock"}
         assert left == {"moved-to.yaml", "store.yaml"}, death
         assert sorted(fileio.list_folder(copy.folder / "moved")) == [
             "features", "locks", "packs", "roots", "staging", "store.yaml",
@@ -216,6 +217,57 @@ def test_a_writer_beside_a_move_loses_nothing(project: Project, files: Files) ->
         copy.add("net", source)
         whole(copy)
     assert results == {Added, Busy}
+
+
+@pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize("begun_again", [False, True])
+@pytest.mark.parametrize(
+    "step",
+    ["target claimed", "pack copied", "packs durable", "old place closed", "intents listed",
+     "roots durable"],
+)  # fmt: skip
+def test_a_mover_that_wakes_up_after_it_was_called_off_changes_nothing(
+    project: Project, files: Files, step: str, begun_again: bool
+) -> None:
+    """A move called off while its process slept cannot complete: what was added since stays.
+
+    Nor does it disturb another move to the same place that was begun since.
+    """
+    plan = project.open().plan_move_store(project.folder / "moved")
+
+    def switch() -> None:
+        raise AssertionError("it was called off")
+
+    moving = relocation.move(plan, switch, lambda: True)
+    while next(moving) != step:
+        pass
+    if step in ("intents listed", "roots durable", "old place closed"):
+        with pytest.raises(Busy):
+            project.add("net", files("noise", 3))
+    relocation.call_off(plan.source, plan.target)
+    project.add("net", files("noise", 3))
+    if not begun_again:
+        with pytest.raises(Busy, match="called off"):
+            fileio.run(moving)
+        whole(project)
+        assert takes_writes(project) == [".mvc/store"]
+        move(project.folder)
+    else:
+        other = relocation.move(
+            project.open().plan_move_store(plan.target),
+            lambda: place.change(
+                project.folder / ".mvc", store={"path": "../moved", "id": plan.identity}
+            ),
+            lambda: True,
+        )
+        while next(other) != "roots durable":
+            pass
+        with pytest.raises(Busy, match="called off"):
+            fileio.run(moving)
+        assert takes_writes(project) == []
+        fileio.run(other)
+    whole(project)
+    assert takes_writes(project) == ["moved"]
 
 
 @pytest.mark.usefixtures("unsynced")

@@ -226,7 +226,8 @@ def test_a_store_that_moved_away_takes_no_more_writes(project: Project, tmp_path
     with quiet():
         other.registry().relink_store()
     assert other.add(b"five", family="theirs") == "theirs/v2"
-    assert files_in(shared).keys() == {"store.yaml", "moved-to.yaml"}
+    left = files_in(shared).keys() - {"locks/maintenance.lock"}
+    assert left == {"store.yaml", "moved-to.yaml"}
     assert project.registry().fsck("full").ok
     assert other.registry().fsck("full").ok
 
@@ -244,6 +245,23 @@ def test_moves_are_followed_only_so_far(project: Project, tmp_path: Path) -> Non
     (project.mvc / "store" / "moved-to.yaml").write_bytes(b'mvc: 0\nto: "not/absolute"\n')
     with pytest.raises(MvcError, match="names no folder"):
         project.add(b"two")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another user")
+def test_a_note_of_a_move_to_somebody_elses_store_is_not_followed(
+    project: Project, tmp_path: Path
+) -> None:
+    """Whoever may write a note into a store cannot lead its readers to a store of their own."""
+    project.add(b"one")
+    theirs = away(project, "theirs")
+    os.chown(theirs, 4242, -1)
+    (project.mvc / "store" / "moved-to.yaml").write_bytes(
+        lines.dumps({"mvc": 0, "to": str(theirs)})
+    )
+    assert how(project) == ("moved", project.mvc / "store")
+    shutil.rmtree(project.mvc / "store" / "roots")
+    with pytest.raises(NotFound, match=r"belongs to another user \(4242\)"):
+        project.registry().store_info()
 
 
 def test_a_store_that_cannot_be_reached_is_passed_over(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,38 @@ def test_copies_on_one_store_cannot_give_up_each_others_roots(tmp_path: Path) ->
     assert len(roots_of(copy)) == 1
 
 
+def test_gc_in_a_copy_gives_up_nothing_of_the_original(tmp_path: Path) -> None:
+    """Even where gc is the first thing that a copied registry does to the shared store."""
+    shared = tmp_path / "shared"
+    project = new(tmp_path, "project")
+    project.registry().init(store=shared)
+    project.add(noise(5000), metrics={"acc": 1})
+    project.add(b"two")
+    copy = cp(project, "copy")
+    for ours, theirs in ((copy, project), (project, copy)):
+        ours.registry().rm("net@v1")
+        ours.registry().gc(timedelta(0))
+        assert theirs.registry().place.id in roots_of(theirs)
+        assert (theirs is copy) or theirs.bytes_of("net@v1") == noise(5000)
+        assert theirs.registry().fsck("full").ok
+        assert ours.registry().fsck("full").ok
+    assert shared.is_dir()
+    assert project.registry().place.id != copy.registry().place.id
+    assert project.add(b"three") == "net/v3"
+    assert copy.add(b"four") == "net/v3"
+
+
+def test_a_version_given_up_as_an_orphan_is_not_missed(tmp_path: Path) -> None:
+    """After ``gc --orphans`` dropped what another branch added last, the store takes writes."""
+    project = new(tmp_path, "project")
+    project.add(b"one")
+    project.add(b"two")
+    aside = project.record(2).rename(tmp_path / "v2.yaml")  # as git does for another branch
+    project.registry().gc(timedelta(0), orphans=True, force=True)
+    assert project.add(b"three") == "net/v2"
+    assert aside.exists()
+
+
 def test_only_what_is_still_rooted_is_rooted_again(tmp_path: Path) -> None:
     """A version that the original has given up since is not rooted: its bytes may be gone."""
     shared = tmp_path / "shared"
@@ -323,3 +356,19 @@ def test_a_registry_is_not_made_in_somebody_elses_folder(tmp_path: Path) -> None
     with pytest.raises(MvcError, match="is no registry"):
         project.registry().init(store=tmp_path / "store")
     assert files_in(tmp_path) == {"project/.mvc/mine": b"x"}
+
+
+def test_a_version_read_from_an_alternate_can_be_made_ones_own(tmp_path: Path) -> None:
+    """``add --from`` in a clone stores what only an alternate has: then that may go."""
+    project = new(tmp_path, "project")
+    data = noise(3_000_000)
+    project.add(data, metrics={"acc": 0.5})
+    clone = clone_of(project, "clone")
+    clone.registry().init()
+    clone.registry().store_alternates(add=project.mvc / "store")
+    assert clone.bytes_of("net@v1") == data
+    assert clone.registry().show("net@v1").present
+    added = clone.registry().add("mine", from_version="net@v1", metrics={"acc": 0.6})
+    assert added.stored > len(data) * 0.9
+    shutil.rmtree(project.folder)
+    assert clone.bytes_of("mine@v1") == data
