@@ -10,7 +10,7 @@ Public names: ``GRACE``, ``Item``, ``Release``, ``Plan``, ``plan``, ``note_live`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -28,8 +28,8 @@ from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store
 from mvc.store.intents import intents, leftovers
 from mvc.store.mark import Census, reachable
-from mvc.store.pack import IndexBlock
-from mvc.store.settings import PACKS
+from mvc.store.pack import SUFFIX, IndexBlock, PackReader
+from mvc.store.settings import PACKS, TRASH
 
 GRACE = timedelta(days=14)
 # What a pack may hold that nobody needs before it is written anew.
@@ -45,7 +45,7 @@ class Item:
     """One thing given up, or kept for now; ``bytes`` become free where nothing else needs them.
 
     ``kind`` is ``version``, ``orphan`` (a root whose record is not here),
-    ``packs`` (what no version needs), ``staging`` (what a killed command
+    ``packs`` (what no version needs, or was on its way out), ``staging`` (what a killed command
     left) or ``registry`` (another one on the same store).
     """
 
@@ -153,6 +153,10 @@ def plan(
         *packs.garbage_items(today),
         *(Item("staging", path.name, _size_of(path), _KILLED) for path in leftovers(store.folder)),
     ]
+    # A gc that was cut short left these; what is needed today goes back first, and then goes.
+    trashed = dict(_in_trash(store, census, after))
+    if trashed:
+        items.append(Item("packs", "in trash", sum(trashed.values()), "were on their way out"))
     for_good = reachable(census, needs_of(kept))
     return Plan(
         items=tuple(items),
@@ -165,7 +169,7 @@ def plan(
         releases=tuple(survey.releases),
         dropped=tuple(dropped),
         idle=tuple(packs.idle),
-        dead=tuple(packs.dead),
+        dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
         leftovers=tuple(leftovers(store.folder)),
     )
@@ -276,6 +280,17 @@ def _reached(census: Census, root: Root) -> set[Digest]:
         return set()
 
 
+@dataclass(slots=True)
+class _Going:
+    """A pack that goes, or is written anew.
+
+    ``beside`` is what it takes beside its frames; it counts with the first of them.
+    """
+
+    index: IndexBlock
+    beside: int
+
+
 class _Packs:
     """The packs, by what is to become of them.
 
@@ -295,8 +310,7 @@ class _Packs:
         self.dead: list[str] = []
         self.wasteful: list[str] = []
         self.staying = 0
-        self._going: list[IndexBlock] = []
-        self._after = after
+        self._going: list[_Going] = []
         for name, index in census.packs.items():
             waste = sum(entry.cost for entry in index if entry.digest not in after)
             if not waste:
@@ -306,7 +320,8 @@ class _Packs:
             if _age(path, moment) < grace or (live and waste < MOST_WASTE * path.stat().st_size):
                 self.staying += waste
                 continue
-            self._going.append(index)
+            frames = sum(entry.cost for entry in index)
+            self._going.append(_Going(index, 0 if live else path.stat().st_size - frames))
             if live:
                 self.wasteful.append(name)
             elif any(entry.digest in today for entry in index):
@@ -322,18 +337,37 @@ class _Packs:
         named += [("orphan", root.path.stem, _told(root)) for root in dropped]
         counted: set[Digest] = set()
         for (kind, name, why), digests in zip(named, given_up, strict=True):
-            yield Item(kind, name, self._size(digests - counted), why)
+            own = digests - counted
+            yield Item(kind, name, self._count(own.__contains__)[0], why)
             counted |= digests
 
     def garbage_items(self, today: set[Digest]) -> Iterator[Item]:
         """Yield one item for all that no version needs already now."""
-        size = sum(e.cost for index in self._going for e in index if e.digest not in today)
+        size, count = self._count(lambda digest: digest not in today)
         if size:
-            count = len(self._going)
             yield Item("packs", f"in {count}", size, "needed by no version")
 
-    def _size(self, digests: set[Digest]) -> int:
-        return sum(e.cost for index in self._going for e in index if e.digest in digests)
+    def _count(self, meant: Callable[[Digest], bool]) -> tuple[int, int]:
+        """Return what some objects take in the packs that go, and in how many they are."""
+        size, count = 0, 0
+        for pack in self._going:
+            frames = sum(entry.cost for entry in pack.index if meant(entry.digest))
+            if frames:
+                size += frames + pack.beside
+                count += 1
+                pack.beside = 0
+        return size, count
+
+
+def _in_trash(store: Store, census: Census, after: set[Digest]) -> Iterator[tuple[str, int]]:
+    """Yield name and size of the packs in the trash of which nothing is needed afterwards."""
+    held = {entry.digest for index in census.packs.values() for entry in index}
+    for name in fileio.list_folder(store.folder / TRASH):
+        if name.endswith(SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                pack = PackReader(store.folder / TRASH / name)
+                if {entry.digest for entry in pack.index} & after <= held:
+                    yield pack.name, pack.file_size
 
 
 def _later(

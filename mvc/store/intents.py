@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.fileio import Steps
-from mvc.store.settings import STAGING
+from mvc.store.settings import STAGING, is_id
 
 INTENT = "record.yaml"
 # A writer that has written nothing for so long is taken for suspended, or for lost on
@@ -97,7 +97,7 @@ def evict(intent: Intent) -> None:
 def leftovers(store: Path) -> list[Path]:
     """Return the folders in ``staging`` that nobody can publish from and nobody has used lately."""
     staging = store / STAGING
-    folders = [staging / name for name in sorted(fileio.list_folder(staging))]
+    folders = [staging / name for name in sorted(fileio.list_folder(staging)) if is_id(name)]
     now = fileio.clock(store)
     return [f for f in folders if not Intent(f).stands() and _idle(f, now)]
 

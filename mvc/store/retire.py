@@ -25,7 +25,7 @@ from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.store.intents import settle
 from mvc.store.mark import Census, Need, edges_of, reachable
-from mvc.store.pack import SUFFIX, Entry, PackReader
+from mvc.store.pack import SUFFIX, Entry, PackReader, is_whole
 from mvc.store.settings import PACKS, TRASH, new_id
 from mvc.store.store import Store
 
@@ -164,7 +164,9 @@ def _size_alone(path: Path) -> int:
 def _restore(store: Store, path: Path) -> Steps[None]:
     packs = store.folder / PACKS
     with contextlib.suppress(FileNotFoundError):  # somebody took it over
-        fileio.link_once(path, packs / _pack_name(path))
+        final = packs / _pack_name(path)
+        if not fileio.link_once(path, final) and not is_whole(final):
+            return  # the copy that has the name has rotted: readers find this one where it is
         fileio.sync_folder(packs)
         yield "pack linked again"
         fileio.unlink(path)
