@@ -260,14 +260,15 @@ def test_two_writers_two_collectors_and_a_merge(
 
 @pytest.mark.long
 @policies
-def test_a_writer_a_collector_and_a_merge(
+def test_many_more_orders_of_the_same(
     disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch, policy: Callable[[Any], None]
 ) -> None:
-    """In no order does merging lose what a writer reuses and a collector takes for garbage."""
+    """Nor in any of some ten thousand others."""
     policy(monkeypatch)
     garbage([X])
     garbage([Y])
-    walk(disk, partial(writing, 0, whole_file=False), collecting, merging)
+    writers = [partial(writing, 0), partial(writing, 1, whole_file=False)]
+    search_in(disk, *writers, collecting, giving_up_first, merging).sample(40_000, seed=2)
 
 
 @pytest.mark.long
