@@ -10,7 +10,6 @@ Public names: ``Collected``, ``collect``, ``collect_steps``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,14 +23,15 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.rooted import Root, needs_of, roots
 from mvc.store import Store, eviction, materialised
+from mvc.store.intents import waiting
 from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import merge_all, rewrite
 from mvc.store.settings import PACKS
 
-# How long writers under way are waited for, in seconds, and how often they are looked at.
-WAIT, PAUSE = 30.0, 0.2
+# How long writers under way are waited for, in seconds.
+WAIT = 30.0
 # What writing a pack anew takes beside its frames.
 SPACE_BESIDE = 1 << 20
 
@@ -75,8 +75,8 @@ def collect(
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
         planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
-        freed, waiting = fileio.run(collect_steps(manifest, store, planned, _Patience()))
-        return _told(planned, emptied, executed=True, freed=freed, waiting=waiting)
+        freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(WAIT)))
+        return _told(planned, emptied, executed=True, freed=freed, waiting=kept_back)
 
 
 def collect_steps(
@@ -159,16 +159,3 @@ def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int
         others=planned.others,
         waiting=waiting,
     )
-
-
-class _Patience:
-    """Waits for writers in short pauses, for so long in all."""
-
-    def __init__(self) -> None:
-        self._until = time.monotonic() + WAIT
-
-    def __call__(self) -> bool:
-        if time.monotonic() > self._until:
-            return False
-        time.sleep(PAUSE)
-        return True

@@ -232,6 +232,7 @@ def _survey(
     # An add under way has a root before it has a version: so roots were read first, then
     # intents are, and versions last.
     under_way = set(_staged(store))
+    elsewhere = {root.path.stem for root in survey.others}
     seen: set[str] = set()
     for folder in manifest.families():
         family = families.load(manifest, folder)
@@ -247,7 +248,8 @@ def _survey(
             identity = f"{family.name}/v{number}"
             released = change is not None and change.kind == "released"
             if held is None:
-                if not released and store.find(record.artifact.digest):
+                rooted = released or digest.hex() in elsewhere  # by whom it was shared through git
+                if not rooted and store.find(record.artifact.digest):
                     raise Damaged(
                         f"{identity} has no root in the store", hint="mvc fsck --repair makes it"
                     )

@@ -391,7 +391,7 @@ class ModelRegistry(StoreMethods):
 
         if not dry_run:  # what a copied registry gives up must be its own
             self._writing()
-        store = self.presence.writable()
+        store = self.presence.writable().alone()
         done = gc.collect(
             self.place,
             self.manifest,

@@ -30,6 +30,7 @@ from mvc.registry.reach import closure
 from mvc.registry.sealed import timestamp
 from mvc.store import Store, alternates, relocation, roots
 from mvc.store.alternates import Alternate
+from mvc.store.intents import waiting
 from mvc.store.lock import maintenance
 from mvc.store.relocation import Moved, MovePlan
 from mvc.store.roots import Roots
@@ -129,7 +130,7 @@ def move(place: Place, plan: MovePlan) -> Moved:
         places.change(place.folder, store={"path": text, "id": plan.identity})
 
     with _alone(plan.source):
-        moved = fileio.run(relocation.move(plan, switch, relocation.patience()))
+        moved = fileio.run(relocation.move(plan, switch, waiting(relocation.SECONDS_TO_WAIT)))
     for name in moved.damaged:
         warnings.warn(
             f"pack '{name}' was damaged before, and is as it was; mvc fsck says more",

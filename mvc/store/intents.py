@@ -7,12 +7,14 @@ told to start again. Waiting for those that live is politeness; whether one
 lives may be judged wrongly without any harm to what is stored.
 
 Why that is enough: ``docs/gc.md``.
-Public names: ``INTENT``, ``Intent``, ``intents``, ``settle``, ``leftovers``.
+Public names: ``INTENT``, ``Intent``, ``intents``, ``settle``, ``waiting``,
+``leftovers``.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ INTENT = "record.yaml"
 # A writer that has written nothing for so long is taken for suspended, or for lost on
 # another host, whatever its lock says.
 IDLE_NS = 3600 * 1_000_000_000
+# How often those that are waited for are looked at, in seconds.
+PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,17 @@ def settle(store: Path, patience: Callable[[], bool]) -> Steps[list[Intent]]:
         if not waited_for or not patience():
             return waited_for
         yield "waited"
+
+
+def waiting(seconds: float) -> Callable[[], bool]:
+    """Return a patience that waits in short pauses, for so many seconds in all."""
+    end = time.monotonic() + seconds
+
+    def wait() -> bool:
+        time.sleep(PAUSE)
+        return time.monotonic() < end
+
+    return wait
 
 
 def is_dead(intent: Intent, now: int) -> bool:

@@ -7,14 +7,13 @@ has a ``moved-to.yaml``. Then the registry's settings are switched, and only
 then is anything deleted.
 
 Steps, what a kill after each leaves, and why: ``docs/relocation.md``.
-Public names: ``MovePlan``, ``Moved``, ``plan``, ``move``, ``call_off``, ``patience``.
+Public names: ``MovePlan``, ``Moved``, ``plan``, ``move``, ``call_off``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,8 @@ ALTERNATES = "alternates.yaml"
 PIECE = 8 << 20
 # Folders, notes and the records of what is under way.
 SPACE_BESIDE = 1 << 20
-SECONDS_TO_WAIT = 60
+# How long writers under way are waited for.
+SECONDS_TO_WAIT = 60.0
 _PRIVATE = "-moving"
 
 
@@ -172,17 +172,6 @@ def call_off(source: Path, target: Path) -> None:
         fileio.sync_folder(target)
     _check_incomplete(source, target)
     _reopen(source, target)
-
-
-def patience(seconds: float = SECONDS_TO_WAIT) -> Callable[[], bool]:
-    """Return a function that waits a little, until so many seconds are over."""
-    end = time.monotonic() + seconds
-
-    def wait() -> bool:
-        time.sleep(0.05)
-        return time.monotonic() < end
-
-    return wait
 
 
 class _Copier:

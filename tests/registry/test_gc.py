@@ -589,3 +589,19 @@ def test_a_whole_copy_in_the_trash_outlives_a_damaged_one_in_its_place(project: 
     assert project.bytes_of("net@v1") == noise(3000)
     collected(project)
     assert project.bytes_of("net@v1") == noise(3000)
+
+
+def test_a_record_that_came_with_git_is_kept_by_whoever_rooted_it(tmp_path: Path) -> None:
+    """A version of another registry on the same store, here by its record only, stops nothing."""
+    ours, theirs = Project(tmp_path / "ours"), Project(tmp_path / "theirs")
+    for project in (ours, theirs):
+        project.folder.mkdir()
+        project.registry().init(store=tmp_path / "store")
+    ours.add(b"ours" * 100)
+    theirs.add(b"first" * 100)
+    theirs.add(b"theirs" * 100)
+    record = ours.record(2)
+    record.write_bytes(theirs.record(2).read_bytes())
+    done = ours.registry().gc(timedelta(0))
+    assert (done.executed, done.freed) == (True, 0)
+    assert ours.bytes_of("net@v2") == theirs.bytes_of("net@v2") == b"theirs" * 100
