@@ -133,7 +133,8 @@ def _without_waste(
     path = store.folder / PACKS / name
     if not path.exists() or fileio.free_space(store.folder) < path.stat().st_size + SPACE_BESIDE:
         return Retired()
-    needed = reachable(Census.of(store), needs())
+    wanted = needs()  # before the packs are looked at: children come first
+    needed = reachable(Census.of(store), wanted)
     new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
     added = sum((store.folder / PACKS / one).stat().st_size for one in new)
     done = yield from retire(store, [name], needs, patience)

@@ -23,7 +23,7 @@ from mvc.registry import family as families
 from mvc.registry import reach
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
-from mvc.registry.rooted import Root, needs_of, roots
+from mvc.registry.rooted import Root, needs_of, root_of, roots
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store
 from mvc.store.intents import intents, leftovers
@@ -247,6 +247,8 @@ def _survey(
             held = mine.get(digest.hex())
             identity = f"{family.name}/v{number}"
             released = change is not None and change.kind == "released"
+            if held is None and not released:  # it may have come since the roots were read
+                held = root_of(store, place.id, digest)
             if held is None:
                 rooted = released or digest.hex() in elsewhere  # by whom it was shared through git
                 if not rooted and store.find(record.artifact.digest):

@@ -3,7 +3,7 @@
 Reading them fails closed: one that cannot be read may name what somebody
 needs, so nothing is collected before it is understood.
 
-Public names: ``Root``, ``roots``, ``needs_of``.
+Public names: ``Root``, ``roots``, ``root_of``, ``needs_of``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc import fileio, lines
+from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import record as records
 from mvc.registry.record import DIRECTORY, Record
@@ -47,10 +48,16 @@ def roots(store: Store) -> list[Root]:
             continue
         for name in sorted(fileio.list_folder(top / registry)):
             if name.endswith(".yaml"):
-                found.append(Root(registry, top / registry / name, _read(top / registry / name)))
                 if not is_id(registry):
                     raise Damaged(f"'{top / registry}' is no registry's", hint=_ADVICE)
+                if root := _read(registry, top / registry / name):
+                    found.append(root)
     return found
+
+
+def root_of(store: Store, registry: str, record: Digest) -> Root | None:
+    """Return the root of one record, as of now. Raises as ``roots`` does."""
+    return _read(registry, store.folder / ROOTS / registry / f"{record.hex()}.yaml")
 
 
 def needs_of(found: Iterable[Root]) -> list[Need]:
@@ -59,10 +66,12 @@ def needs_of(found: Iterable[Root]) -> list[Need]:
     return [Need(artifact.digest, tree=artifact.kind == DIRECTORY) for artifact in artifacts]
 
 
-def _read(path: Path) -> Record:
+def _read(registry: str, path: Path) -> Root | None:
     try:
         data = fileio.read(path, lines.MAX_SIZE)
         record = records.decode(data)
+    except FileNotFoundError:  # another gc has released it meanwhile
+        return None
     except Unsupported as error:
         raise Unsupported(
             f"root '{path}' cannot be read: {error.message}", hint=error.hint
@@ -71,4 +80,4 @@ def _read(path: Path) -> Record:
         raise Damaged(f"root '{path}' cannot be read: {error}", hint=_ADVICE) from None
     if root_name(data) != path.name:
         raise Damaged(f"root '{path}' does not bear its digest", hint=_ADVICE)
-    return record
+    return Root(registry, path, record)

@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import save
 
 from mvc import NotFound, fileio
-from mvc.registry import intake
+from mvc.registry import gc_plan, intake
 from mvc.registry.intake import Facts
 from mvc.registry.source import SourceFile
-from mvc.store import rewrite
+from mvc.store import intents, rewrite
 from mvc.store.lock import maintenance
 from mvc.store.transaction import root_name
 from tests.registry.test_git import commit, git
@@ -385,6 +385,24 @@ def test_an_add_under_way_is_no_orphan(project: Project) -> None:
     assert added.id == "net/v2"
     assert project.bytes_of("net@v2") == data
     assert is_whole(project)
+
+
+def test_a_version_added_while_gc_looks_is_no_damage(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that comes after gc has read the roots is kept, and stops nobody."""
+    project.add(noise(3000, 1))
+    real = intents.intents
+
+    def added_meanwhile(store: Path) -> list[intents.Intent]:
+        monkeypatch.setattr(gc_plan, "intents", real)
+        project.add(noise(3000, 2))
+        return real(store)
+
+    monkeypatch.setattr(gc_plan, "intents", added_meanwhile)
+    done = collected(project, orphans=True)
+    assert (done.freed, done.items) == (0, ())
+    assert project.bytes_of("net@v2") == noise(3000, 2)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

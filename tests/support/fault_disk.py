@@ -10,7 +10,7 @@ the worst one there are those in which some names reached the disk unasked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -35,6 +35,10 @@ class Folder:
 
     names: dict[str, File | Folder] = field(default_factory=dict)
     durable: dict[str, File | Folder] = field(default_factory=dict)
+
+
+# The names that count in some folders, by the folder's identity.
+Names: TypeAlias = Mapping[int, dict[str, File | Folder]]
 
 
 class Disk:
@@ -78,13 +82,21 @@ class Disk:
         }
 
     def after_power_cut(self) -> Iterator[State]:
-        """Yield what may be left: no name unasked, every one, or those of one folder alone."""
+        """Yield what may be left.
+
+        That is no change unasked, every one, those of one folder alone, or of one folder
+        only that names went.
+        """
         lucky = [
-            id(thing)
+            thing
             for thing in (self._top, *(thing for _, thing in _walk(self._top, None)))
             if isinstance(thing, Folder) and thing.names != thing.durable
         ]
-        for chosen in (set[int](), set(lucky), *({one} for one in lucky)):
+        choices: list[Names] = [{}, {id(thing): thing.names for thing in lucky}]
+        for thing in lucky:
+            left = {name: inner for name, inner in thing.durable.items() if name in thing.names}
+            choices += [{id(thing): thing.names}, {id(thing): left}]
+        for chosen in choices:
             yield {
                 path: None if isinstance(thing, Folder) else thing.durable
                 for path, thing in _walk(self._top, chosen)
@@ -127,15 +139,15 @@ def found_in(folder: Path) -> State:
 
 
 def _walk(
-    folder: Folder, lucky: Set[int] | None, path: str = ""
+    folder: Folder, chosen: Names | None, path: str = ""
 ) -> Iterator[tuple[str, File | Folder]]:
-    """Yield what lies below a folder by path: as of now, or the durable names but in ``lucky``."""
-    asked = lucky is None or id(folder) in lucky
-    for name, thing in sorted((folder.names if asked else folder.durable).items()):
+    """Yield what lies below a folder by path: as of now, or the durable names but in ``chosen``."""
+    names = folder.names if chosen is None else chosen.get(id(folder), folder.durable)
+    for name, thing in sorted(names.items()):
         where = os.path.join(path, name)
         yield where, thing
         if isinstance(thing, Folder):
-            yield from _walk(thing, lucky, where)
+            yield from _walk(thing, chosen, where)
 
 
 def _taken_up(root: Path) -> Folder:
