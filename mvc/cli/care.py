@@ -134,9 +134,10 @@ def _totals(used: Usage) -> list[tuple[str, str, str]]:
     versions = output.count(used.versions, "version")
     rows = [("live", output.size(used.stored), f"{versions} (plain copies: "
              f"{output.size(used.plain)})")]  # fmt: skip
-    if used.withdrawn_versions:
+    if used.freed_from is not None:
         gone = output.count(used.withdrawn_versions, "version")
-        rows.append(("withdrawn", output.size(used.withdrawn), f"{gone}, can be restored"))
+        when = f"{gone}; freed from {used.freed_from[:10]}, now: mvc gc --grace 0"
+        rows.append(("withdrawn", output.size(used.withdrawn), when))
     if used.other:
         rows.append(("other", output.size(used.other), "indexes, and what no version needs"))
     if used.cache:

@@ -34,9 +34,10 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
     """Withdraw versions; they can be restored.
 
     A withdrawn version is found no more: not by its number, a tag, latest or
-    best. Its record stays, its number is never given again, and mvc restore
-    takes it back. A version is named by its number, so that none is withdrawn
-    by mistake. Either all that are named are withdrawn, or none.
+    best. mvc restore takes it back, until mvc gc has freed its bytes, which it
+    does after 14 days. Its record stays, its number is never given again. A
+    version is named by its number, so that none is withdrawn by mistake.
+    Either all that are named are withdrawn, or none.
     """
     registry = command.open_registry()
     for ref in refs:
@@ -46,7 +47,7 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
     _answer(done, as_json)
     if not (quiet or as_json):
         given = " ".join(f"{version.family}@{version.version}" for version in done)
-        output.note(f"mvc restore {given} takes it back")
+        output.note(f"mvc restore {given} takes it back; after 14 days mvc gc frees the bytes")
 
 
 @command.command(

@@ -438,7 +438,11 @@ def _hurt(run: Check) -> set[str]:
 
 
 def _note_leftovers(run: Check) -> None:
-    for name, what in (("staging", "unfinished transactions"), ("quarantine", "quarantined files")):
+    for name, what in (
+        ("staging", "unfinished transactions"),
+        ("trash", "packs on their way out"),
+        ("quarantine", "quarantined files"),
+    ):
         count = len(list(fileio.list_folder(run.store.folder / name)))
         if count:
             run.notes.append(f"{count} {what} in '{run.store.folder / name}'")

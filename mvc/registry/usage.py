@@ -13,12 +13,14 @@ from functools import cache, partial
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
-from mvc.registry import paths
+from mvc.registry import paths, reach
+from mvc.registry.gc_plan import GRACE
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure_of_file, files_of, held
 from mvc.registry.record import Artifact
+from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, eviction
 
 
@@ -39,8 +41,9 @@ class FamilyUsage:
 class Usage:
     """Bytes: ``plain`` copies of all live versions, ``stored`` for them, shared bytes once.
 
-    ``withdrawn`` is what only withdrawn versions need, ``other`` what no
-    version of this registry needs, ``cache`` the disposable files.
+    ``withdrawn`` is what only withdrawn versions need, which gc frees from
+    ``freed_from`` on; ``other`` what no version of this registry needs,
+    ``cache`` the disposable files.
     """
 
     versions: int
@@ -48,6 +51,7 @@ class Usage:
     stored: int
     withdrawn_versions: int
     withdrawn: int
+    freed_from: str | None
     other: int
     cache: int
     families: tuple[FamilyUsage, ...]
@@ -78,6 +82,7 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
         stored=stored,
         withdrawn_versions=len(withdrawn),
         withdrawn=given_up,
+        freed_from=_freed_from(manifest) if withdrawn else None,
         other=max(0, store.size() - stored - given_up),
         cache=_cache_size(place),
         families=tuple(
@@ -90,6 +95,17 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
             for family, items in live.items()
         ),
     )
+
+
+def _freed_from(manifest: Manifest) -> str:
+    """Return when the first of the versions withdrawn has been so for the grace time."""
+    first = min(
+        event.created
+        for folder in manifest.families()
+        for event, change in reach.standings(manifest, folder).values()
+        if change.kind == "withdrawn"
+    )
+    return timestamp(parse_time(first) + GRACE)
 
 
 class _Sizes:

@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from mvc import NotFound, fileio
 from mvc.registry import gc_plan, intake
 from mvc.registry.intake import Facts
+from mvc.registry.sealed import parse_time, timestamp
 from mvc.registry.source import SourceFile
 from mvc.store import intents, rewrite
 from mvc.store.lock import maintenance
@@ -623,3 +624,27 @@ def test_a_record_that_came_with_git_is_kept_by_whoever_rooted_it(tmp_path: Path
     done = ours.registry().gc(timedelta(0))
     assert (done.executed, done.freed) == (True, 0)
     assert ours.bytes_of("net@v2") == theirs.bytes_of("net@v2") == b"theirs" * 100
+
+
+def test_du_says_from_when_the_first_withdrawn_version_goes(project: Project) -> None:
+    """That is fourteen days after the earliest withdrawal that stands."""
+    for number in range(3):
+        project.add(noise(3000, number))
+    assert project.registry().du().freed_from is None
+    for number in (1, 2, 3):
+        project.registry().rm(f"net@v{number}")
+    project.registry().restore("net@v1")
+    dated(project, 1, 9 * DAY)
+    dated(project, 2, 5 * DAY)
+    made = parse_time(project.registry().manifest.event("net", 2).created)
+    assert project.registry().du().freed_from == timestamp(made + 14 * DAY)
+    collected(project)
+    assert project.registry().du().freed_from is None
+
+
+def test_fsck_counts_what_lies_in_the_trash(project: Project) -> None:
+    """What a gc that was cut short has left there is a note, and nothing that is damaged."""
+    _needed_in_the_trash(project)
+    report = project.registry().fsck("full")
+    assert report.ok
+    assert any("1 packs on their way out" in note for note in report.notes)
