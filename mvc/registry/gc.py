@@ -10,14 +10,16 @@ Public names: ``Collected``, ``collect``, ``collect_steps``.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mvc import fileio
 from mvc.errors import Busy
 from mvc.fileio import Steps
 from mvc.registry import changes, paths
+from mvc.registry import family as families
 from mvc.registry.gc_plan import Item, Plan, note_live, plan
 from mvc.registry.manifest import Manifest
 from mvc.registry.place import Place
@@ -75,7 +77,12 @@ def collect(
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
         planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
-        freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(WAIT)))
+        try:
+            freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(WAIT)))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            freed, kept_back = _from_full_disk(manifest, store, planned)
         return _told(planned, emptied, executed=True, freed=freed, waiting=kept_back)
 
 
@@ -99,11 +106,11 @@ def collect_steps(
         yield "leftover removed"
     # First what nobody needs anyway: on a full disk it makes room for the events.
     done = [(yield from retire(store, planned.idle, needs, patience))]
-    note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
     gone = list(planned.dropped)
     for release in planned.releases:
         if (yield from changes.release(manifest, release.family, release.number, planned.before)):
             gone.append(release.root)
+    note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
     yield from _unroot(gone)
     done.append((yield from retire(store, planned.dead, needs, patience)))
     for name in planned.wasteful:
@@ -112,6 +119,24 @@ def collect_steps(
     freed = sum(one.freed for one in done)
     freed += sum(item.bytes for item in planned.items if item.kind == "staging")
     return freed, max(one.waiting for one in done)
+
+
+def _from_full_disk(manifest: Manifest, store: Store, planned: Plan) -> tuple[int, int]:
+    """Carry a plan out where there is no room for an event, or for the folder of the trash.
+
+    Files that are made again when they are missed make room for the first
+    version's event; what that version gives up makes room for the next.
+    """
+    for folder in manifest.families():
+        fileio.remove(manifest.family_folder(folder) / families.FILE_NAME)
+    if store.index.merged_path is not None:
+        fileio.remove(store.index.merged_path)
+    singly = [replace(planned, releases=(one,), wasteful=()) for one in planned.releases]
+    parts = [
+        fileio.run(collect_steps(manifest, store, part, waiting(WAIT)))
+        for part in (*singly, planned)
+    ]
+    return sum(freed for freed, _ in parts), max(kept_back for _, kept_back in parts)
 
 
 def _unroot(gone: Iterable[Root]) -> Steps[None]:
