@@ -29,9 +29,10 @@ def status(as_json: bool) -> None:
     """Compare the files here with the registry.
 
     Says where the registry and its store are and what they take, and for
-    each model file in this folder and below which version it is, whether it
-    changed since, or that it is new. Files that did not change since mvc last
-    saw them are not read again.
+    each model file in this folder and below which version it is, whether that
+    was withdrawn or the file changed since, or that it is new: no version that
+    can be had back has its bytes. Files that did not change since mvc last saw
+    them are not read again.
     """
     found = command.open_registry().status(Path())
     if as_json:
@@ -81,6 +82,8 @@ def _files(files: Sequence[FileState]) -> list[tuple[str, str, str]]:
     for file in files:
         if file.state == "registered":
             rows.append((f"  {file.version}", str(file.path), ""))
+        elif file.state == "withdrawn":
+            rows.append((f"  {file.version}", str(file.path), "withdrawn"))
         elif file.state == "changed":
             rows.append(("  changed", str(file.path), f"was {file.version}"))
         else:

@@ -14,15 +14,15 @@ from functools import cache
 from pathlib import Path
 
 from mvc import fileio
-from mvc.digest import Digest
 from mvc.errors import MvcError, MvcWarning
 from mvc.registry import family as families
 from mvc.registry import worktree
+from mvc.registry.known import Content
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.place import Place
 from mvc.registry.presence import Presence
-from mvc.registry.reach import files_of
+from mvc.registry.reach import files_of, released
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 
@@ -32,9 +32,10 @@ MOST_FILES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A model file: ``state`` is ``registered``, ``changed`` or ``new``.
+    """A model file: ``state`` is ``registered``, ``withdrawn``, ``changed`` or ``new``.
 
-    ``version`` is the id of what it is, or of what it was.
+    ``version`` is the id of what it is, or of what it was. A file of which the
+    store has no version that can be had back is new, whatever it was before.
     """
 
     path: Path
@@ -82,6 +83,7 @@ def _states(
 ) -> Iterator[FileState]:
     noted = {note.path: note for note in worktree.notes(place.cache)}
     known = cache(lambda: _known_files(manifest, store))
+    contents = cache(lambda identity: _contents(manifest, store, identity))
     for path in _model_files(folder, noted):
         note = noted.get(Path(os.path.abspath(path)))
         try:
@@ -91,16 +93,21 @@ def _states(
         except OSError as error:
             warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
             continue
-        identity = note.id if note and note.digest == digest else ""
-        if not identity and (store is None or store.find(digest, status.st_size)):
-            identity = known().get((digest, status.st_size), "")
+        content = digest, status.st_size
+        identity, state = "", "registered"
+        if store is None or store.find(*content):
+            if note and note.id and content in contents(note.id):
+                identity = note.id
+            else:
+                identity, state = known().get(content, ("", state))
         if not held:
             seen_as = identity or (note.id if note else "")
             kept = digest if identity or not seen_as else None
             if kept is not None:
                 worktree.note(place.cache, path, seen_as, kept, status)
-        before = note.id if note and note.id else None
-        state = "registered" if identity else ("changed" if before else "new")
+        before = note.id if note and note.id and note.digest != digest else None
+        if not identity:
+            state = "changed" if before else "new"
         yield FileState(path, state, identity or before, status.st_size)
 
 
@@ -125,14 +132,34 @@ def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
             return
 
 
-def _known_files(manifest: Manifest, store: Store | None) -> dict[tuple[Digest, int], str]:
-    """Return the first version of each file, also of those in directories."""
-    found: dict[tuple[Digest, int], str] = {}
+def _contents(manifest: Manifest, store: Store | None, identity: str) -> frozenset[Content]:
+    """Return what the files of a version hold; nothing if it is not in use here any more."""
+    name, _, number = identity.rpartition("/v")
+    with contextlib.suppress(MvcError, ValueError):
+        family = families.load(manifest, name)
+        if int(number) not in family.withdrawn:
+            artifact = manifest.record(family.folder, int(number))[0].artifact
+            return frozenset((file.digest, file.size) for file in files_of(store, artifact))
+    return frozenset()
+
+
+def _known_files(manifest: Manifest, store: Store | None) -> dict[Content, tuple[str, str]]:
+    """Return the first version of each file, and its state; a withdrawn one only if no other is."""
+    used: dict[Content, tuple[str, str]] = {}
+    withdrawn: dict[Content, tuple[str, str]] = {}
     for folder in manifest.families():
-        name = families.load(manifest, folder).name
+        family = families.load(manifest, folder)
+        gone = family.withdrawn
+        with contextlib.suppress(MvcError):
+            gone = frozenset(released(manifest, family))
         for number in manifest.numbers(folder):
+            if number in gone:
+                continue
+            into, state = used, "registered"
+            if number in family.withdrawn:
+                into, state = withdrawn, "withdrawn"
             with contextlib.suppress(MvcError):
                 artifact = manifest.record(folder, number)[0].artifact
                 for file in files_of(store, artifact):
-                    found.setdefault((file.digest, file.size), f"{name}/v{number}")
-    return found
+                    into.setdefault((file.digest, file.size), (f"{family.name}/v{number}", state))
+    return withdrawn | used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,40 @@ def test_a_checked_out_file_is_known(project: Project, tmp_path: Path) -> None:
     assert states(project)["copy"] == ("registered", "net/v1")
     (tmp_path / "copy").write_bytes(b"edited")
     assert states(project)["copy"] == ("changed", "net/v1")
+
+
+def test_a_file_of_a_withdrawn_version_is_not_called_registered(project: Project) -> None:
+    """A withdrawn version is told apart from one in use, also when the file was noted before."""
+    project.add(b"one", name="one.pt")
+    project.add(b"two", name="two.pt")
+    age(project.folder / "one.pt", project.folder / "two.pt")
+    assert states(project)["one.pt"] == ("registered", "net/v1")
+    project.registry().rm("net@v1")
+    expected = {"one.pt": ("withdrawn", "net/v1"), "two.pt": ("registered", "net/v2")}
+    assert states(project) == expected
+    assert states(project) == expected
+    project.add(b"one", name="again.pt")
+    assert states(project)["one.pt"] == ("registered", "net/v3")
+
+
+def test_a_file_whose_bytes_were_given_up_is_new(project: Project) -> None:
+    """What nothing here can bring back is not shown as a version, as if it could be deleted."""
+    project.add(noise(MIB), name="one.pt")
+    age(project.folder / "one.pt")
+    states(project)
+    project.registry().rm("net@v1")
+    project.registry().gc(timedelta(0))
+    assert states(project) == {"one.pt": ("new", None)}
+
+
+def test_a_file_that_the_store_lacks_is_new(project: Project) -> None:
+    """A record alone, without the bytes in the store, does not make a file registered."""
+    project.add(noise(MIB), name="one.pt")
+    age(project.folder / "one.pt")
+    states(project)
+    for pack in project.packs:
+        pack.unlink()
+    assert states(project) == {"one.pt": ("new", None)}
 
 
 def test_an_unreadable_file_is_passed_over(
