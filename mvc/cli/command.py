@@ -193,6 +193,7 @@ def family_name(text: str, instead: str = "mvc show") -> str:
     from mvc.registry import refs
     from mvc.registry.names import check_family
 
-    if any(mark in text for mark in "@/~:") and refs.parse(text).family != text:
-        raise UsageError(f"'{text}' is a version, not a family", hint=f"{instead} {text}")
+    if any(mark in text for mark in "@/~:") and (ref := refs.parse(text)).family != text:
+        whole = text.removesuffix(f":{ref.path}")
+        raise UsageError(f"'{text}' is a version, not a family", hint=f"{instead} {whole}")
     return check_family(text)

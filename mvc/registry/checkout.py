@@ -37,12 +37,16 @@ from mvc.tree import PLAIN, Tree, TreeFile
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to check out and how: version ``number``, or the file ``path`` of it alone."""
+    """What to check out and how: version ``number``, or the file ``path`` of it alone.
+
+    ``into`` tells that ``output`` was written as a folder, with a slash at its end.
+    """
 
     family: Family
     number: int
     path: str | None = None
     output: Path | None = None
+    into: bool = False
     force: bool = False
     link: bool = False
 
@@ -92,7 +96,7 @@ def _checkout_file(
     file: TreeFile,
     modes: bool,
 ) -> _Done:
-    target = _file_target(file.path, wish.output)
+    target = _file_target(file.path, wish.output, wish.into)
     _refuse_own(target, presence)
     with (
         _source(place, presence, wish, target, lambda: Tree((file,))) as source,
@@ -172,12 +176,14 @@ def _source(
     materialised.renote(ready.parent, files())
 
 
-def _file_target(name: str, output: Path | None) -> Path:
+def _file_target(name: str, output: Path | None, into: bool) -> Path:
     """Return the file to write; its name, if it comes from a record, is one plain component."""
     if output is None or output.is_dir():
         if name in ("", ".", "..") or re.search(r"[/\\\x00]|^\.(git|mvc)", name, re.IGNORECASE):
             raise UsageError(f"{name!r} is no name for a file here", hint="name one: -o PATH")
         return (output or Path()) / name
+    if into:
+        raise UsageError(f"there is no folder '{output}'", hint="make it first")
     _check_parent(output)
     return output
 

@@ -186,7 +186,7 @@ def add_from(
 
 def origin_of(manifest: Manifest, ref: str) -> Origin:
     """Return the version that another is to be made from."""
-    family, number = resolve.resolve(manifest, ref)
+    family, number = resolve.resolve(manifest, ref, whole=True)
     record, digest = manifest.record(family.folder, number)
     return Origin(f"{family.name}/v{number}", record, digest)
 

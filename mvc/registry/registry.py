@@ -9,6 +9,7 @@ Public names: ``ModelRegistry``.
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +131,8 @@ class ModelRegistry(StoreMethods):
 
     def show(self, ref: str) -> Version:
         """Like ``resolve``, and warn if the version's bytes are not all in the store."""
-        return resolve.checked(self.presence, self.resolve(ref))
+        found, number = resolve.resolve(self.manifest, ref, whole=True)
+        return resolve.checked(self.presence, self._version(found.folder, number))
 
     def files(self, ref: str) -> tuple[TreeFile, ...]:
         """Return the files of a version: its one, or those of a directory, sorted by path.
@@ -292,7 +294,8 @@ class ModelRegistry(StoreMethods):
 
         found, number, path = self._resolve_path(ref)
         target = None if output is None else Path(output)
-        wish = checkout.Wish(found, number, path, target, force, link)
+        into = output is not None and os.fspath(output).endswith(os.sep)
+        wish = checkout.Wish(found, number, path, target, into, force, link)
         return checkout.checkout(self.place, self.manifest, self.presence, wish)
 
     def path(self, ref: str) -> Path:
@@ -322,7 +325,7 @@ class ModelRegistry(StoreMethods):
         Raises:
             Conflict: The tag stands elsewhere than ``expect``.
         """
-        found, number = resolve.resolve(self.manifest, ref)
+        found, number = resolve.resolve(self.manifest, ref, whole=True)
         changes.tag(self.manifest, found, number, tag, expect, message)
         return self.resolve(f"{found.folder}@v{number}")
 

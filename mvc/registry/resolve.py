@@ -23,14 +23,18 @@ from mvc.registry.refs import Ref
 from mvc.registry.version import Version, view
 
 
-def resolve(manifest: Manifest, text: str, *, withdrawn: bool = False) -> tuple[Family, int]:
+def resolve(
+    manifest: Manifest, text: str, *, withdrawn: bool = False, whole: bool = False
+) -> tuple[Family, int]:
     """Return the family and the number that a ref means.
 
     Args:
         withdrawn: Whether a withdrawn version may be named.
+        whole: Whether one file of a directory is not enough.
 
     Raises:
-        UsageError: It is not a ref, or a digest prefix fits several versions.
+        UsageError: It is not a ref, or a digest prefix fits several versions;
+            or it names one file, and ``whole`` is asked for.
         NotFound: There is no such family or version; the hint names those like it.
     """
     ref = refs.parse(text)
@@ -46,6 +50,11 @@ def resolve(manifest: Manifest, text: str, *, withdrawn: bool = False) -> tuple[
     file = record.artifact.kind != DIRECTORY  # what a directory has, its tree says
     if file and ref.path is not None and ref.path != record.artifact.name:
         raise _no_path(manifest, family, number, ref, record)
+    if whole and not file and ref.path is not None:
+        raise UsageError(
+            f"'{text}' names one file, but a whole version is needed",
+            hint=f"that is {family.name}@v{number}",
+        )
     return family, number
 
 

@@ -51,6 +51,16 @@ def test_a_target_is_a_file_or_an_existing_folder(project: Project, out: Path) -
     assert not (out / "missing").exists()
 
 
+def test_a_slash_at_the_end_means_a_folder(project: Project, out: Path) -> None:
+    """A file does not get a name that was written as a folder's; an existing folder takes it."""
+    project.add(b"weights")
+    with pytest.raises(UsageError, match="there is no folder 'models'"):
+        project.registry().checkout("net", "models/")
+    assert not os.path.lexists("models")
+    os.mkdir("models")
+    assert project.registry().checkout("net", "models/").path == Path("models/model.bin")
+
+
 def test_a_file_that_is_right_already_is_not_written(project: Project, out: Path) -> None:
     """A second checkout changes nothing and says so."""
     project.add(b"weights")

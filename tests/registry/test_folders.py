@@ -651,3 +651,22 @@ def test_an_object_and_a_file_of_the_same_bytes_are_both_kept(project: Project) 
     project.registry().add("alone", folder / "a.bin")
     project.registry().add("alone", folder / "b.safetensors")
     assert project.registry().fsck("full").ok
+
+
+def test_one_file_does_not_stand_for_a_whole_version(project: Project) -> None:
+    """Where a whole version is meant, one file of a directory is refused, there or not."""
+    folder = write(project.folder / "bert", config_json=CONFIG)
+    registry = project.registry()
+    registry.register("bert", folder)
+    for ref in ("bert:config.json", "bert@v1:nothing"):
+        for wanted in (
+            lambda ref=ref: registry.show(ref),
+            lambda ref=ref: registry.tag(ref, "prod"),
+            lambda ref=ref: registry.add("other", from_version=ref),
+            lambda ref=ref: registry.register("bert", folder, parents=[ref]),
+        ):
+            with pytest.raises(UsageError, match="a whole version is needed") as raised:
+                wanted()
+            assert raised.value.hint == "that is bert@v1"
+    assert registry.list() == ["bert"]
+    assert registry.list("bert") == ["v1"]
