@@ -43,6 +43,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """List what there is, also what is not imported yet, for those who complete names."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import the registry when it is first asked for: ``mvc --help`` does without."""
     if name in ("ModelRegistry", "Version"):

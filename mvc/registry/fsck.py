@@ -245,8 +245,9 @@ def _check_roots(run: Check) -> None:
             remedy = ", or: ".join([remedy, *commands])
         run.find("record", identity, where, [identity], f"{reason}; {remedy}")
     if unmatched and not run.unreadable:
+        have = "root in the store has" if len(unmatched) == 1 else "roots in the store have"
         run.notes.append(
-            f"{len(unmatched)} roots in the store have no version here: "
+            f"{len(unmatched)} {have} no version here: "
             "another git branch, or an add that was cut off"
         )
         run.notes += _ways_back(run, folder, sorted(unmatched)[:MOST_ROOTS_SHOWN])
@@ -438,11 +439,12 @@ def _hurt(run: Check) -> set[str]:
 
 
 def _note_leftovers(run: Check) -> None:
-    for name, what in (
-        ("staging", "unfinished transactions"),
-        ("trash", "packs on their way out"),
-        ("quarantine", "quarantined files"),
+    for name, one, several in (
+        ("staging", "unfinished transaction", "unfinished transactions"),
+        ("trash", "pack on its way out", "packs on their way out"),
+        ("quarantine", "quarantined file", "quarantined files"),
     ):
         count = len(list(fileio.list_folder(run.store.folder / name)))
         if count:
+            what = one if count == 1 else several
             run.notes.append(f"{count} {what} in '{run.store.folder / name}'")

@@ -201,7 +201,7 @@ def test_roots_without_a_version_are_a_note(healthy: Project) -> None:
     (healthy.mvc / "store" / "staging" / ("0" * 32)).mkdir()
     report = check(healthy)
     assert report.ok
-    assert ["1 roots" in report.notes[0], "1 unfinished" in report.notes[1]] == [True, True]
+    assert ["1 root in" in report.notes[0], "1 unfinished" in report.notes[1]] == [True, True]
 
 
 def test_a_second_whole_copy_is_no_damage(healthy: Project) -> None:

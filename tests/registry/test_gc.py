@@ -647,4 +647,4 @@ def test_fsck_counts_what_lies_in_the_trash(project: Project) -> None:
     _needed_in_the_trash(project)
     report = project.registry().fsck("full")
     assert report.ok
-    assert any("1 packs on their way out" in note for note in report.notes)
+    assert any("1 pack on its way out" in note for note in report.notes)
