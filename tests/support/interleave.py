@@ -14,6 +14,7 @@ from typing import Any
 
 from mvc.errors import MvcError
 from mvc.fileio import Steps
+from tests.support.local_state import state_of
 from tests.support.memory_disk import MemoryDisk, Snapshot
 
 
@@ -48,7 +49,7 @@ class Search:
     ) -> None:
         self._disk, self._processes, self._check = disk, processes, check
         self._start: Snapshot = disk.snapshot()
-        self._known: set[tuple[int, tuple[int, ...], tuple[str | None, ...]]] = set()
+        self._known: set[int] = set()
         self.walked = Walked()
 
     def run(self, most_states: int = 1 << 30) -> Walked:
@@ -77,8 +78,7 @@ class Search:
             for turn in path:
                 self._step(running, ends, said, turn)
             while True:
-                turns = tuple(path.count(place) for place in range(len(running)))
-                key = self._disk.key(), turns, tuple(ends)
+                key = hash((self._disk.key(), tuple(map(state_of, running)), tuple(ends)))
                 if key in self._known and not chance:
                     return
                 if key not in self._known:

@@ -1,10 +1,8 @@
 """A disk in memory, for protocols that are to be run in every order of their steps.
 
 While it is entered, the calls that mvc makes below ``ROOT`` reach a dictionary
-instead of the system, and each is noted for the process that makes it. What a
-process will do next depends only on what it has seen; so two moments at which
-the disk is equal, and each process has seen the same, have the same future.
-That is what lets a search leave out what it has been through already.
+instead of the system. Which names a step has changed that others see, and
+whether it has met any, is told; so a search knows which steps commute.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ class Frozen(OSError):
 
 
 class MemoryDisk:
-    """Names and files below ``ROOT``, and what each process has seen of them.
+    """Names and files below ``ROOT``.
 
     ``process`` says whose turn it is; ``changed`` are the names that it has
     changed where others look, since its turn began, and ``met`` whether it
@@ -68,7 +66,6 @@ class MemoryDisk:
         self.frozen = False
         self.changed: list[str] = []
         self.met = False
-        self.seen: dict[int, int] = {}
         self._handles: dict[int, tuple[str, File | None, int]] = {}
         self._numbers = itertools.count(1)
         self._random: dict[int, int] = {}
@@ -90,21 +87,24 @@ class MemoryDisk:
         return Snapshot(named, frozenset(self.folders))
 
     def restore(self, state: Snapshot) -> None:
-        """Put back what was there at a snapshot, seen by nobody yet."""
+        """Put back what was there at a snapshot."""
         known: dict[int, File] = {}
         self.files = {}
         for path, (number, data) in state.files.items():
             self.files[path] = file = known.setdefault(number, File(number, data))
             file.links += 1
         self.folders = set(state.folders)
-        self.seen, self._handles, self._random = {}, {}, {}
+        self._handles, self._random = {}, {}
         self.frozen = False
         self._numbers = itertools.count(max([0, *known]) + 1)
 
     def key(self) -> int:
-        """Return what tells this moment from others, as far as the future is concerned."""
-        named = frozenset((path, file.data) for path, file in self.files.items())
-        return hash((named, frozenset(self.folders), frozenset(self.seen.items())))
+        """Return what tells this disk from others; of inodes, which names are one file."""
+        first: dict[int, str] = {}
+        for path in sorted(self.files):
+            first.setdefault(self.files[path].number, path)
+        named = frozenset((p, file.data, first[file.number]) for p, file in self.files.items())
+        return hash((named, frozenset(self.folders), frozenset(self._random.items())))
 
     def inside(self, folder: Path) -> dict[str, bytes]:
         """Return the files below a folder by their names in it; no process has looked."""
@@ -116,11 +116,10 @@ class MemoryDisk:
         self.changed.clear()
 
     def _see(self, *what: object) -> None:
-        """Note what the process whose turn it is has learnt."""
+        """Note that the process whose turn it is meets what others may change."""
         if self.frozen:
             raise Frozen
         self.met = self.met or not self._is_own(what)
-        self.seen[self.process] = hash((self.seen.get(self.process, 0), what))
 
     def _is_own(self, what: tuple[object, ...]) -> bool:
         """Say whether a call is about a staged pack of the process, or bytes it alone writes."""
