@@ -53,7 +53,7 @@ LIBRARIES: dict[str, set[str]] = {
     "safetensors": {"mvc/frameworks/libraries.py"},
     "click": {path for path in MODULES if path.startswith("mvc/cli/")},
     "rich": {path for path in MODULES if path.startswith("mvc/cli/")},
-    "yaml": {"mvc/registry/card.py"},
+    "yaml": {"mvc/registry/intake/card.py"},
 }
 
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv", "home", "expanduser", "getpass"}

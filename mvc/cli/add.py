@@ -182,7 +182,7 @@ def _tell(added: Added, seconds: float) -> None:
 def _card(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
-    from mvc.registry import card
+    from mvc.registry.intake import card
 
     return card.read(Path(path))
 
@@ -214,8 +214,8 @@ def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[s
     """
     if len(paths) < 2:
         return paths
-    from mvc.registry.folder import Selection, SourceFolder
-    from mvc.registry.source import SourceFile
+    from mvc.registry.intake.folder import Selection, SourceFolder
+    from mvc.registry.intake.source import SourceFile
 
     times = {}
     for path in paths:

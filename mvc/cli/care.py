@@ -15,8 +15,8 @@ from mvc.cli import command, output
 from mvc.errors import Damaged, UsageError
 
 if TYPE_CHECKING:
-    from mvc.registry.fsck import Finding, Report
-    from mvc.registry.usage import Usage
+    from mvc.registry.care.fsck import Finding, Report
+    from mvc.registry.care.usage import Usage
 
 # What a person asks for first; other kinds follow.
 ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", "bytes")

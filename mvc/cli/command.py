@@ -175,7 +175,8 @@ def open_registry() -> ModelRegistry:
     Raises:
         NotFound: There is none; a command never makes one, except ``mvc init``.
     """
-    from mvc.registry import ModelRegistry, place
+    from mvc.registry import ModelRegistry
+    from mvc.registry.location import place
 
     given = click.get_current_context().find_root().params
     folder = environment.registry_folder()

@@ -106,7 +106,7 @@ def _same_arrays(left: Path, right: Path) -> int:
 
 def _arrays(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     from mvc import formats
-    from mvc.registry.source import SourceFile
+    from mvc.registry.intake.source import SourceFile
 
     with SourceFile(path) as source:
         layout = formats.describe(source)

@@ -16,8 +16,8 @@ from mvc.cli import command, output
 from mvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from mvc.registry.gc import Collected
-    from mvc.registry.gc_plan import Item
+    from mvc.registry.care.gc import Collected
+    from mvc.registry.care.gc_plan import Item
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "w": "weeks"}
 

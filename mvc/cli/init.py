@@ -69,7 +69,7 @@ def _tell(folder: Path, made: bool, above: Path | None) -> None:
 def _registry_above(folder: Path) -> Path | None:
     import warnings
 
-    from mvc.registry import place
+    from mvc.registry.location import place
 
     with warnings.catch_warnings():  # whether one above may be trusted does not matter here
         warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ from mvc.cli import command, output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mvc.registry.stores import StoreInfo
+    from mvc.registry.location.stores import StoreInfo
     from mvc.store.alternates import Alternate
     from mvc.store.relocation import MovePlan
 

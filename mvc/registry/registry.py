@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment, fileio
 from mvc.errors import NotFound, UsageError
-from mvc.registry import changes, family, newest, place, reach, refs, resolve
+from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.family import Family, Rule
+from mvc.registry.location import newest, place
+from mvc.registry.location.place import AnyPath, Place
+from mvc.registry.location.presence import Presence
+from mvc.registry.location.store_methods import StoreMethods
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import AnyPath, Place
-from mvc.registry.presence import Presence
-from mvc.registry.store_methods import StoreMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from mvc.registry.fsck import Report
-    from mvc.registry.gc import Collected
+    from mvc.registry.care.fsck import Report
+    from mvc.registry.care.gc import Collected
+    from mvc.registry.care.usage import Usage
     from mvc.registry.status import Status
-    from mvc.registry.usage import Usage
     from mvc.tree import TreeFile
 
 
@@ -172,10 +173,10 @@ class ModelRegistry(StoreMethods):
         Raises:
             NotFound: A source, or the store, is not there.
         """
-        from mvc.registry import fsck
+        from mvc.registry.care import fsck
 
         if repair:
-            from mvc.registry import repair as mending
+            from mvc.registry.care import repair as mending
 
             paths = [Path(path) for path in sources]
             return mending.repair(*self._writing(if_old=True), level, paths)
@@ -183,13 +184,13 @@ class ModelRegistry(StoreMethods):
 
     def fsck_size(self, level: str = "default") -> int:
         """Return how many bytes of the store ``fsck`` would read."""
-        from mvc.registry import fsck
+        from mvc.registry.care import fsck
 
         return fsck.bytes_to_read(self.presence, level)
 
     def du(self) -> Usage:
         """Return what the versions cost on disk, shared bytes counted once."""
-        from mvc.registry import usage
+        from mvc.registry.care import usage
 
         return usage.usage(self.place, self.manifest, self.presence)
 
@@ -201,7 +202,7 @@ class ModelRegistry(StoreMethods):
         Args:
             store: Where its store is to be made; or is already, with other registries on it.
         """
-        from mvc.registry import founding
+        from mvc.registry.location import founding
 
         where = None if store is None else place.tidy(Path(store))
         return founding.create(self.folder, where)
@@ -290,7 +291,7 @@ class ModelRegistry(StoreMethods):
             Conflict: What is there holds bytes that are no version of this
                 registry, or is a link, a folder where a file must be, or the like.
         """
-        from mvc.registry import checkout
+        from mvc.registry.checkout import checkout
 
         found, number, path = self._resolve_path(ref)
         target = None if output is None else Path(output)
@@ -309,7 +310,7 @@ class ModelRegistry(StoreMethods):
             NotFound: There is no such version or file.
             Damaged: Its bytes are not whole.
         """
-        from mvc.registry import paths
+        from mvc.registry.checkout import paths
 
         found, number, path = self._resolve_path(ref)
         return paths.path(self.place, self.manifest, self.presence, found, number, path)
@@ -390,7 +391,7 @@ class ModelRegistry(StoreMethods):
             Busy: Another gc, repack or move is under way.
             MvcError: The clock cannot be trusted, or the store may not be written to.
         """
-        from mvc.registry import gc, gc_plan
+        from mvc.registry.care import gc, gc_plan
 
         if not dry_run:  # what a copied registry gives up must be its own
             self._writing()
@@ -421,8 +422,8 @@ class ModelRegistry(StoreMethods):
         given: dict[str, Any],
         globs: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Added:
-        from mvc.registry import intake
-        from mvc.registry.folder import Selection
+        from mvc.registry.intake import intake
+        from mvc.registry.intake.folder import Selection
 
         selection = Selection(*globs)
         if path is not None and ref is None:
@@ -449,7 +450,7 @@ class ModelRegistry(StoreMethods):
             self._reopen()
         store = self.presence.writable(if_old=if_old)
         if self.place.is_copy:
-            from mvc.registry import founding
+            from mvc.registry.location import founding
 
             fileio.run(founding.settle_copy(self.place, self.manifest, store))
             self._reopen()

@@ -15,9 +15,9 @@ from mvc.registry import family as families
 from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
 from mvc.registry.family import Family, Rule
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
-from mvc.registry.presence import Presence
 from mvc.registry.record import DIRECTORY, Record
 from mvc.registry.refs import Ref
 from mvc.registry.version import Version, view

@@ -17,11 +17,11 @@ from mvc import fileio
 from mvc.errors import MvcError, MvcWarning
 from mvc.registry import family as families
 from mvc.registry import worktree
-from mvc.registry.known import Content
+from mvc.registry.checkout.known import Content
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.reach import files_of, released
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store

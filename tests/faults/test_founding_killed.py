@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry
-from mvc.registry import place
+from mvc.registry.location import place
 from tests.faults.test_killed_at_steps import KILLS, Kill
 from tests.support.faults import Project, whole
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry, fileio
-from mvc.registry import intake, place
+from mvc.registry.intake import intake
+from mvc.registry.location import place
 from mvc.store import rewrite
 from tests.faults.test_failing_calls import failing
 from tests.faults.test_killed_by_strace import IMPOSSIBLE, points_of

@@ -15,8 +15,9 @@ import pytest
 from mvc import Conflict, ModelRegistry, fileio
 from mvc.errors import MvcError
 from mvc.fileio import Steps
-from mvc.registry import changes, intake
-from mvc.registry.source import SourceFile
+from mvc.registry import changes
+from mvc.registry.intake import intake
+from mvc.registry.intake.source import SourceFile
 from mvc.registry.version import Added
 from tests.support.faults import Project, bytes_of, records_of, run_to_end, whole
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from mvc import Busy, ModelRegistry, MvcError, UsageError, fileio
-from mvc.registry import intake, place, stores
-from mvc.registry.source import SourceFile
+from mvc.registry.intake import intake
+from mvc.registry.intake.source import SourceFile
+from mvc.registry.location import place, stores
 from mvc.registry.version import Added
 from mvc.store import relocation
 from mvc.store.relocation import Moved

@@ -14,7 +14,7 @@ from mvc.codecs import Encoding, zstd
 from mvc.codecs.zstd import Effort
 from mvc.digest import digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
-from mvc.registry.fsck import LEVELS
+from mvc.registry.care.fsck import LEVELS
 from mvc.store.pack import MAX_PAYLOAD
 from tests.support.fault_forger import NOWHERE, Forged, put_version
 from tests.support.faults import Project, bytes_of, confined

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry, MvcError, MvcWarning, StoreWarning, lines
-from mvc.registry import place
+from mvc.registry.location import place
 from tests.support.faults import Project, bytes_of, confined, make_noise, whole
 
 Tamper = Callable[[Path, Path], None]

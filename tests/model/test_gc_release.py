@@ -15,13 +15,14 @@ import pytest
 from mvc import environment, fileio
 from mvc.digest import digest_of
 from mvc.fileio import Steps
-from mvc.registry import changes, event, gc, reach, record
+from mvc.registry import changes, event, reach, record
 from mvc.registry import family as families
+from mvc.registry.care import gc
+from mvc.registry.care.gc_plan import Plan, Release
+from mvc.registry.care.rooted import roots
 from mvc.registry.event import Standing
-from mvc.registry.gc_plan import Plan, Release
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Artifact, Record
-from mvc.registry.rooted import roots
 from mvc.store import Store, intents
 from tests.support.interleave import Broken, Search, Walked
 from tests.support.memory_disk import ROOT, MemoryDisk

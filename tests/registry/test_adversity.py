@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Conflict, MvcError, fileio
-from mvc.registry.source import SourceFile
+from mvc.registry.intake.source import SourceFile
 from tests.support.registry_builders import MIB, Project, files_in, finished, noise, python
 
 

@@ -15,7 +15,7 @@ import pytest
 from mvc import Conflict, Damaged, FormatError, MvcWarning, NotFound, UsageError
 from mvc.digest import digest_of
 from mvc.fileio import PRIVATE_PREFIX
-from mvc.registry import checkout_folder, writing
+from mvc.registry.checkout import checkout_folder, writing
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, python
 
 BERT = {

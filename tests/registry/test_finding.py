@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Busy, Conflict, ModelRegistry, MvcError, MvcWarning, NotFound, StoreWarning, lines
-from mvc.registry import finding
+from mvc.registry.location import finding
 from tests.support.registry_builders import Project, files_in, rewrite
 
 

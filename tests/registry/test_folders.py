@@ -25,9 +25,9 @@ from mvc import (
     UsageError,
     fileio,
 )
-from mvc.registry import intake
-from mvc.registry.folder import Selection, SourceFolder
-from mvc.registry.ingest_folder import ingest_folder
+from mvc.registry.intake import intake
+from mvc.registry.intake.folder import Selection, SourceFolder
+from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.reach import closure_of_file
 from mvc.registry.record import MOST_LISTED
 from mvc.store import Transaction

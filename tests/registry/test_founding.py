@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Conflict, Damaged, ModelRegistry, MvcError, UsageError, fileio
-from mvc.registry import founding, place
+from mvc.registry.location import founding, place
 from mvc.store import Store, roots
 from tests.support.registry_builders import Project, files_in, finished, noise, python
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mvc import Damaged, NotFound, UsageError
-from mvc.registry import card
+from mvc.registry.intake import card
 from tests.support.registry_builders import MIB, Project, noise
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from mvc import Damaged, NotFound
-from mvc.registry.fsck import Finding, Report
+from mvc.registry.care.fsck import Finding, Report
 from tests.support.registry_builders import MIB, Project, flip, noise, resealed, rewrite
 
 LEVELS = ["quick", "default", "full"]

@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import save
 
 from mvc import NotFound, fileio
-from mvc.registry import gc_plan, intake
-from mvc.registry.intake import Facts
+from mvc.registry.care import gc_plan
+from mvc.registry.intake import intake
+from mvc.registry.intake.intake import Facts
+from mvc.registry.intake.source import SourceFile
 from mvc.registry.sealed import parse_time, timestamp
-from mvc.registry.source import SourceFile
 from mvc.store import intents, rewrite
 from mvc.store.lock import maintenance
 from mvc.store.transaction import root_name
@@ -379,7 +380,7 @@ def test_an_add_under_way_is_no_orphan(project: Project) -> None:
         assert (done.orphans, done.items) == ((), ())
         registry.gc(NOW, orphans=True, dry_run=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mvc.registry.gc.WAIT", 0.0)
+            patch.setattr("mvc.registry.care.gc.WAIT", 0.0)
             done = collected(project, orphans=True)
         assert done.freed == 0
         added = fileio.run(steps)

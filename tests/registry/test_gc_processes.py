@@ -41,7 +41,7 @@ import contextlib, sys, time, warnings
 from datetime import timedelta
 from mvc import Damaged, ModelRegistry, MvcError
 from mvc.errors import Busy
-from mvc.registry import gc
+from mvc.registry.care import gc
 from mvc.store import rewrite
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def test_a_suspended_writer_is_waited_for_then_evicted_and_told(
 
     Its repeat stores the right bytes.
     """
-    monkeypatch.setattr("mvc.registry.gc.WAIT", 0.3)
+    monkeypatch.setattr("mvc.registry.care.gc.WAIT", 0.3)
     held_back = collected(project)
     assert (held_back.waiting, held_back.freed) == (1, 0)
     assert held_back.remaining > 4000
@@ -167,7 +167,7 @@ def test_a_writer_suspended_behind_its_root_has_its_bytes_kept(
     project: Project, suspended: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From its root on nothing that it needs goes, and evicting it does not end it."""
-    monkeypatch.setattr("mvc.registry.gc.WAIT", 0.3)
+    monkeypatch.setattr("mvc.registry.care.gc.WAIT", 0.3)
     collected(project, orphans=True)
     grown_old(project)
     collected(project)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mvc import Conflict, ModelRegistry, MvcWarning, NotFound, UsageError
-from mvc.registry.source import SourceFile
+from mvc.registry.intake.source import SourceFile
 from tests.support.registry_builders import AUTHOR, MIB, Project, files_in, noise
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mvc import Damaged, FormatError, NotFound, UsageError
 from mvc.digest import digest_of
-from mvc.registry import paths
+from mvc.registry.checkout import paths
 from mvc.store import fetch, materialised
 from mvc.tree import Tree, TreeFile
 from tests.support.registry_builders import MIB, Project, files_in, finished, flip, noise, python
@@ -254,7 +254,7 @@ def test_a_registry_that_may_not_be_written_to_is_read_through_the_users_cache(
     code = """
 import os, sys, json, warnings
 from mvc import ModelRegistry
-import mvc.registry.paths
+import mvc.registry.checkout.paths
 warnings.simplefilter("ignore")
 folder, home, warm = sys.argv[1:]
 os.environ["MVC_CACHE"] = warm  # what the other user may not import is imported now

@@ -20,7 +20,7 @@ from mvc import (
     StoreWarning,
     Unsupported,
 )
-from mvc.registry import place
+from mvc.registry.location import place
 from tests.support.registry_builders import Project, files_in, resealed, rewrite
 
 

@@ -125,7 +125,7 @@ def test_an_event_or_record_that_may_not_be_read_is_named(locked: Project) -> No
     code = """
 import os, sys
 from mvc import Damaged, ModelRegistry
-import mvc.registry.fsck
+import mvc.registry.care.fsck
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

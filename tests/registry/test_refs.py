@@ -199,7 +199,7 @@ def test_an_ambiguous_prefix_lists_the_candidates(
 ) -> None:
     """A prefix that fits two artifacts is a usage error that names both versions."""
     from mvc.digest import Digest
-    from mvc.registry import ingest
+    from mvc.registry.intake import ingest
 
     for number in (1, 2):
         made = Digest(b"\xab" * 8 + bytes([number]) * 24)

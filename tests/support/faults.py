@@ -30,9 +30,10 @@ from unittest import mock
 
 from mvc import ModelRegistry, MvcError, fileio
 from mvc.fileio import Steps, T
-from mvc.registry import family, place, reach
-from mvc.registry.fsck import Report
-from mvc.registry.rooted import needs_of, roots
+from mvc.registry import family, reach
+from mvc.registry.care.fsck import Report
+from mvc.registry.care.rooted import needs_of, roots
+from mvc.registry.location import place
 from mvc.store.mark import Census, reachable
 
 COMMIT_POINT = "version linked"

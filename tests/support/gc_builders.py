@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from mvc import ModelRegistry
-from mvc.registry.gc import Collected
+from mvc.registry.care.gc import Collected
 from mvc.registry.sealed import timestamp
 from tests.support.registry_builders import Project, files_in, resealed, rewrite
 

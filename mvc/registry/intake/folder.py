@@ -24,7 +24,7 @@ from pathlib import Path
 from mvc import tree
 from mvc.digest import Digest
 from mvc.errors import Conflict, FormatError, MvcError, UsageError
-from mvc.registry.source import SourceFile, explained, identity, kind_of, name_of
+from mvc.registry.intake.source import SourceFile, explained, identity, kind_of, name_of
 from mvc.tree import Tree, TreeFile
 
 # What tools keep beside models for themselves.

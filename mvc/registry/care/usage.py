@@ -13,11 +13,12 @@ from functools import cache, partial
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
-from mvc.registry import paths, reach
-from mvc.registry.gc_plan import GRACE
+from mvc.registry import reach
+from mvc.registry.care.gc_plan import GRACE
+from mvc.registry.checkout import paths
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure_of_file, files_of, held
 from mvc.registry.record import Artifact
 from mvc.registry.sealed import parse_time, timestamp

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mvc import environment, fileio, lines
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
-from mvc.registry.place import Place
+from mvc.registry.location.place import Place
 from mvc.store import Store
 from mvc.store.alternates import problem_of
 from mvc.store.settings import being_moved, identity_of, moved_to, read_note

@@ -18,12 +18,13 @@ from datetime import timedelta
 from mvc import fileio
 from mvc.errors import Busy
 from mvc.fileio import Steps
-from mvc.registry import changes, paths
+from mvc.registry import changes
 from mvc.registry import family as families
-from mvc.registry.gc_plan import Item, Plan, note_live, plan
+from mvc.registry.care.gc_plan import Item, Plan, note_live, plan
+from mvc.registry.care.rooted import Root, needs_of, roots
+from mvc.registry.checkout import paths
+from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
-from mvc.registry.rooted import Root, needs_of, roots
 from mvc.store import Store, eviction, materialised
 from mvc.store.intents import waiting
 from mvc.store.lock import maintenance

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from mvc import environment, fileio
 from mvc.errors import Damaged, MvcError
-from mvc.registry import contents
+from mvc.registry.checkout import contents
 from mvc.registry.family import Family
+from mvc.registry.location.place import CACHE_TAG, Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import CACHE_TAG, Place
-from mvc.registry.presence import Presence
 from mvc.registry.record import DIRECTORY
 from mvc.store import materialised
 from mvc.tree import Tree

@@ -19,12 +19,12 @@ from mvc.digest import Digest, Hasher
 from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.recipe import Recipe
-from mvc.registry.fsck import Check
-from mvc.registry.ingest import ingest
-from mvc.registry.mending import Repair, keep_aside
+from mvc.registry.care.fsck import Check
+from mvc.registry.care.mending import Repair, keep_aside
+from mvc.registry.intake.ingest import ingest
+from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import Held, files_of
 from mvc.registry.record import DIRECTORY
-from mvc.registry.source import SourceFile
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 from mvc.store.pack import Entry, PackReader, is_whole

@@ -19,9 +19,9 @@ from pathlib import Path
 from mvc import fileio, lines
 from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
-from mvc.registry import place as places
+from mvc.registry.location import place as places
+from mvc.registry.location.place import CONFIG, FOLDER, MANIFEST, Place
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import CONFIG, FOLDER, MANIFEST, Place
 from mvc.registry.reach import held
 from mvc.store import Store, roots
 from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note

@@ -4,7 +4,7 @@ Three levels, each with all of the one before: ``quick`` reads records,
 events, roots and the packs' indexes; ``default`` compares the checksum of
 every frame; ``full`` decodes every object and compares its digest, and puts
 every file together. It only reads. What it finds it says with the versions
-that it hurts; ``mvc.registry.repair`` mends what has a source.
+that it hurts; ``mvc.registry.care.repair`` mends what has a source.
 
 Public names: ``Finding``, ``Mended``, ``Report``, ``Lost``, ``Check``, ``examine``, ``check``,
 ``bytes_to_read``, ``LEVELS``.
@@ -27,9 +27,9 @@ from mvc.digest import Digest, Hasher, digest_of
 from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.reach import Held, closure_of_file, files_of, lacking, released
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store

@@ -9,8 +9,8 @@ import re
 
 from mvc.errors import NotFound
 from mvc.registry import reach
+from mvc.registry.location.presence import Presence
 from mvc.registry.names import NAME, near
-from mvc.registry.presence import Presence
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.tree import PLAIN, Tree, TreeFile
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.fileio import Steps
-from mvc.registry import fsck
-from mvc.registry.fsck import Check, Mended
+from mvc.registry.care import fsck
+from mvc.registry.care.fsck import Check, Mended
+from mvc.registry.care.material import Material
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.material import Material
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.store import Store
 from mvc.store.settings import new_id
 

@@ -22,10 +22,10 @@ from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
-from mvc.registry.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
+from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
+from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
-from mvc.registry.source import SourceFile
 from mvc.store import Store, Transaction
 from mvc.tree import Tree
 

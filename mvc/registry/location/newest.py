@@ -18,8 +18,8 @@ from mvc import fileio, lines
 from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.registry.event import Standing
+from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
 from mvc.registry.version import Version
 from mvc.store import Store
 from mvc.store.settings import ROOTS, read_note

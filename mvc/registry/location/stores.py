@@ -1,6 +1,6 @@
 """What ``mvc store`` does: look at a registry's store, take it elsewhere, accept another place.
 
-Finding it is ``mvc.registry.finding``; the protocol of a move is
+Finding it is ``mvc.registry.location.finding``; the protocol of a move is
 ``mvc.store.relocation``.
 
 Public names: ``StoreInfo``, ``RegistryInfo``, ``Relinked``, ``ForgetPlan``, ``info``,
@@ -20,12 +20,12 @@ from pathlib import Path
 from mvc import fileio, lines
 from mvc.digest import Digest
 from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
-from mvc.registry import finding, newest
-from mvc.registry import place as places
 from mvc.registry import record as records
-from mvc.registry.gc_plan import GRACE, note_live
-from mvc.registry.place import CONFIG, Place
-from mvc.registry.presence import Presence
+from mvc.registry.care.gc_plan import GRACE, note_live
+from mvc.registry.location import finding, newest
+from mvc.registry.location import place as places
+from mvc.registry.location.place import CONFIG, Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.reach import closure
 from mvc.registry.sealed import timestamp
 from mvc.store import Store, alternates, relocation, roots

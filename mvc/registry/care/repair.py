@@ -24,15 +24,15 @@ from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.fsck import Check, Lost, Report
+from mvc.registry.care.fsck import Check, Lost, Report
+from mvc.registry.care.material import collect
+from mvc.registry.care.mending import Repair, damaged_bytes, put_back
+from mvc.registry.care.repair_objects import mend_objects, set_packs_aside
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.material import collect
-from mvc.registry.mending import Repair, damaged_bytes, put_back
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.reach import lacking
 from mvc.registry.record import Record
-from mvc.registry.repair_objects import mend_objects, set_packs_aside
 from mvc.store import alternates
 from mvc.store.salvage import is_pack
 from mvc.store.settings import PACKS

@@ -2,8 +2,8 @@
 
 It is found by looking upward; records hold digests and never paths, so it
 may move. git carries the records only: a clone has a manifest, and neither
-settings nor store, until ``init``. Where the store is: ``mvc.registry.finding``.
-How a registry is made: ``mvc.registry.founding``.
+settings nor store, until ``init``. Where the store is: ``mvc.registry.location.finding``.
+How a registry is made: ``mvc.registry.location.founding``.
 
 Layout: ``docs/formats/registry.md``.
 Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,

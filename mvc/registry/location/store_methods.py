@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvc.registry import place
-from mvc.registry.place import AnyPath, Place
-from mvc.registry.presence import Presence
+from mvc.registry.location import place
+from mvc.registry.location.place import AnyPath, Place
+from mvc.registry.location.presence import Presence
 
 if TYPE_CHECKING:
-    from mvc.registry.stores import ForgetPlan, Relinked, StoreInfo
+    from mvc.registry.location.stores import ForgetPlan, Relinked, StoreInfo
     from mvc.store.alternates import Alternate
     from mvc.store.relocation import Moved, MovePlan
 
@@ -40,13 +40,13 @@ class StoreMethods:
 
     def store_info(self) -> StoreInfo:
         """Describe the store: where it is, who else uses it, whether it may be written to."""
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         return stores.info(self.place, self.presence)
 
     def plan_move_store(self, path: AnyPath) -> MovePlan:
         """Say what ``move_store`` would do."""
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         return stores.plan_move(self.place, self.presence, Path(path))
 
@@ -59,7 +59,7 @@ class StoreMethods:
             Conflict, UsageError: ``path`` is no place for it; nothing was moved.
             Busy: Others are still writing; nothing was moved.
         """
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         moved = stores.move(self.place, self.plan_move_store(path))
         self._reopen()
@@ -75,7 +75,7 @@ class StoreMethods:
             NotFound: The store is not there.
             Conflict: It is another one, an old copy, or one that was moved away.
         """
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         where = None if path is None else Path(path)
         done = stores.relink(self.place, self.presence, where, force)
@@ -86,14 +86,14 @@ class StoreMethods:
         self, *, add: AnyPath | None = None, remove: AnyPath | None = None
     ) -> tuple[Alternate, ...]:
         """Return the stores that are asked for what this one lacks, after changing the list."""
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         more, less = (None if path is None else Path(path) for path in (add, remove))
         return stores.change_alternates(self.presence, more, less)
 
     def plan_forget_registry(self, registry: str) -> ForgetPlan:
         """Say what ``forget_registry`` would free."""
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         return stores.plan_forget(self.place, self.presence, registry)
 
@@ -104,7 +104,7 @@ class StoreMethods:
             NotFound: None is called so.
             Conflict: It is this registry, or was used lately, without ``force``.
         """
-        from mvc.registry import stores
+        from mvc.registry.location import stores
 
         plan = self.plan_forget_registry(registry)
         stores.forget(self.presence, plan, force)

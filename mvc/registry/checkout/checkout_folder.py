@@ -21,8 +21,8 @@ from mvc import fileio
 from mvc.beneath import Folder, holding, remove_all, walk
 from mvc.errors import Conflict
 from mvc.fileio import Steps
-from mvc.registry.known import Content
-from mvc.registry.writing import (
+from mvc.registry.checkout.known import Content
+from mvc.registry.checkout.writing import (
     Source,
     State,
     check_unchanged,

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from mvc import tree
-from mvc.registry.folder import FolderFile, SourceFolder
-from mvc.registry.ingest import Contents, FileRead, Ingested, read, weights_of
+from mvc.registry.intake.folder import FolderFile, SourceFolder
+from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
 from mvc.registry.record import Artifact, directory
 from mvc.store import Transaction
 from mvc.tree import Tree, TreeFile

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from mvc.errors import UsageError
+from mvc.registry.intake.source import SourceFile
 from mvc.registry.names import near
-from mvc.registry.source import SourceFile
 
 MAX_SIZE = 1 << 20
 

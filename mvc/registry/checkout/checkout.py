@@ -21,16 +21,17 @@ from pathlib import Path
 from mvc import fileio
 from mvc.beneath import Folder
 from mvc.errors import Conflict, UsageError
-from mvc.registry import checkout_folder, contents, paths, resolve, worktree
+from mvc.registry import resolve, worktree
+from mvc.registry.checkout import checkout_folder, contents, paths
+from mvc.registry.checkout.known import known, places_in_family
+from mvc.registry.checkout.writing import Source, State, check_unchanged, mend_mode, state_of
 from mvc.registry.family import Family
-from mvc.registry.known import known, places_in_family
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.record import DIRECTORY
 from mvc.registry.version import CheckedOut
-from mvc.registry.writing import Source, State, check_unchanged, mend_mode, state_of
 from mvc.store import materialised
 from mvc.tree import PLAIN, Tree, TreeFile
 

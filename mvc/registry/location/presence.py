@@ -16,9 +16,9 @@ from pathlib import Path
 from mvc import fileio
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
-from mvc.registry import newest
-from mvc.registry.finding import Located, locate
-from mvc.registry.place import Place
+from mvc.registry.location import newest
+from mvc.registry.location.finding import Located, locate
+from mvc.registry.location.place import Place
 from mvc.registry.reach import lacking
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store

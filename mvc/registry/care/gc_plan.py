@@ -21,9 +21,9 @@ from mvc.digest import Digest, digest_of
 from mvc.errors import Damaged, MvcError
 from mvc.registry import family as families
 from mvc.registry import reach
+from mvc.registry.care.rooted import Root, needs_of, root_of, roots
+from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.registry.place import Place
-from mvc.registry.rooted import Root, needs_of, root_of, roots
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store
 from mvc.store.intents import intents, leftovers

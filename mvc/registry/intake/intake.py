@@ -26,9 +26,12 @@ from mvc.registry import changes, resolve, worktree
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.family import Family
-from mvc.registry.folder import Selection, SourceFolder
-from mvc.registry.ingest import Ingested, ingest, reuse
-from mvc.registry.ingest_folder import ingest_folder
+from mvc.registry.intake.folder import Selection, SourceFolder
+from mvc.registry.intake.ingest import Ingested, ingest, reuse
+from mvc.registry.intake.ingest_folder import ingest_folder
+from mvc.registry.intake.source import SourceFile
+from mvc.registry.location.place import Place
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import (
     MODEL_SUFFIXES,
@@ -38,12 +41,9 @@ from mvc.registry.names import (
     check_tag,
     folder_of,
 )
-from mvc.registry.place import Place
-from mvc.registry.presence import Presence
 from mvc.registry.reach import files_of
 from mvc.registry.record import Record
 from mvc.registry.sealed import now, sealed
-from mvc.registry.source import SourceFile
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
 from mvc.store.rewrite import tidy

@@ -1,0 +1,1 @@
+"""What keeps a registry whole and small: fsck, repair, gc, du."""

@@ -1,0 +1,1 @@
+"""How a version gets out again: into a folder of the user's, or into the cache."""

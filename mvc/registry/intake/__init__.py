@@ -1,0 +1,1 @@
+"""What ``add`` does: from files and a few facts to a version."""
