@@ -284,16 +284,26 @@ def test_a_writer_and_two_collectors(
 
 
 @pytest.mark.long
-@policies
-def test_two_writers_and_two_collectors(
-    disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch, policy: Callable[[Any], None]
+def test_two_writers_and_two_collectors_that_wait(
+    disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In all orders of two writers and two collectors, any of which may die, nothing is lost."""
-    policy(monkeypatch)
+    waiting(monkeypatch)
     garbage([X])
     small = [partial(writing, n, whole_file=False) for n in range(2)]
     walked = walk(disk, *small, collecting, collecting)
     assert ("added", "added", "collected", "collected") in walked.ends
+
+
+@pytest.mark.long
+def test_two_writers_and_two_collectors_that_evict(
+    disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor in any of very many orders where each writer may be evicted at any step."""
+    evicting(monkeypatch)
+    garbage([X])
+    small = [partial(writing, n, whole_file=False) for n in range(2)]
+    search_in(disk, *small, collecting, collecting).sample(40_000, seed=3)
 
 
 def kept_in_two_ways() -> str:
