@@ -271,7 +271,6 @@ def test_many_more_orders_of_the_same(
     search_in(disk, *writers, collecting, giving_up_first, merging).sample(40_000, seed=2)
 
 
-@pytest.mark.long
 @policies
 def test_a_writer_and_two_collectors(
     disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch, policy: Callable[[Any], None]
