@@ -179,7 +179,7 @@ class ModelRegistry(StoreMethods):
             from mvc.registry.care import repair as mending
 
             paths = [Path(path) for path in sources]
-            return mending.repair(*self._writing(if_old=True), level, paths)
+            return mending.repair(*self._writing(if_old=True, always=True), level, paths)
         return fsck.check(self.place, self.manifest, self.presence, level)
 
     def fsck_size(self, level: str = "default") -> int:
@@ -327,11 +327,13 @@ class ModelRegistry(StoreMethods):
             Conflict: The tag stands elsewhere than ``expect``.
         """
         found, number = resolve.resolve(self.manifest, ref, whole=True)
+        self._root_if_writable()
         changes.tag(self.manifest, found, number, tag, expect, message)
         return self.resolve(f"{found.folder}@v{number}")
 
     def delete_tag(self, ref: str) -> None:
         """Delete a tag, given as ``family@tag``; its history stays."""
+        self._root_if_writable()
         changes.delete_tag(self.manifest, ref)
 
     def rollback(self, ref: str, *, to: str | None = None) -> changes.RolledBack:
@@ -343,6 +345,7 @@ class ModelRegistry(StoreMethods):
         Raises:
             NotFound: There is no such tag, or nothing to go back to.
         """
+        self._root_if_writable()
         return changes.rollback(self.manifest, ref, to)
 
     def best(
@@ -350,6 +353,7 @@ class ModelRegistry(StoreMethods):
     ) -> tuple[Rule | None, Version | None]:
         """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule."""
         if metric is not None:
+            self._root_if_writable()
             changes.set_best(self.manifest, name, metric, mode)
         known = self.family(name)
         if known.best is None:
@@ -363,6 +367,7 @@ class ModelRegistry(StoreMethods):
             UsageError: ``ref`` does not name one version by its number.
             Conflict: The version bears a tag, without ``force``.
         """
+        self._root_if_writable()
         found, number = changes.withdraw(self.manifest, ref, force, message)
         return self._version(found, number)
 
@@ -394,7 +399,7 @@ class ModelRegistry(StoreMethods):
         from mvc.registry.care import gc, gc_plan
 
         if not dry_run:  # what a copied registry gives up must be its own
-            self._writing()
+            self._writing(always=True, strict=True)
         store = self.presence.writable().alone()
         done = gc.collect(
             self.place,
@@ -411,6 +416,7 @@ class ModelRegistry(StoreMethods):
 
     def restore(self, ref: str) -> Version:
         """Take back a withdrawal."""
+        self._root_if_writable()
         found, number = changes.restore(self.manifest, ref)
         return self._version(found, number)
 
@@ -442,9 +448,12 @@ class ModelRegistry(StoreMethods):
             raise UsageError("either a path or from_version is needed, and not both")
         if added.new:
             newest.note(self.place, self.manifest, added)
+            self._note_rooted(added.family)
         return added
 
-    def _writing(self, *, if_old: bool = False) -> tuple[Place, Manifest, Presence]:
+    def _writing(
+        self, *, if_old: bool = False, always: bool = False, strict: bool = False
+    ) -> tuple[Place, Manifest, Presence]:
         """Return the registry's parts for what puts into the store, or takes from it."""
         if self.presence.is_outdated():
             self._reopen()
@@ -454,6 +463,7 @@ class ModelRegistry(StoreMethods):
 
             fileio.run(founding.settle_copy(self.place, self.manifest, store))
             self._reopen()
+        self._root_pulled(always=always, strict=strict)
         return self.place, self.manifest, self.presence
 
     def _resolve_path(self, ref: str) -> tuple[Family, int, str | None]:

@@ -123,7 +123,9 @@ def clone_of(project: Project, name: str) -> Project:
     """Return what git makes of a project: its manifest, and nothing else."""
     to = project.folder.parent / name
     shutil.copytree(
-        project.folder, to, ignore=lambda *_: ["config.yaml", "newest.yaml", "store", "cache"]
+        project.folder,
+        to,
+        ignore=lambda *_: ["config.yaml", "newest.yaml", "rooted.yaml", "store", "cache"],
     )
     return Project(to)
 
@@ -316,7 +318,7 @@ def test_settings_of_earlier_registries_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["store", "cache", "config.yaml", "newest.yaml", "identity-1.yaml"]
+    "name", ["store", "cache", "config.yaml", "newest.yaml", "rooted.yaml", "identity-1.yaml"]
 )
 def test_git_keeps_families_whatever_they_are_called(tmp_path: Path, name: str) -> None:
     """What is not for git is left out at its place only: a family may have the same name."""

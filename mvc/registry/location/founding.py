@@ -13,7 +13,6 @@ Public names: ``create``, ``settle_copy``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from mvc import fileio, lines
@@ -21,16 +20,16 @@ from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.registry.location import place as places
 from mvc.registry.location.place import CONFIG, FOLDER, MANIFEST, Place
+from mvc.registry.location.pulled import needed
 from mvc.registry.manifest import Manifest
-from mvc.registry.reach import held
 from mvc.store import Store, roots
 from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note
-from mvc.store.transaction import root_name
 
 _CLAIM = re.compile(r"identity-[0-9]+\.yaml\Z")
 # From the root, where a family may have the same name: manifest/store is for git.
 _IGNORED = (
-    b"/config.yaml\n/newest.yaml\n/identity-*.yaml\n/store/\n/cache/\nfamily.yaml\n.mvc-new-*\n"
+    b"/config.yaml\n/newest.yaml\n/rooted.yaml\n/identity-*.yaml\n"
+    b"/store/\n/cache/\nfamily.yaml\n.mvc-new-*\n"
 )
 # git must neither convert line ends nor merge inside a sealed file.
 _ATTRIBUTES = b"* -text -merge\n"
@@ -94,7 +93,7 @@ def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
     identity: str = (read_note(claim) or {}).get("id", "")
     if is_id(identity) and places.read(place.folder).inode != inode:
         every = {known.registry: known.names for known in roots.registries(store)}
-        names = sorted({*every.get(place.id, ()), *_needed(manifest)})
+        names = sorted({*every.get(place.id, ()), *needed(manifest)})
         yield from roots.root_again(store, identity, names)
         places.change(place.folder, id=identity, inode=inode)
         yield "identity changed"
@@ -107,7 +106,7 @@ def _adopt(folder: Path, store: Path | None) -> bool:
     store_id = _attach(where)
     opened = Store(where, store_id)
     identity = new_id()
-    fileio.run(roots.root_again(opened, identity, _needed(Manifest(folder / MANIFEST))))
+    fileio.run(roots.root_again(opened, identity, needed(Manifest(folder / MANIFEST))))
     _keep_git_away(folder)
     settings = places.settings_for(folder, identity, places.inode_of(folder), where, store_id)
     made = fileio.run(fileio.create_once(folder / CONFIG, settings, folder))
@@ -151,8 +150,3 @@ def _keep_git_away(folder: Path) -> None:
     for name, data in {".gitignore": _IGNORED, f"{MANIFEST}/.gitattributes": _ATTRIBUTES}.items():
         if not (folder / name).exists():
             fileio.replace(folder / name, data, durable=True)
-
-
-def _needed(manifest: Manifest) -> Iterator[str]:
-    for version in held(manifest):
-        yield root_name(manifest.record_bytes(version.family, version.number))

@@ -5,16 +5,21 @@ Public names: ``StoreMethods``.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvc.errors import MvcError, StoreWarning
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 
 if TYPE_CHECKING:
+    from mvc.registry.location.pulled import Stamps
     from mvc.registry.location.stores import ForgetPlan, Relinked, StoreInfo
+    from mvc.registry.manifest import Manifest
     from mvc.store.alternates import Alternate
     from mvc.store.relocation import Moved, MovePlan
 
@@ -27,6 +32,11 @@ class StoreMethods:
 
     folder: Path
     _named_store: Path | None
+    _rooted: Stamps | None = None
+    if TYPE_CHECKING:
+
+        @property
+        def manifest(self) -> Manifest: ...
 
     @cached_property
     def place(self) -> Place:
@@ -109,6 +119,34 @@ class StoreMethods:
         plan = self.plan_forget_registry(registry)
         stores.forget(self.presence, plan, force)
         return plan
+
+    def _root_pulled(self, *, always: bool = False, strict: bool = False) -> None:
+        """Root what came by git; a failure is a warning, unless ``strict``."""
+        from mvc.registry.location import pulled
+
+        self._rooted = None
+        try:
+            self._rooted = pulled.root_pulled(
+                self.place, self.manifest, self.presence.store, always=always
+            )
+        except (MvcError, OSError) as error:
+            if strict:
+                raise
+            text = f"what came by git is not kept for this registry yet: {error}"
+            warnings.warn(text, StoreWarning, stacklevel=2)
+
+    def _root_if_writable(self) -> None:
+        """Root what came by git on the way to a change that needs no store."""
+        with contextlib.suppress(MvcError, OSError):
+            if not self.place.store_id or self.place.is_copy or self.presence.refusal() is not None:
+                return
+            self._root_pulled()
+
+    def _note_rooted(self, family: str) -> None:
+        """Note that our own new version is rooted."""
+        from mvc.registry.location import pulled
+
+        pulled.note_added(self.place, self.manifest, self.presence.store, self._rooted, family)
 
     def _reopen(self) -> None:
         """Forget where things are: settings were changed."""
