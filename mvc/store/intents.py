@@ -110,11 +110,16 @@ def evict(intent: Intent) -> None:
 
 
 def leftovers(store: Path) -> list[Path]:
-    """Return the folders in ``staging`` that nobody can publish from and nobody has used lately."""
+    """Return the folders of dead transactions, and those without an intent not used lately."""
     staging = store / STAGING
     folders = [staging / name for name in sorted(fileio.list_folder(staging)) if is_id(name)]
     now = fileio.clock(store)
-    return [f for f in folders if not Intent(f).stands() and _idle(f, now)]
+
+    def is_left(folder: Path) -> bool:
+        intent = Intent(folder)
+        return is_dead(intent, now) if intent.stands() else _idle(folder, now)
+
+    return list(filter(is_left, folders))
 
 
 def _idle(folder: Path, now: int) -> bool:

@@ -16,7 +16,7 @@ from mvc.registry.intake import intake
 from mvc.registry.intake.intake import Facts
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.sealed import parse_time, timestamp
-from mvc.store import intents, rewrite
+from mvc.store import Transaction, intents, rewrite
 from mvc.store.lock import maintenance
 from mvc.store.transaction import root_name
 from tests.registry.test_git import commit, git
@@ -649,3 +649,20 @@ def test_fsck_counts_what_lies_in_the_trash(project: Project) -> None:
     report = project.registry().fsck("full")
     assert report.ok
     assert any("1 pack on its way out" in note for note in report.notes)
+
+
+def test_what_a_killed_add_staged_goes_though_nothing_else_does(project: Project) -> None:
+    """A gc with no pack to free removes it, and says beforehand how much that is."""
+    project.add(b"kept" * 100)
+    store = project.registry().presence.writable()
+    begun = Transaction(store)
+    fileio.run(begun.begin())
+    (store.folder / "staging" / begun.id / "0.pack").write_bytes(bytes(5000))
+    assert project.registry().gc(dry_run=True).items == ()
+    assert begun._intent is not None
+    begun._intent.close()  # as when its process is killed
+    (item,) = project.registry().gc(dry_run=True).items
+    assert (item.kind, item.bytes) == ("staging", 5000)
+    assert project.registry().gc().freed == 5000
+    assert list((store.folder / "staging").iterdir()) == []
+    assert project.bytes_of("net") == b"kept" * 100

@@ -145,6 +145,18 @@ def test_an_evicted_writer_is_told_to_start_again(tmp_path: Path) -> None:
     build.publish(store, [b"weights"])
 
 
+def test_what_a_killed_process_staged_is_left_over(tmp_path: Path) -> None:
+    """A dead transaction is left over at once, a living one is not."""
+    store = build.new_store(tmp_path / "store")
+    process = begun(store.folder)
+    try:
+        assert leftovers(store.folder) == []
+    finally:
+        ended(process)
+    (intent,) = intents(store.folder)
+    assert leftovers(store.folder) == [intent.folder]
+
+
 def test_only_old_folders_without_an_intent_are_left_over(tmp_path: Path) -> None:
     """A folder nobody can publish from is left over after an hour, not before."""
     store = build.new_store(tmp_path / "store")
@@ -154,5 +166,3 @@ def test_only_old_folders_without_an_intent_are_left_over(tmp_path: Path) -> Non
     assert leftovers(store.folder) == []
     grown_old(folder)
     assert leftovers(store.folder) == [folder]
-    (folder / "record.yaml").touch()
-    assert leftovers(store.folder) == []

@@ -26,7 +26,7 @@ from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.store import Store, eviction, materialised
-from mvc.store.intents import waiting
+from mvc.store.intents import Intent, evict, waiting
 from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.retire import Retired, retire
@@ -103,7 +103,7 @@ def collect_steps(
         return needs_of(roots(store))
 
     for folder in planned.leftovers:
-        fileio.remove_folder(folder)
+        evict(Intent(folder))
         yield "leftover removed"
     # First what nobody needs anyway: on a full disk it makes room for the events.
     done = [(yield from retire(store, planned.idle, needs, patience))]
