@@ -110,7 +110,7 @@ def test_every_read_works_where_nothing_may_be_written(locked: Project, cached: 
         "get": True,
         "log": ["net/v1"],
         "history": 1,
-        "status": ["registered"],
+        "status": ["withdrawn"],
         "fsck": True,
         "du": 1,
         "checkout": 5 * MIB,
