@@ -148,10 +148,11 @@ def plan(
     live = sum(e.cost for index in census.packs.values() for e in index if e.digest in today)
     _refuse_shrunk(store, live, force)
     packs = _Packs(store, census, after, today, moment, grace)
+    left = leftovers(store.folder)  # once: what is listed is what is removed
     items = [
         *packs.items_of(survey.releases, dropped, given_up),
         *packs.garbage_items(today),
-        *(Item("staging", path.name, _size_of(path), _KILLED) for path in leftovers(store.folder)),
+        *(Item("staging", path.name, _size_of(path), _KILLED) for path in left),
     ]
     # A gc that was cut short left these; what is needed today goes back first, and then goes.
     trashed = dict(_in_trash(store, census, after))
@@ -171,7 +172,7 @@ def plan(
         idle=tuple(packs.idle),
         dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
-        leftovers=tuple(leftovers(store.folder)),
+        leftovers=tuple(left),
     )
 
 
