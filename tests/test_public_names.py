@@ -55,6 +55,7 @@ METHODS = [
     "store_alternates",
     "store_info",
     "tag",
+    "tensors",
 ]
 
 

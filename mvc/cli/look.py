@@ -5,6 +5,7 @@ Public names: ``list_``, ``show``, ``log``.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvc.cli import command, output
-from mvc.errors import MvcError
+from mvc.errors import MvcError, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
@@ -73,23 +74,42 @@ def list_(
     examples=[
         ("mvc show resnet18", "the newest version"),
         ("mvc show resnet18@prod", "the version with this tag"),
+        ("mvc show resnet18 --tensors 'layer4.*'", "what these tensors take"),
         ("mvc show resnet18@best --json | jq .metrics", "for a script"),
     ],
-    statuses={4: "no such version"},
+    statuses={4: "no such version or tensor"},
 )
-@click.argument("ref")
+@click.argument("ref", required=False)
 @click.option("--all", "everything", is_flag=True, help="Show all files of a directory.")
+@click.option(
+    "--tensors", is_flag=False, flag_value="*", metavar="[GLOB]",
+    help="Show the tensors instead, those whose names are like GLOB.",
+)  # fmt: skip
 @command.as_json
 @command.quiet
-def show(ref: str, everything: bool, as_json: bool, quiet: bool) -> None:
+def show(
+    ref: str | None, everything: bool, tensors: str | None, as_json: bool, quiet: bool
+) -> None:
     """Show all that is known of a version.
 
     Its file and digest, the model, metrics, parameters, where it comes from,
     who registered it and when; of a directory its first 50 files. A warning
     says if the store does not hold all its bytes. digest is what b3sum prints
     for the file; weights is equal for the same tensors in any file.
+
+    --tensors shows a line for each tensor: type, shape, bytes plain and
+    stored, how many links deep its delta lies, and in which encodings. ~ marks
+    the share of an object in which several tensors lie. What tensors have in
+    common counts to each of them, and once in the total. Here REF may also be
+    one file of a directory.
     """
+    if ref is None:  # as when --tensors came first, and took it for a glob
+        meant = f"{shlex.quote(tensors)} --tensors" if tensors else "REF [OPTIONS]"
+        raise UsageError("REF is missing", hint=f"mvc show {meant}")
     registry = command.open_registry()
+    if tensors is not None:
+        _tensors_of(registry, ref, None if tensors == "*" else tensors, as_json, quiet)
+        return
     version = registry.show(ref)
     files = _files(registry, version)
     if files and as_json:
@@ -101,6 +121,20 @@ def show(ref: str, everything: bool, as_json: bool, quiet: bool) -> None:
             _file_table(files, everything)
 
     _answer([version], as_json, quiet, tell, single=True)
+
+
+def _tensors_of(
+    registry: ModelRegistry, ref: str, pattern: str | None, as_json: bool, quiet: bool
+) -> None:
+    from mvc.cli import tensors
+
+    table, version = registry.tensors(ref, pattern), registry.resolve(ref)
+    if as_json:
+        output.json_result({**version.as_dict(), "tensors": tensors.as_json(table)})
+    elif quiet:
+        output.ids([version])
+    else:
+        tensors.tensor_table(table, several=version.artifact.files is not None)
 
 
 def _files(registry: ModelRegistry, version: Version) -> tuple[TreeFile, ...]:

@@ -22,8 +22,8 @@ from mvc.registry.family import Family, Rule
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
-from mvc.registry.location.store_methods import StoreMethods
 from mvc.registry.manifest import Manifest
+from mvc.registry.tensor_methods import TensorMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
-class ModelRegistry(StoreMethods):
+class ModelRegistry(TensorMethods):
     """A registry of model families in a folder.
 
     Args:

@@ -46,6 +46,25 @@ def test_several_versions_are_an_array_of_them(resnet18: Path, arguments: list[s
     assert all(list(version) == VERSION for version in answer)
 
 
+def test_tensors_stand_beside_the_version(resnet18: Path) -> None:
+    """``show --tensors --json`` is a Version with an array ``tensors``, sizes in bytes."""
+    answer = mvc("show", "resnet18@v1", "--tensors", "fc.w*", "--json").json
+    assert list(answer) == [*VERSION, "tensors"]
+    (tensor,) = answer["tensors"]
+    stored = tensor.pop("stored")
+    assert 0 < stored < 100_000
+    assert tensor == {
+        "file": "model.safetensors",
+        "name": "fc.weight",
+        "dtype": "float32",
+        "shape": [100, 250],
+        "plain": 100_000,
+        "encodings": ["planes"],
+        "depth": 0,
+        "gathered": True,
+    }
+
+
 def test_add_says_what_it_stored(registry: Path) -> None:
     """``add --json`` is a Version with ``stored``, ``reused`` and ``new``."""
     answer = mvc("add", "m", "model.safetensors", "--json").json

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tests.cli.running import ROOT, process
+from tests.cli.running import ROOT, mvc, process
 
 HEAVY = ["numpy", "compression.zstd", "backports.zstd", "torch", "torchvision", "safetensors",
          "rich", "filelock", "fastcdc", "yaml", "sqlite3", "asyncio", "multiprocessing", "http",
@@ -59,6 +61,13 @@ def _imported(arguments: list[str]) -> set[str]:
 def test_looking_imports_nothing_heavy(resnet18: Path, arguments: list[str]) -> None:
     """Help, list, show, log, tag and status load no library for bytes, and no large module."""
     assert _imported(arguments) & set(HEAVY) == set()
+
+
+def test_tensors_are_told_without_anything_heavy(registry: Path) -> None:
+    """What a version's tensors take stands in recipes and indexes, which need no library."""
+    save_file({"w": np.zeros((2000, 1000), "float32")}, registry / "large.safetensors")
+    assert mvc("add", "m", "large.safetensors").status == 0
+    assert _imported(["show", "m", "--tensors"]) & set(HEAVY) == set()
 
 
 @pytest.mark.parametrize("arguments", OTHERS, ids=" ".join)
