@@ -115,7 +115,7 @@ def move(path: str, dry_run: bool, as_json: bool) -> None:
     statuses={4: "no store there", 5: "another one, an old copy, or one that was moved away"},
 )
 @click.argument("path", metavar="[PATH]", required=False)
-@click.option("--force", is_flag=True, help="Also an old copy, without what was added since.")
+@click.option("--force", is_flag=True, help="Also an old copy, or one whose store.yaml is lost.")
 @command.as_json
 def relink(path: str | None, force: bool, as_json: bool) -> None:
     """Use the store where it is now.
@@ -124,7 +124,8 @@ def relink(path: str | None, force: bool, as_json: bool) -> None:
     registry's settings, if they are yours, and in your own
     ~/.config/mvc/stores.yaml, for every registry of yours on this store.
     PATH may also be the old place of a move that was cut off: then the move
-    is called off.
+    is called off. A store that lost its store.yaml, and has what this
+    registry put there, gets it back with --force.
     """
     done = command.open_registry().relink_store(path, force=force)
     if as_json:

@@ -6,9 +6,9 @@ looks for it is led on. A folder with a *claim*, a ``moving-<id>.yaml``, and no 
 is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``new_id``, ``is_id``, ``check_version``, ``identity_of``,
-``is_vacant``, ``moved_to``, ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``,
-``being_moved``, ``read_note``.
+Public names: ``new_id``, ``is_id``, ``check_version``, ``check_features``,
+``identity_of``, ``establish``, ``is_vacant``, ``moved_to``, ``claims``, ``moved_from``,
+``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from mvc import fileio, lines
 from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
+from mvc.fileio import Steps
 
 VERSION = 0
 SETTINGS = "store.yaml"
@@ -84,12 +86,34 @@ def identity_of(folder: Path) -> str:
     check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
     if not isinstance(identity, str) or not is_id(identity):
         raise FormatError(f"'{folder / SETTINGS}' bears no store id")
+    check_features(folder)
+    return identity
+
+
+def check_features(folder: Path) -> None:
+    """Refuse a store that uses what this mvc does not know.
+
+    Raises:
+        Unsupported: There is such a feature.
+    """
     for feature in fileio.list_folder(folder / "features"):
         raise Unsupported(
             f"store '{folder}' uses '{feature}', which this mvc does not know",
             hint="a newer mvc wrote it; upgrade to read it",
         )
-    return identity
+
+
+def establish(folder: Path, identity: str) -> Steps[bool]:
+    """Make ``folder`` the store ``identity``: its folders and, last and once, ``store.yaml``.
+
+    Returns:
+        Whether this call did.
+    """
+    for name in FOLDERS:
+        fileio.make_folder(folder / name)
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    data = lines.dumps({"mvc": VERSION, "id": identity, "created": created})
+    return (yield from fileio.create_once(folder / SETTINGS, data, folder))
 
 
 def is_vacant(folder: Path) -> bool:

@@ -14,11 +14,10 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from mvc import codecs, fileio, lines, recipe
+from mvc import codecs, fileio, recipe
 from mvc.codecs import Encoding
 from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, StoreWarning
@@ -27,16 +26,7 @@ from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
 from mvc.store.pack import SUFFIX, Entry, PackReader
 from mvc.store.pipeline import in_order
-from mvc.store.settings import (
-    FOLDERS,
-    PACKS,
-    SETTINGS,
-    TRASH,
-    VERSION,
-    identity_of,
-    is_vacant,
-    new_id,
-)
+from mvc.store.settings import PACKS, TRASH, establish, identity_of, is_vacant, new_id
 
 T = TypeVar("T")
 
@@ -78,11 +68,7 @@ class Store:
         """
         if not is_vacant(folder):
             raise Conflict(f"'{folder}' is not empty", hint="choose an empty folder, or a new one")
-        for name in FOLDERS:
-            fileio.make_folder(folder / name)
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-        settings: dict[str, lines.Value] = {"mvc": VERSION, "id": new_id(), "created": created}
-        fileio.run(fileio.create_once(folder / SETTINGS, lines.dumps(settings), folder))
+        fileio.run(establish(folder, new_id()))
         return identity_of(folder)
 
     @classmethod

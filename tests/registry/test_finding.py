@@ -12,8 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from mvc import Busy, Conflict, ModelRegistry, MvcError, MvcWarning, NotFound, StoreWarning, lines
-from mvc.registry.location import finding
+from mvc import (
+    Busy,
+    Conflict,
+    ModelRegistry,
+    MvcError,
+    MvcWarning,
+    NotFound,
+    StoreWarning,
+    UsageError,
+    fileio,
+    lines,
+)
+from mvc.registry.location import finding, lost
 from tests.support.registry_builders import Project, files_in, rewrite
 
 
@@ -344,4 +355,121 @@ def test_a_read_only_file_system_is_named_before_anything_is_read(
         assert raised.value.filename == str(folder)
     finally:
         undo()
+    assert project.add(b"two") == "net/v2"
+
+
+def test_a_lost_store_yaml_is_put_back(project: Project) -> None:
+    """The error names the command, and it makes the store what it was, with the same id."""
+    project.add(b"one")
+    store, before = project.mvc / "store", project.registry().place.store_id
+    (store / "store.yaml").unlink()
+    with pytest.raises(NotFound, match="no store in") as raised:
+        project.add(b"two")
+    command = f"mvc store relink --force {store}"
+    assert command in (raised.value.hint or "")
+    with pytest.raises(NotFound, match="no store in") as raised:
+        project.registry().relink_store(store)
+    assert command in (raised.value.hint or "")
+    project.registry().relink_store(store, force=True)
+    assert project.registry().store_info().id == before
+    assert project.add(b"two") == "net/v2"
+    assert project.registry().fsck("full").ok
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "no packs",
+        "no roots",
+        "roots of another registry",
+        "roots of no version here",
+        "a root that was changed",
+        "moving",
+        "moved-to",
+        "called-off",
+        "a feature of a newer mvc",
+        "a damaged store.yaml",
+        "a link that leads nowhere",
+        "a file",
+    ],
+)
+def test_nothing_but_our_own_store_gets_a_store_yaml(project: Project, what: str) -> None:
+    """What is not plainly this registry's store, and at rest, is left as it is, and not named."""
+    project.add(b"one")
+    store, registry = project.mvc / "store", project.registry().place.id
+    settings = (store / "store.yaml").read_bytes()
+    (store / "store.yaml").unlink()
+    (root,) = (store / "roots" / registry).iterdir()
+    note = lines.dumps({"mvc": 0, "to": "/there", "from": "/here"})
+    if what == "no packs":
+        shutil.rmtree(store / "packs")
+    elif what == "no roots":
+        root.unlink()
+    elif what == "roots of another registry":
+        root.parent.rename(store / "roots" / ("a" * 32))
+    elif what == "roots of no version here":
+        project.record(1).unlink()
+    elif what == "a root that was changed":
+        rewrite(root, lambda data: data + b"\n")
+    elif what == "moving":
+        (store / f"moving-{'a' * 32}.yaml").write_bytes(settings)
+    elif what in ("moved-to", "called-off"):
+        (store / f"{what}.yaml").write_bytes(note)
+    elif what == "a feature of a newer mvc":
+        (store / "features" / "sparse").write_bytes(b"")
+    elif what == "a damaged store.yaml":
+        (store / "store.yaml").write_bytes(b"\xff")
+    elif what == "a link that leads nowhere":
+        (store / "store.yaml").symlink_to("/nowhere/at/all")
+    elif what == "a file":
+        shutil.rmtree(store)
+        store.write_bytes(b"mine")
+    before = files_in(project.mvc)
+    with pytest.raises(MvcError) as raised:
+        project.registry().relink_store(store, force=True)
+    assert "relink --force" not in (raised.value.hint or "")
+    with pytest.raises(MvcError) as raised:
+        project.registry().store_info()
+    assert "relink --force" not in (raised.value.hint or "")
+    assert files_in(project.mvc) == before
+
+
+def test_an_old_copy_without_store_yaml_is_accepted_only_as_an_old_copy(project: Project) -> None:
+    """Putting the file back does not agree to what the copy lacks; that is asked for apart."""
+    project.add(b"one")
+    old = away(project, "last-month")
+    project.add(b"two")
+    (old / "store.yaml").unlink()
+    shutil.rmtree(project.mvc / "store")
+    with pytest.raises(Conflict, match="lacks 'net/v2'"):
+        project.registry().relink_store(old, force=True)
+    named = ModelRegistry(project.folder, store=old)
+    assert named.checkout("net@v1", project.folder / "out").path.read_bytes() == b"one"
+    with pytest.raises(MvcError, match="lacks 'net/v2'"):
+        named.add("net", project.file(b"three"))
+    project.registry().relink_store(old, force=True)
+    assert project.add(b"three") == "net/v3"
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 300, "nowhere", "model.bin/store"])
+def test_a_path_where_nothing_is_gets_no_store_yaml(project: Project, path: str) -> None:
+    """Whatever is given for a path, the answer is that no store is there."""
+    project.add(b"one")
+    with pytest.raises(NotFound, match="no store in") as raised:
+        project.registry().relink_store(project.folder / path, force=True)
+    assert "store.yaml" in (raised.value.hint or "")
+
+
+def test_of_several_that_put_it_back_at_once_all_have_one_store(project: Project) -> None:
+    """``store.yaml`` is created once: whoever comes second changes nothing."""
+    project.add(b"one")
+    store = project.mvc / "store"
+    (store / "store.yaml").unlink()
+    place = project.registry().place
+    steps = [lost.put_back(place, store) for _ in range(2)]
+    assert [next(step) for step in steps] == ["staged", "staged"]
+    assert fileio.run(steps[0]) is True
+    first = (store / "store.yaml").read_bytes()
+    assert fileio.run(steps[1]) is False
+    assert (store / "store.yaml").read_bytes() == first
     assert project.add(b"two") == "net/v2"

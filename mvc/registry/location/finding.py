@@ -6,7 +6,7 @@ where nobody said that it is serves reads only, until ``mvc store relink``:
 tonight's versions are not to go into last month's copy.
 
 Rules and reasons: ``docs/relocation.md``.
-Public names: ``Located``, ``locate``, ``note``, ``forget_note``, ``noted``.
+Public names: ``Located``, ``locate``, ``records_only``, ``note``, ``forget_note``, ``noted``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mvc import environment, fileio, lines
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
+from mvc.registry.location import lost
 from mvc.registry.location.place import Place
 from mvc.store import Store
 from mvc.store.alternates import problem_of
@@ -53,9 +54,8 @@ def locate(place: Place, named: Path | None = None) -> Located:
         FormatError, Unsupported: One of them cannot be read, or not by this mvc.
     """
     if not place.store_id:
-        raise NotFound(
-            f"no store here: '{place.folder}' has records only, as git carries them",
-            hint="mvc init makes one, or mvc init --store PATH attaches one that has the bytes",
+        raise records_only(
+            place, "mvc init makes one, or mvc init --store PATH attaches one that has the bytes"
         )
     failures: list[str] = []
     left: list[Path] = []
@@ -77,8 +77,17 @@ def locate(place: Place, named: Path | None = None) -> Located:
             return _on_the_move(place, path)
     raise NotFound(
         f"the store of '{place.folder}' is not there: {'; '.join(dict.fromkeys(failures))}",
-        hint="mount or restore it, or say where it is: mvc store relink PATH, or MVC_STORE=PATH "
+        hint=lost.remedy(place.store_path)
+        if lost.is_nameless(place, place.store_path)
+        else "mount or restore it, or say where it is: mvc store relink PATH, or MVC_STORE=PATH "
         "for once",
+    )
+
+
+def records_only(place: Place, hint: str) -> NotFound:
+    """Return the error for a clone that was not given a store yet."""
+    return NotFound(
+        f"no store here: '{place.folder}' has records only, as git carries them", hint=hint
     )
 
 

@@ -79,7 +79,8 @@ class StoreMethods:
         """Accept ``path``, or where the store was found, as its place from now on.
 
         Args:
-            force: Also a copy that lacks what was added last.
+            force: Also a copy that lacks what was added last, or a store that
+                lost its ``store.yaml``, which gets it back.
 
         Raises:
             NotFound: The store is not there.

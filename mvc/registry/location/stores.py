@@ -22,7 +22,7 @@ from mvc.digest import Digest
 from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
 from mvc.registry import record as records
 from mvc.registry.care.gc_plan import GRACE, note_live
-from mvc.registry.location import finding, newest
+from mvc.registry.location import finding, lost, newest
 from mvc.registry.location import place as places
 from mvc.registry.location.place import CONFIG, Place
 from mvc.registry.location.presence import Presence
@@ -150,23 +150,29 @@ def relink(place: Place, presence: Presence, path: Path | None, force: bool) -> 
     """Accept a place as that of the store: where it was found, or ``path``.
 
     Args:
-        force: Also an old copy, which lacks what was added last; and where
-            the target of a move that was cut off cannot be asked.
+        force: Also an old copy, which lacks what was added last; where the
+            target of a move that was cut off cannot be asked; and a store
+            whose ``store.yaml`` is lost, which gets it back.
 
     Raises:
-        NotFound: It is not there.
+        NotFound: It is not there, or this is a clone without settings.
         Conflict: It was moved away, or it is an old copy.
     """
     path = presence.located.store.folder if path is None else places.tidy(path)
-    identity = identity_of(path)
+    nameless = lost.is_nameless(place, path)
+    if nameless and force:
+        fileio.run(lost.put_back(place, path))
+    identity = _identity(path, nameless)
+    if not place.store_id:
+        raise finding.records_only(place, f"mvc init --store {path} attaches the one there")
     if identity != place.store_id:
         raise Conflict(
             f"the store in '{path}' is another one ({identity[:8]}, not {place.store_id[:8]})",
-            hint="mvc init --store attaches a new registry to it",
+            hint=f"mvc init --store {path} attaches a new registry to it",
         )
     _call_off(path, force)
     stale = newest.refusal(place, Store(path, identity))
-    if stale is not None and not force:
+    if stale is not None and (nameless or not force):  # nobody has agreed to an old copy yet
         raise Conflict(stale.message, hint=stale.hint)
     own = _is_own(place)
     if own:
@@ -255,6 +261,14 @@ def _is_bound_for(folder: Path, target: Path) -> bool:
     with contextlib.suppress(MvcError, OSError):
         return moved_to(folder) == target
     return False
+
+
+def _identity(path: Path, nameless: bool) -> str:
+    try:
+        return identity_of(path)
+    except NotFound as error:
+        hint = lost.remedy(path) if nameless else "PATH is the folder in which store.yaml lies"
+        raise NotFound(error.message, hint=hint) from None
 
 
 def _call_off(path: Path, force: bool) -> None:
