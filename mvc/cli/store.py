@@ -81,12 +81,15 @@ def move(path: str, dry_run: bool, as_json: bool) -> None:
 
     Copies and verifies everything, then notes the new place in the
     registry's settings, then deletes the old. It may be interrupted: the
-    same command goes on where it stopped. Writers wait, readers do not
+    same command goes on where it stopped, and once all is
+    done it does nothing. Writers wait, readers do not
     notice. Other registries on the store are led to the new place.
     """
     registry = command.open_registry()
     plan = registry.plan_move_store(path)
-    if not as_json:
+    if plan.done:
+        output.note(f"the store is in '{plan.target}' already; nothing was changed")
+    elif not as_json:
         output.say(_words(plan))
     if not dry_run:
         registry.move_store(path)
@@ -145,6 +148,7 @@ def relink(path: str | None, force: bool, as_json: bool) -> None:
         ("mvc store alternates", "list them"),
         ("mvc store alternates --add /srv/models", "read from there, too"),
     ],
+    statuses={4: "no registry or store"},
 )
 @click.option("--add", metavar="PATH", help="Read from this store, too.")
 @click.option("--remove", metavar="PATH", help="Read from it no more.")

@@ -62,7 +62,8 @@ class MovePlan:
     """What a move will do; ``size`` is the bytes still to be copied, ``packs`` and ``roots`` all.
 
     ``finishing`` says that an earlier one has copied everything: what is
-    left is to switch, and to delete.
+    left is to switch, and to delete. Where the store is in the target
+    already, that is also the source, and nothing is to be done.
     """
 
     source: Path
@@ -73,6 +74,11 @@ class MovePlan:
     size: int
     free: int
     finishing: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether the store is there already."""
+        return self.source == self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +94,21 @@ def plan(source: Path, target: Path) -> MovePlan:
     """Say what moving the store in ``source`` to ``target`` takes, and refuse what cannot be.
 
     Raises:
-        UsageError: One lies inside the other, or they are the same.
+        UsageError: One lies inside the other.
         Conflict: Something else is in ``target``, or goes there, or the store goes elsewhere.
         MvcError: Too little space is free.
     """
     identity = identity_of(source)
+    names = list(_names(source))
+    packs = sum(name.parent.name == PACKS for name in names)
+    roots = sum(name.parts[0] == ROOTS for name in names)
+    if source.resolve() == target.resolve():
+        free = fileio.free_space(source)
+        return MovePlan(source, source, identity, packs, roots, 0, free, finishing=False)
     _check_apart(source, target)
     finishing = _is_committed(source, target)
     if not finishing:
         _check_target(source, target, identity)
-    names = list(_names(source))
     there = set(_names(target))
     missing = [path for path in names if path not in there]
     size = 0 if finishing else sum(_size(_file(source, name)) for name in missing)
@@ -107,8 +118,6 @@ def plan(source: Path, target: Path) -> MovePlan:
             f"the store needs {size:,} bytes, only {free:,} are free in '{target}'",
             hint="choose a larger disk, or free some space there",
         )
-    packs = sum(name.parent.name == PACKS for name in names)
-    roots = sum(name.parts[0] == ROOTS for name in names)
     return MovePlan(source, target, identity, packs, roots, size, free, finishing)
 
 
@@ -262,8 +271,6 @@ def _check_apart(source: Path, target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise Conflict(f"'{target}' is not a folder", hint="choose an empty folder, or a new one")
     one, other = source.resolve(), target.resolve()
-    if one == other:
-        raise UsageError(f"the store is in '{target}' already")
     if one in other.parents or other in one.parents:
         inner, outer = (target, source) if one in other.parents else (source, target)
         raise UsageError(f"'{inner}' lies inside '{outer}'", hint="choose a folder beside it")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import Busy, ModelRegistry, MvcError, UsageError, fileio
+from mvc import Busy, ModelRegistry, MvcError, fileio
 from mvc.registry.intake import intake
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.location import place, stores
@@ -62,12 +62,6 @@ def move(folder: Path) -> None:
     ModelRegistry(folder).move_store(folder / "moved")
 
 
-def move_again(project: Project) -> None:
-    """Finish what was begun; a move that is done says so."""
-    with contextlib.suppress(UsageError):
-        move(project.folder)
-
-
 def takes_writes(project: Project) -> list[str]:
     """Return the places that would take a transaction if they were named."""
     found = []
@@ -104,7 +98,7 @@ def test_a_killed_move_leaves_one_whole_store(project: Project, files: Files, ki
         assert len(takes_writes(copy)) <= 1, death
         with contextlib.suppress(MvcError):  # it is not taken
             copy.add("net", source)
-        move_again(copy)
+        move(copy.folder)
         whole(copy)
         assert takes_writes(copy) == ["moved"], death
         old = copy.folder / ".mvc" / "store"
@@ -139,7 +133,7 @@ def test_a_killed_move_can_be_called_off(project: Project, files: Files, kill: K
         assert takes_writes(copy) == (["moved"] if whole_there else [".mvc/store"]), death
         copy.add("net", source)
         whole(copy)
-        move_again(copy)
+        move(copy.folder)
         whole(copy)
         assert takes_writes(copy) == ["moved"], death
     assert outcomes == {True, False}
@@ -162,7 +156,7 @@ def test_a_failing_call_leaves_the_old_store_or_the_new(
         there = (copy.folder / "moved" / "store.yaml").exists()
         if not for_ever and not there:
             copy.add("net", source)
-        move_again(copy)
+        move(copy.folder)
         whole(copy)
         assert takes_writes(copy) == ["moved"], outcome
         copy.add("net", source)
@@ -358,8 +352,7 @@ def test_power_may_fail_at_any_step_of_a_move(volume: Volume, project: Project) 
             next(steps)
         volume.cut_power(DROP_JOURNAL)
         whole(copy)
-        with contextlib.suppress(UsageError):
-            copy.open().move_store(to)
+        copy.open().move_store(to)
         assert whole(copy).store_info().path == to
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -243,6 +243,40 @@ def test_a_store_that_moved_away_takes_no_more_writes(project: Project, tmp_path
     assert other.registry().fsck("full").ok
 
 
+def test_a_move_that_is_done_is_done(project: Project, tmp_path: Path) -> None:
+    """The same command again changes nothing, by whatever path the place is named."""
+    project.add(b"one")
+    to = tmp_path / "to"
+    assert project.registry().move_store(to).copied > 0
+    (tmp_path / "link").symlink_to(to)
+    before = files_in(tmp_path)
+    for path in (to, tmp_path / "link"):
+        assert project.registry().plan_move_store(path).done
+        assert project.registry().move_store(path).copied == 0
+    assert files_in(tmp_path) == before
+    assert project.add(b"two") == "net/v2"
+
+
+def test_a_move_to_where_it_was_only_named_is_for_relink(project: Project) -> None:
+    """What the settings do not say is not called done: the hint names what would note it."""
+    project.add(b"one")
+    there = away(project, "there")
+    registry = ModelRegistry(project.folder, store=there)
+    with pytest.raises(UsageError, match="settings do not say") as raised:
+        registry.move_store(there)
+    assert f"mvc store relink {there}" in (raised.value.hint or "")
+
+
+def test_a_store_cannot_be_noted_in_a_clone(project: Project) -> None:
+    """There are no settings to note it in; the hint is what makes them, with the path."""
+    project.add(b"one")
+    store = away(project, "there")
+    (project.mvc / "config.yaml").unlink()
+    with pytest.raises(NotFound, match="has records only") as raised:
+        project.registry().relink_store(store)
+    assert f"mvc init --store {store}" in (raised.value.hint or "")
+
+
 def test_moves_are_followed_only_so_far(project: Project, tmp_path: Path) -> None:
     """Notes of moves that lead in a circle, or nowhere, are no endless search."""
     project.add(b"one")

@@ -119,11 +119,19 @@ def plan_move(place: Place, presence: Presence, target: Path) -> MovePlan:
     """
     target = places.tidy(target)
     places.path_text(place.folder, target)
-    return relocation.plan(_source(place, presence, target), target)
+    plan = relocation.plan(_source(place, presence, target), target)
+    if plan.done and place.store_path.resolve() != target.resolve():
+        raise UsageError(
+            f"the store is in '{target}' already, which the registry's settings do not say",
+            hint=f"mvc store relink {target} notes it there",
+        )
+    return plan
 
 
 def move(place: Place, plan: MovePlan) -> Moved:
-    """Carry out what ``plan_move`` said."""
+    """Carry out what ``plan_move`` said; nothing where the store is there already."""
+    if plan.done:
+        return Moved(copied=0, damaged=(), left=0)
 
     def switch() -> None:
         text = places.path_text(place.folder, plan.target)
