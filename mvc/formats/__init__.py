@@ -3,7 +3,7 @@
 One module per format, one line each in ``FORMATS``. A format is told by the
 bytes of a file, never by its name, and a description is only a hint: on any
 surprise the file is opaque, and is kept all the same. See ``docs/formats/``:
-``torch-zip.md``, ``safetensors.md``, and ``opaque.md`` for everything else.
+one page per format, and ``opaque.md`` for everything else.
 
 Public names: ``describe``, ``Layout``, ``Source``, ``Storage``, ``Tensor``.
 """
@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mvc.formats import safetensors, torch_zip
+from mvc.formats import safetensors, torch_legacy, torch_zip
 from mvc.formats.layout import Layout, Source, Storage, Tensor
 from mvc.formats.validate import validated
 
 __all__ = ["Layout", "Source", "Storage", "Tensor", "describe"]
 
-HEAD_SIZE = 16
+HEAD_SIZE = 32
 
 FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Layout]], ...] = (
     (torch_zip.matches, torch_zip.describe),
+    (torch_legacy.matches, torch_legacy.describe),
     (safetensors.matches, safetensors.describe),
 )
 """Per format: whether a file's first bytes may be of it, and what reads it."""

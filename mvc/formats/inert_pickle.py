@@ -30,28 +30,35 @@ MAX_OPCODES = 2_500_000  # about 55,000 tensors; under 0.3 GB at the very worst
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """The object the pickle describes, every persistent id, every global named."""
+    """The object the pickle describes, every persistent id, every global named.
+
+    ``end`` is where it ends: behind its last opcode, counted from the start of the data.
+    """
 
     root: object
     persistent: tuple[Persistent, ...]
     globals: frozenset[str]
+    end: int
 
 
-def walk(data: bytes) -> Walked:
-    """Read the first pickle in ``data``; what follows it is not looked at.
+def walk(data: bytes, start: int = 0) -> Walked:
+    """Read the pickle at ``start`` of ``data``; what follows it is not looked at.
 
     Raises:
         FormatError: it is no pickle, ends early, needs more than the limits
             above, or does what no pickler writes.
     """
-    machine = Machine(data)
+    machine = Machine(data, start)
     try:
         for _ in range(MAX_OPCODES):
             code = data[machine.at]
             machine.at += 1
             if code == STOP:
                 return Walked(
-                    machine.stack.pop(), tuple(machine.persistent), frozenset(machine.globals)
+                    machine.stack.pop(),
+                    tuple(machine.persistent),
+                    frozenset(machine.globals),
+                    machine.at,
                 )
             OPCODES[code](machine)
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:

@@ -25,9 +25,9 @@ class Machine:
 
     __slots__ = ("at", "data", "globals", "marks", "memo", "persistent", "stack", "text_size")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, start: int) -> None:
         self.data = data
-        self.at = 0
+        self.at = start
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}

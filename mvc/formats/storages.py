@@ -5,13 +5,14 @@ side, as flattened parameters do, the storage is divided at their bounds, so
 that a tensor is cut and named alike wherever it is stored. Where they overlap
 or are strided, the storage stays whole.
 
-Public names: ``Range``, ``arrange``.
+Public names: ``Range``, ``arrange``, ``arrange_what_fits``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,6 +75,17 @@ def arrange(
         tuple(storage for storage, _, _ in pieces),
         tuple(_tensor(tensor, position) for tensor in placed),
     )
+
+
+def arrange_what_fits(
+    ranges: Mapping[str, Range], types: Mapping[str, StorageType], tensors: Sequence[Found]
+) -> tuple[tuple[Storage, ...], tuple[Tensor, ...]]:
+    """Arrange what fits together: all, else the types without tensors, else mere bytes."""
+    with suppress(FormatError):
+        return arrange(ranges, types, tensors)
+    with suppress(FormatError):
+        return arrange(ranges, types, ())
+    return arrange(ranges, {}, ())
 
 
 def _place(found: Found, room: int) -> _Placed:

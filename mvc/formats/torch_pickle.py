@@ -152,7 +152,7 @@ class _Search:
         if isinstance(node, Persistent):
             storage = _storage_type(node)
             if storage is not None:
-                self.found.append(_whole(name or ROOT, storage))
+                self.found.append(_whole(name or ROOT, storage, *_view(node, storage)))
                 return []
         if isinstance(node, Call) and _names(node.function, TENSORS):
             self.found.append(_tensor(name or ROOT, node.function, node.args))
@@ -300,9 +300,25 @@ def _storage_dtype(kind: object) -> str | None:
     raise FormatError("a storage without a type")
 
 
-def _whole(name: str, storage: StorageType) -> Found:
+def _view(node: Persistent, storage: StorageType) -> tuple[int, int]:
+    """Return offset and count of the part of ``storage`` that is meant.
+
+    Files of torch before 0.4 may say so, with a key of its own for each part.
+    """
+    view = node.id[5] if isinstance(node.id, tuple) and len(node.id) > 5 else None
+    if view is None:
+        return 0, storage.count
+    _, offset, count = view if isinstance(view, tuple) and len(view) == 3 else (None, None, None)
+    if type(offset) is not int or type(count) is not int or min(offset, count) < 0:
+        raise FormatError(f"an odd part of storage {storage.key[:80]!r}")
+    if offset + count > storage.count:
+        raise FormatError(f"a part of storage {storage.key[:80]!r} that leaves it")
+    return offset, count
+
+
+def _whole(name: str, storage: StorageType, offset: int, count: int) -> Found:
     """Return a storage that was saved by itself as a tensor of one dimension."""
-    return Found(name, storage, storage.dtype or "uint8", (storage.count,), (1,), 0)
+    return Found(name, storage, storage.dtype or "uint8", (count,), (1,), offset)
 
 
 def _tensor(name: str, function: object, args: tuple[object, ...]) -> Found:
@@ -315,8 +331,9 @@ def _tensor(name: str, function: object, args: tuple[object, ...]) -> Found:
         raise FormatError(f"tensor {name[:80]!r} is built from {len(args)} arguments")
     node, offset, shape, stride, *rest = args
     storage = _storage_type(node) if isinstance(node, Persistent) else None
-    if storage is None or type(offset) is not int or offset < 0:
+    if not isinstance(node, Persistent) or storage is None or type(offset) is not int or offset < 0:
         raise FormatError(f"tensor {name[:80]!r} is not in a storage")
+    offset += _view(node, storage)[0]
     dtype = storage.dtype or "uint8"
     if function == f"{REBUILD}tensor_v3":
         dtype = _dtype(rest[2] if len(rest) > 2 else None)

@@ -12,16 +12,15 @@ Public names: ``matches``, ``describe``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mvc.errors import FormatError
 from mvc.formats.dtypes import bits_of, with_mark
 from mvc.formats.inert_pickle import walk
-from mvc.formats.layout import Layout, Source, Storage, Tensor
+from mvc.formats.layout import Layout, Source
 from mvc.formats.pickle_nodes import Persistent
 from mvc.formats.reading import read_exactly
-from mvc.formats.storages import Range, arrange
+from mvc.formats.storages import Range, arrange_what_fits
 from mvc.formats.torch_pickle import Found, StorageType, find_tensors, storage_types
 from mvc.formats.zip_directory import Entry, locate, read_directory
 
@@ -61,7 +60,7 @@ def describe(source: Source) -> Layout:
         if entry.is_plain
     }
     types, tensors = _described(source, archive)
-    return Layout(archive.format, FRAMEWORK, *_arranged(ranges, types, tensors))
+    return Layout(archive.format, FRAMEWORK, *arrange_what_fits(ranges, types, tensors))
 
 
 def _sort_out(entries: Mapping[str, Entry]) -> _Archive:
@@ -145,14 +144,3 @@ def _big_endian(tensor: Found) -> Found:
     if bits_of(tensor.dtype) == 8:
         return tensor
     return replace(tensor, dtype=with_mark(tensor.dtype, "big"))
-
-
-def _arranged(
-    ranges: Mapping[str, Range], types: Mapping[str, StorageType], tensors: Sequence[Found]
-) -> tuple[tuple[Storage, ...], tuple[Tensor, ...]]:
-    """Arrange what fits together: all, else the types without tensors, else mere bytes."""
-    with suppress(FormatError):
-        return arrange(ranges, types, tensors)
-    with suppress(FormatError):
-        return arrange(ranges, types, ())
-    return arrange(ranges, {}, ())

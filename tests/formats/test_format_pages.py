@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
-from mvc.formats import Layout, Storage, describe, safetensors, torch_zip, zip_directory
+from mvc.formats import (
+    Layout,
+    Storage,
+    describe,
+    safetensors,
+    torch_legacy,
+    torch_zip,
+    zip_directory,
+)
 from mvc.formats.content import AVERAGE_SIZE, MAX_SIZE, MIN_SIZE, Cutter
 from mvc.formats.dtypes import width_of
 from mvc.formats.inert_pickle import MAX_OPCODES
@@ -54,6 +64,19 @@ def test_the_example_of_torch_zip() -> None:
     assert describe(Bytes(data + b"\0")) is None
 
 
+def test_the_example_of_torch_legacy() -> None:
+    """The example is read as its page says, and as torch itself reads it."""
+    data = example("torch-legacy.md")
+    layout = layout_of(data)
+    assert layout.storages == (Storage(len(data) - 8, 8, 4),)
+    assert [(t.name, t.dtype, t.shape) for t in layout.tensors] == [("tensor", "float32", (2,))]
+    assert f"at offset {len(data) - 8}, of width 4" in page("torch-legacy.md")
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(torch.load(io.BytesIO(data), weights_only=False)) == [1.0, -2.0]
+
+
 def test_the_example_of_opaque() -> None:
     """Ten million zeros are cut as the page says."""
     cutter = Cutter()
@@ -85,6 +108,8 @@ def test_the_numbers_on_the_pages() -> None:
     for number in (MAX_OPCODES, MAX_GLOBALS, MAX_STEPS, zip_directory.MAX_ENTRIES):
         assert f"{number:,}" in torch
     assert f"{torch_zip.MAX_PICKLE >> 20} MiB for all pickles" in torch
+    assert f"{torch_legacy.MAX_PREAMBLE:,} bytes" in page("torch-legacy.md")
+    assert f"{torch_legacy.MAX_PICKLES >> 20} MiB" in page("torch-legacy.md")
     assert f"{safetensors.MAX_HEADER:,}" in other
     assert f"{safetensors.MAX_VALUES:,}" in other
     for code, dtype in safetensors.DTYPES.items():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mvc.formats import describe
 from tests.formats.sources import Bytes, is_sound, layout_of
-from tests.formats.torch_files import of_every_type, saved, small_model
+from tests.formats.torch_files import of_every_type, saved, saved_the_old_way, small_model
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -22,6 +22,7 @@ FILES = [
     saved(STATE | {"flat": [FLAT[:10], FLAT[10:30]], "t": torch.ones(2, 3).t()}),
     saved(small_model()),
     saved(of_every_type(), pickle_protocol=4),
+    saved_the_old_way(STATE | {"flat": [FLAT[:10], FLAT[10:30]], "t": torch.ones(2, 3).t()}),
     safetensors_torch.save(STATE),
 ]
 
@@ -76,7 +77,13 @@ class Endless:
 
 
 @pytest.mark.parametrize(
-    "head", [b"PK\3\4", (100_000_000).to_bytes(8, "little") + b"{", b"\xff" * 8 + b"{"]
+    "head",
+    [
+        b"PK\3\4",
+        saved_the_old_way({})[: len(saved_the_old_way({})) - 10],
+        (100_000_000).to_bytes(8, "little") + b"{",
+        b"\xff" * 8 + b"{",
+    ],
 )
 def test_claims_are_capped_before_they_are_read(head: bytes) -> None:
     """A petabyte that claims to be a model makes nobody allocate more than the caps."""

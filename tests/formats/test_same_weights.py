@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.formats.sources import bytes_of, layout_of, named
-from tests.formats.torch_files import of_every_type, saved, small_model
+from tests.formats.torch_files import of_every_type, saved, saved_the_old_way, small_model
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -42,11 +42,33 @@ def flattened() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "state", [of_every_type_of_both(), small_model().state_dict(), flattened()]
 )
-def test_pt_and_safetensors_say_the_same(state: dict[str, Any]) -> None:
-    """Names, types, shapes, widths and bytes are equal for one state_dict in both formats."""
+def test_all_formats_say_the_same(state: dict[str, Any]) -> None:
+    """Names, types, shapes, widths and bytes are equal for one state_dict in every format."""
     # save() refuses shared storage, the torch file has it.
     apart = {name: tensor.clone() for name, tensor in state.items()}
     assert told(saved(state)) == told(safetensors_torch.save(apart))
+    assert told(saved_the_old_way(state)) == told(saved(state))
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
+def test_old_and_new_torch_files_say_the_same(protocol: int) -> None:
+    """A checkpoint has the same table in the legacy format, whatever the pickle's protocol."""
+    model = small_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3, 3, 6))[0].sum().backward()
+    optimizer.step()
+    flat = torch.arange(12.0)
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "tied": [flat, flat, flat[2:5], flat.view(3, 4).t()],
+        "types": of_every_type(),
+        "rng": torch.get_rng_state(),
+        "bare": torch.ones(3).untyped_storage(),
+    }
+    old = saved_the_old_way(state, pickle_protocol=protocol)
+    assert list(told(old)) == list(told(saved(state)))
+    assert told(old) == told(saved(state))
 
 
 def test_every_type_of_the_library_is_known() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.formats.sources import bytes_of, is_sound, layout_of, named
+
 torch = pytest.importorskip("torch")
 
 
@@ -14,6 +16,28 @@ def saved(value: Any, **options: Any) -> bytes:
     file = io.BytesIO()
     torch.save(value, file, **options)
     return file.getvalue()
+
+
+def saved_the_old_way(value: Any, **options: Any) -> bytes:
+    return saved(value, _use_new_zipfile_serialization=False, **options)
+
+
+def raw(tensor: Any) -> bytes:
+    flat = tensor.detach().contiguous().flatten()
+    return bytes(flat.view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
+
+
+def assert_told(data: bytes, expected: dict[str, Any]) -> None:
+    """Check that the layout has just these tensors: names, types, shapes and bytes."""
+    layout = layout_of(data)
+    assert is_sound(layout, len(data))
+    assert list(named(layout)) == list(expected)
+    for name, tensor in named(layout).items():
+        wanted = expected[name]
+        assert tensor.dtype == str(wanted.dtype).removeprefix("torch."), name
+        assert tensor.shape == tuple(wanted.shape), name
+        assert tensor.stride is None, name
+        assert bytes_of(data, layout, tensor) == raw(wanted), name
 
 
 def of_every_type() -> dict[str, Any]:
