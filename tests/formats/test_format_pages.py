@@ -13,6 +13,7 @@ from mvc.formats import (
     Layout,
     Storage,
     describe,
+    gguf,
     safetensors,
     torch_legacy,
     torch_zip,
@@ -75,6 +76,22 @@ def test_the_example_of_torch_legacy() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert list(torch.load(io.BytesIO(data), weights_only=False)) == [1.0, -2.0]
+
+
+def test_the_example_of_gguf() -> None:
+    """The example has the tensors that its page says, and every type has its line."""
+    layout = layout_of(example("gguf.md"))
+    assert layout.storages == (Storage(144, 4, 2), Storage(160, 18, 0))
+    assert [(t.name, t.dtype, t.shape) for t in layout.tensors] == [
+        ("b", "bfloat16", (2,)),
+        ("q", "q4_0", (1, 32)),
+    ]
+    assert "4 bytes at offset 144, of width 2" in page("gguf.md")
+    for number, word in gguf.PLAIN.items():
+        assert f"| {number} | {word} | 1 | {width_of(word)} |" in page("gguf.md")
+    for number, (word, elements, size) in gguf.BLOCKS.items():
+        assert f"| {number} | {word} | {elements} | {size} |" in page("gguf.md")
+    assert f"{gguf.MAX_HEADER >> 20} MiB for the header, {gguf.MAX_VALUES:,} val" in page("gguf.md")
 
 
 def test_the_example_of_opaque() -> None:

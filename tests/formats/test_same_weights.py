@@ -50,6 +50,20 @@ def test_all_formats_say_the_same(state: dict[str, Any]) -> None:
     assert told(saved_the_old_way(state)) == told(saved(state))
 
 
+def test_gguf_says_the_same() -> None:
+    """Tensors in GGUF that are not quantized have the table that they have in torch's files."""
+    gguf_files = pytest.importorskip("tests.formats.gguf_files")
+    words = "float32 float64 float16 int8 int16 int32 int64"
+    state = {f"of.{w}": torch.arange(6).reshape(2, 3).to(getattr(torch, w)) for w in words.split()}
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    state["half"] = torch.arange(6.0).reshape(2, 3).bfloat16()
+    arrays["half"] = (
+        gguf_files.gguf.GGMLQuantizationType.BF16,
+        state["half"].view(torch.uint8).numpy(),
+    )
+    assert told(gguf_files.saved(arrays)) == told(saved(state))
+
+
 @pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
 def test_old_and_new_torch_files_say_the_same(protocol: int) -> None:
     """A checkpoint has the same table in the legacy format, whatever the pickle's protocol."""
