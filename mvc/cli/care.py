@@ -131,9 +131,10 @@ def _tell_finding(finding: Finding) -> None:
 
 
 def _totals(used: Usage) -> list[tuple[str, str, str]]:
-    versions = output.count(used.versions, "version")
-    rows = [("live", output.size(used.stored), f"{versions} (plain copies: "
-             f"{output.size(used.plain)})")]  # fmt: skip
+    live = output.count(used.versions, "version")
+    if used.ratio is not None:
+        live += f" ({used.ratio:.2f} of plain copies: {output.size(used.plain)})"
+    rows = [("live", output.size(used.stored), live)]
     if used.freed_from is not None:
         gone = output.count(used.withdrawn_versions, "version")
         when = f"{gone}; freed from {used.freed_from[:10]}, now: mvc gc --grace 0"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mvc import MvcWarning
+from mvc.codecs import Encoding
+from mvc.digest import digest_of
 from mvc.registry import status, worktree
 from mvc.registry.status import FileState
-from tests.support.registry_builders import MIB, Project, noise
+from mvc.store import Store
+from mvc.store.pack import Entry
+from tests.support.registry_builders import MIB, Project, noise, repacked
 
 
 def states(project: Project) -> dict[str, tuple[str, str | None]]:
@@ -173,6 +178,52 @@ def test_the_numbers_of_du(project: Project) -> None:
     assert families["net"].stored + families["other"].stored == used.stored
     assert used.ratio == used.stored / used.plain
     assert used.cache > 0
+
+
+def test_du_counts_what_a_delta_is_made_upon(project: Project) -> None:
+    """Whoever needs a delta needs its base, and the base's base, also if nobody else does."""
+    first, second, third = (noise(MIB, seed) for seed in (1, 2, 3))
+    for data in (first, second, third):
+        project.add(data)
+    project.add(third, family="other")
+    bases = {digest_of(second): digest_of(first), digest_of(third): digest_of(second)}
+
+    def as_delta(entry: Entry) -> Entry:
+        if entry.digest not in bases:
+            return entry
+        return replace(entry, encoding=Encoding.DELTA, depth=1, base=bases[entry.digest])
+
+    for pack in project.packs:
+        repacked(pack, as_delta)
+    for ref in ("net@v1", "net@v2"):
+        project.registry().rm(ref)
+    used = project.registry().du()
+    assert {family.family: family.versions for family in used.families} == {"net": 1, "other": 1}
+    assert all(3 * MIB < family.stored < 3 * MIB + 1000 for family in used.families)
+    assert used.stored == used.families[0].stored
+    assert (used.withdrawn_versions, used.withdrawn) == (2, 0)
+    packs = sum(pack.stat().st_size for pack in project.packs)
+    assert used.stored + used.other == packs
+    assert used.other < 1000
+
+
+def test_du_counts_what_is_in_the_store_itself(project: Project, tmp_path: Path) -> None:
+    """What an alternate keeps takes nothing here; a second frame of an object is no version's."""
+    data = noise(MIB)
+    project.add(data)
+    (pack,) = project.packs
+    before = pack.read_bytes()
+    repacked(pack, lambda entry: replace(entry, encoding=Encoding.ZSTD))
+    pack.write_bytes(before)
+    used = project.registry().du()
+    assert MIB < used.stored < MIB + 1000
+    assert MIB < used.other < MIB + 1000
+    Store.create(tmp_path / "lender")
+    for moved in project.packs:
+        moved.rename(tmp_path / "lender" / "packs" / moved.name)
+    project.registry().store_alternates(add=tmp_path / "lender")
+    used = project.registry().du()
+    assert (used.stored, used.other, used.plain) == (0, 0, MIB)
 
 
 def test_du_of_nothing(project: Project) -> None:

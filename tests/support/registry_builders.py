@@ -17,12 +17,14 @@ import pytest
 from hypothesis import strategies as st
 
 from mvc import ModelRegistry, fileio, lines, tree
+from mvc.codecs import Encoded
 from mvc.digest import digest_of
 from mvc.errors import FormatError
 from mvc.registry.event import STANDINGS, BestRule, Event, Standing, Tagged
 from mvc.registry.record import Artifact, Record
 from mvc.registry.record import encode as encode_record
 from mvc.store import Transaction
+from mvc.store.pack import Entry, PackReader, PackWriter
 
 AUTHOR = "tester"
 MIB = 1 << 20
@@ -162,6 +164,18 @@ def flip(path: Path, offset: int) -> None:
         return bytes(changed)
 
     rewrite(path, flipped)
+
+
+def repacked(pack: Path, change: Callable[[Entry], Entry | None]) -> None:
+    """Write a pack anew with other entries, whatever their payloads are; ``None`` drops one."""
+    reader, writer = PackReader(pack), PackWriter(pack.with_name("new"))
+    for entry in reader.index:
+        new, payload = change(entry), bytes(reader.payload(entry))
+        if new is not None:
+            encoded = Encoded(new.encoding, [payload], len(payload))
+            writer.add(new.digest, new.size, encoded, depth=new.depth, base=new.base)
+    pack.unlink()
+    writer.path.rename(pack.with_name(writer.finish()))
 
 
 def resealed(data: bytes, **fields: lines.Value | None) -> bytes:

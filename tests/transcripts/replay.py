@@ -57,6 +57,7 @@ VARYING = (
     (re.compile(r"^((?:ok:|\d+ findings? in).*), [\d.]+ kB", re.MULTILINE), r"\1, <size>"),
     (re.compile(r"^(live|withdrawn|other|cache) +[\d.]+ k?B", re.MULTILINE), r"\1 <size>"),
     (re.compile(r"^(\w+ +\d+ +[\d.]+ kB) +[\d.]+ kB$", re.MULTILINE), r"\1 <size>"),
+    (re.compile(r"\([\d.]+(?= of plain copies: )"), "(<ratio>"),
     (re.compile(r" +~[\d.]+ k?B"), "  ~<size>"),
     (re.compile(r"^(\d+ tensors? +[\d.]+ k?B) +[\d.]+ k?B$", re.MULTILINE), r"\1  <size>"),
     (re.compile(r'"(freed|stored|reused|bytes|free|cache|other|withdrawn|ratio)": [\d.]+'),

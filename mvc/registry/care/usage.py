@@ -23,6 +23,7 @@ from mvc.registry.reach import Held, closure_of_file, files_of, held
 from mvc.registry.record import Artifact
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, eviction
+from mvc.store.pack import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,16 @@ def _freed_from(manifest: Manifest) -> str:
 
 
 class _Sizes:
-    """What objects take in the store, looked up once each."""
+    """What objects take in the store itself, looked up once each.
+
+    Of several frames of an object the one counts that a reader prefers, and
+    what that one is a delta upon is needed with it. What lies in an alternate
+    takes nothing here; a frame too many is ``other``.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._sizes: dict[Digest, int] = {}
+        self._entries: dict[Digest, Entry | None] = {}
         self._closures: dict[Digest, frozenset[Digest]] = {}
         self._of_file = cache(partial(closure_of_file, store))
 
@@ -122,24 +128,36 @@ class _Sizes:
         return frozenset[Digest]().union(*(self._closure(item.record.artifact) for item in items))
 
     def total(self, digests: Iterable[Digest]) -> int:
-        return sum(map(self._size, digests))
+        return sum(entry.cost for entry in map(self._entry, digests) if entry)
 
     def _closure(self, artifact: Artifact) -> frozenset[Digest]:
         if artifact.digest not in self._closures:
             try:
                 files = files_of(self._store, artifact)
                 parts = (self._of_file(file.digest) for file in files)
-                self._closures[artifact.digest] = frozenset([artifact.digest]).union(*parts)
+                named = frozenset([artifact.digest]).union(*parts)
+                self._closures[artifact.digest] = self._with_bases(named)
             except MvcError as error:
                 warnings.warn(error.message, StoreWarning, stacklevel=2)
                 self._closures[artifact.digest] = frozenset()
         return self._closures[artifact.digest]
 
-    def _size(self, digest: Digest) -> int:
-        if digest not in self._sizes:
-            found = self._store.find(digest)
-            self._sizes[digest] = found.entry.cost if found else 0
-        return self._sizes[digest]
+    def _with_bases(self, digests: frozenset[Digest]) -> frozenset[Digest]:
+        """Return objects with all that they are deltas upon, however long the chain."""
+        found, waiting = set(digests), list(digests)
+        while waiting:
+            entry = self._entry(waiting.pop())
+            if entry and entry.base is not None and entry.base not in found:
+                found.add(entry.base)
+                waiting.append(entry.base)
+        return frozenset(found)
+
+    def _entry(self, digest: Digest) -> Entry | None:
+        if digest not in self._entries:
+            frames = self._store.entries_of(digest)
+            held = (found.entry for found in frames if found.pack.holds(found.entry))
+            self._entries[digest] = next(held, None)
+        return self._entries[digest]
 
 
 def _cache_size(place: Place) -> int:
