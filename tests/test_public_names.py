@@ -27,6 +27,8 @@ METHODS = [
     "best",
     "checkout",
     "delete_tag",
+    "describe",
+    "describe_tensors",
     "du",
     "families",
     "family",

@@ -17,6 +17,7 @@ from mvc.cli import command, output, values
 from mvc.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
+    from mvc import ModelRegistry
     from mvc.registry.version import Added
 
 # Beside those of models, what tells a file from a family, if the two arguments were swapped.
@@ -110,9 +111,10 @@ def add(
     of one that is there: its file, model, parameters and lineage, with the
     metrics given now; it becomes the new version's parent.
 
-    The last line printed is the new version's id, as resnet18/v1. -m, -p, -l,
-    --label, --parent and -t may be given several times. Values of -p and -l
-    become numbers where nothing is lost by it: 1.10 stays text.
+    The last line printed is the new version's id, as resnet18/v1; of several,
+    each has a line that begins with it. -m, -p, -l, --label, --parent and -t
+    may be given several times. Values of -p and -l become numbers where nothing
+    is lost by it: 1.10 stays text.
     """
     name, files = _family_and_paths(family, paths, metrics, origin)
     given = _over(_card(meta), _given(metrics, typed))
@@ -130,21 +132,40 @@ def add(
     if origin is not None:
         sources = [{"from_version": origin, **globs}]
     registry = command.open_registry()
+    all_added = _add_all(registry, name, sources, given, quiet=quiet, as_json=as_json)
+    if as_json:
+        shown = [added.as_dict() for added in all_added]
+        output.json_result(shown if len(files) > 1 else shown[0])
+    return Conflict.status if any(added.untagged for added in all_added) else 0
+
+
+def _add_all(
+    registry: ModelRegistry,
+    name: str,
+    sources: list[dict[str, Any]],
+    given: dict[str, Any],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> list[Added]:
+    """Add one source after the other, and say of each what it became."""
     all_added, started = [], time.monotonic()
+    names = [os.path.basename(os.path.abspath(source.get("path", ""))) for source in sources]
     for source in sources:
         before = time.monotonic()
         added = registry.add(name, **source, **given)
         all_added.append(added)
-        if not quiet and not as_json:
+        if as_json:
+            continue
+        if len(sources) > 1 and not quiet:
+            _tell_one_of_many(added, max(map(len, names)))
+            continue
+        if not quiet:
             _tell(added, time.monotonic() - before)
-        if not as_json:
-            output.result(added.id)
-    if as_json:
-        shown = [added.as_dict() for added in all_added]
-        output.json_result(shown if len(files) > 1 else shown[0])
-    elif len(files) > 1 and not quiet:
+        output.result(added.id)
+    if len(sources) > 1 and not quiet and not as_json:
         _tell_all(all_added, time.monotonic() - started)
-    return Conflict.status if any(added.untagged for added in all_added) else 0
+    return all_added
 
 
 def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
@@ -166,17 +187,36 @@ def _tell(added: Added, seconds: float) -> None:
         size = f"{output.count(added.artifact.files, 'file')}, {size}"
     source = added.lineage.get("source")
     taken = f"{size} of {source['id']}" if source else f"{size} read"
-    output.say(f"{added.artifact.name}: {taken}, {stored} stored, {seconds:.1f} s")
+    reused = "" if source else _reused(added)
+    output.say(f"{added.artifact.name}: {taken}, {stored} stored{reused}, {seconds:.1f} s")
     for text in added.notes:
         output.note(text)
-    if source:
-        return
+    if not source and (alike := _alike(added)):
+        output.note(alike)
+
+
+def _tell_one_of_many(added: Added, widest: int) -> None:
+    """Print the id of one of several versions, and beside it what it took."""
+    for text in added.notes:
+        output.note(text)
+    columns = [
+        added.id.ljust(len(added.family) + 5),
+        output.clean(added.artifact.name).ljust(widest),
+        output.size(added.artifact.size).rjust(7),
+        f"{output.size(added.stored):>7} stored",
+        _alike(added),
+    ]
+    output.result(output.GAP.join(columns).rstrip())
+
+
+def _alike(added: Added) -> str:
     if not added.new:
-        output.note(f"nothing changed since {added.id}")
-    elif added.same_bytes:
-        output.note(f"the same bytes as {added.same_bytes}")
-    elif added.same_weights:
-        output.note(f"the same weights as {added.same_weights}, in another file")
+        return f"nothing changed since {added.id}"
+    if added.same_bytes:
+        return f"the same bytes as {added.same_bytes}"
+    if added.same_weights:
+        return f"the same weights as {added.same_weights}, in another file"
+    return ""
 
 
 def _card(path: str | None) -> dict[str, Any]:
@@ -204,7 +244,12 @@ def _tell_all(all_added: list[Added], seconds: float) -> None:
     size = output.size(sum(added.artifact.size for added in all_added))
     stored = output.size(sum(added.stored for added in all_added))
     made = output.count(sum(added.new for added in all_added), "version")
-    output.say(f"{made}, {size} read, {stored} stored, {seconds:.1f} s")
+    output.say(f"{made}, {size} read, {stored} stored{_reused(*all_added)}, {seconds:.1f} s")
+
+
+def _reused(*all_added: Added) -> str:
+    reused = sum(added.reused for added in all_added)
+    return f", {output.size(reused)} reused" if reused else ""
 
 
 def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[str]:

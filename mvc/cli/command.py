@@ -1,7 +1,7 @@
 """What all commands share: the shape of their help, common options, opening a registry.
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
-``open_registry``, ``family_name``.
+``open_registry``, ``registry_or_none``, ``family_name``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 
 from mvc import environment
 from mvc.cli import output
-from mvc.errors import UsageError
+from mvc.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
@@ -183,6 +183,16 @@ def open_registry() -> ModelRegistry:
     if folder is None:
         folder = place.find(Path.cwd(), named=given.get("folder") is not None)
     return ModelRegistry(folder, store=given.get("store"), create=False)
+
+
+def registry_or_none() -> ModelRegistry:
+    """Return the registry as ``open_registry`` does; where none is, one that holds nothing."""
+    try:
+        return open_registry()
+    except NotFound:
+        from mvc.registry import ModelRegistry
+
+        return ModelRegistry(Path.cwd(), create=False)
 
 
 def family_name(text: str, instead: str = "mvc show") -> str:

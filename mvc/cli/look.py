@@ -5,6 +5,7 @@ Public names: ``list_``, ``show``, ``log``.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from mvc.cli import command, output
-from mvc.errors import MvcError, UsageError
+from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
     from mvc.registry.family import Family
+    from mvc.registry.intake.unregistered import Described
     from mvc.registry.version import Version
     from mvc.tree import TreeFile
 
@@ -70,16 +72,17 @@ def list_(
 
 @command.command(
     "show",
-    usage="REF [OPTIONS]",
+    usage="REF|FILE [OPTIONS]",
     examples=[
         ("mvc show resnet18", "the newest version"),
         ("mvc show resnet18@prod", "the version with this tag"),
+        ("mvc show ./model.pt", "a file: is it registered?"),
         ("mvc show resnet18 --tensors 'layer4.*'", "what these tensors take"),
         ("mvc show resnet18@best --json | jq .metrics", "for a script"),
     ],
-    statuses={4: "no such version or tensor"},
+    statuses={4: "no such version, file or tensor"},
 )
-@click.argument("ref", required=False)
+@click.argument("ref", metavar="REF|FILE", required=False)
 @click.option("--all", "everything", is_flag=True, help="Show all files of a directory.")
 @click.option(
     "--tensors", is_flag=False, flag_value="*", metavar="[GLOB]",
@@ -97,6 +100,10 @@ def show(
     says if the store does not hold all its bytes. digest is what b3sum prints
     for the file; weights is equal for the same tensors in any file.
 
+    Of a FILE or folder it shows the same as far as that is known, registered or
+    not, and which versions have the same bytes or weights; nothing is stored.
+    What begins with / or . is a FILE, and what is there and names no family.
+
     --tensors shows a line for each tensor: type, shape, bytes plain and
     stored, how many links deep its delta lies, and in which encodings. ~ marks
     the share of an object in which several tensors lie. What tensors have in
@@ -104,11 +111,15 @@ def show(
     one file of a directory.
     """
     if ref is None:  # as when --tensors came first, and took it for a glob
-        meant = f"{shlex.quote(tensors)} --tensors" if tensors else "REF [OPTIONS]"
-        raise UsageError("REF is missing", hint=f"mvc show {meant}")
+        meant = f"{shlex.quote(tensors)} --tensors" if tensors else "REF|FILE [OPTIONS]"
+        raise UsageError("REF|FILE is missing", hint=f"mvc show {meant}")
+    pattern = None if tensors == "*" else tensors
+    if _is_file(ref):
+        _show_file(ref, everything, tensors is not None, pattern, as_json, quiet)
+        return
     registry = command.open_registry()
     if tensors is not None:
-        _tensors_of(registry, ref, None if tensors == "*" else tensors, as_json, quiet)
+        _tensors_of(registry, ref, pattern, as_json, quiet)
         return
     version = registry.show(ref)
     files = _files(registry, version)
@@ -121,6 +132,62 @@ def show(
             _file_table(files, everything)
 
     _answer([version], as_json, quiet, tell, single=True)
+
+
+def _is_file(text: str) -> bool:
+    """Say whether a file is meant: by how it begins, or because it is there and no family is."""
+    if text.startswith(("/", ".")):
+        return True
+    if not os.path.lexists(text):
+        return False
+    from mvc.registry import refs
+
+    try:
+        command.open_registry().family(refs.parse(text).family)
+    except (NotFound, UsageError):
+        return True
+    return False
+
+
+def _show_file(
+    path: str, everything: bool, tensors: bool, pattern: str | None, as_json: bool, quiet: bool
+) -> None:
+    from mvc.cli import tensors as printed
+
+    registry = command.registry_or_none()
+    table = registry.describe_tensors(path, pattern) if tensors else None
+    if table is not None and not as_json and not quiet:
+        printed.tensor_table(table, several=os.path.isdir(path))
+        return
+    found = registry.describe(path)
+    if as_json:
+        told = {} if table is None else {"tensors": printed.as_json(table)}
+        output.json_result({**found.as_dict(), **told})
+    elif quiet:
+        for identity in found.same_bytes or ():
+            output.result(identity)
+    else:
+        for text in found.notes:
+            output.note(text)
+        output.facts(_file_facts(found))
+        if found.artifact.listing:
+            _file_table(found.artifact.listing, everything)
+
+
+def _file_facts(found: Described) -> list[tuple[str, str]]:
+    alike = found.same_bytes or found.same_weights
+    nothing_like = found.same_bytes is not None and not alike
+    rows = [
+        (found.artifact.kind, _artifact(found)),
+        ("digest", str(found.artifact.digest)),
+        ("weights", found.weights or ""),
+        ("tensors", _tensors(found)),
+        ("model", found.framework or ""),
+        ("same bytes", ", ".join(found.same_bytes or ())),
+        ("same weights", ", ".join(found.same_weights or ())),
+        ("registered", "no version has these bytes or weights" if nothing_like else ""),
+    ]
+    return [row for row in rows if row[1]]
 
 
 def _tensors_of(
@@ -295,13 +362,13 @@ def _facts(version: Version) -> list[tuple[str, str]]:
     return [row for place, row in enumerate(rows) if row[1] or place == 0]
 
 
-def _measure(version: Version) -> str:
+def _measure(version: Version | Described) -> str:
     artifact = version.artifact
     files = f"{output.count(artifact.files, 'file')}, " if artifact.files is not None else ""
     return files + output.size(artifact.size)
 
 
-def _artifact(version: Version) -> str:
+def _artifact(version: Version | Described) -> str:
     artifact = version.artifact
     return f"{artifact.name}  {_measure(version)}  {artifact.format}"
 
@@ -320,7 +387,7 @@ def _standing(version: Version) -> str:
     return ", ".join(filter(None, [output.names_of(version), *missing]))
 
 
-def _tensors(version: Version) -> str:
+def _tensors(version: Version | Described) -> str:
     artifact = version.artifact
     if artifact.tensors is None:
         return ""

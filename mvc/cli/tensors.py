@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mvc.registry.tensors import TensorFacts, TensorTable
 
 HEAD = ("TENSOR", "DTYPE", "SHAPE", "PLAIN", "STORED", "DEPTH", "ENCODING")
+# So many of the columns say something of a file that is not in the store.
+UNSTORED = 4
 
 
 def as_json(table: TensorTable) -> list[output.Json]:
@@ -54,9 +56,10 @@ def tensor_table(table: TensorTable, *, several: bool) -> None:
         )
         for tensor in table.tensors
     ]
-    counted = output.count(len(rows), "tensor")
-    total = (counted, "", "", output.size(table.plain), output.size(table.stored), "", "")
-    output.table([HEAD, *rows, total], right=[3, 4, 5])
+    counted, stored = output.count(len(rows), "tensor"), table.stored
+    total = (counted, "", "", output.size(table.plain), output.size(stored), "", "")
+    width = UNSTORED if stored is None else len(HEAD)
+    output.table([row[:width] for row in (HEAD, *rows, total)], right=[3, 4, 5])
 
 
 def _stored(tensor: TensorFacts) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from mvc import Conflict, ModelRegistry, MvcWarning, NotFound, UsageError
 from mvc.registry.intake.source import SourceFile
@@ -359,6 +360,29 @@ def test_what_is_no_regular_file_is_refused(
 
 
 # What is kept once.
+
+
+@pytest.mark.parametrize("rows", [10, 1100], ids=["one chunk", "many"])
+def test_the_same_weights_are_named_whatever_file_and_family_has_them(
+    project: Project, rows: int
+) -> None:
+    """A re-saved file is told by its weights: of its own family first, else of any other."""
+    torch = pytest.importorskip("torch")
+    weights = np.random.default_rng(1).normal(0, 1, (rows, 1000)).astype("float32")
+    (project.folder / "m.safetensors").write_bytes(save({"w": weights}))
+    torch.save({"w": torch.from_numpy(weights)}, project.folder / "m.pt")
+    registry = project.registry()
+    first = registry.add("saved", project.folder / "m.safetensors")
+    assert (first.same_bytes, first.same_weights) == (None, None)
+    other = registry.add("net", project.folder / "m.pt")
+    assert (other.same_bytes, other.same_weights) == (None, "saved/v1")
+    again = registry.add("net", project.folder / "m.safetensors")
+    assert (again.same_bytes, again.same_weights) == ("saved/v1", "net/v1")
+    last = registry.add("net", project.folder / "m.safetensors")
+    assert (last.same_bytes, last.same_weights) == ("net/v2", None)
+    torch.save({"v": torch.from_numpy(weights)}, project.folder / "m.pt")
+    named = registry.add("net", project.folder / "m.pt")
+    assert (named.same_bytes, named.same_weights) == (None, None)
 
 
 def test_the_same_bytes_store_nothing_and_name_the_earlier_version(project: Project) -> None:

@@ -45,6 +45,7 @@ VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d\b(?!})"), "<date>"),
     (re.compile(r"\b\d+\.\d s$", re.MULTILINE), "<seconds> s"),
     (re.compile(r"(?<=, )[1-9][\d.]* [kMG]?B stored"), "<size> stored"),
+    (re.compile(r"(?<=B) {2,}[1-9][\d.]* [kMG]?B stored"), "  <size> stored"),
     (re.compile(r"(?<=[ ,])[\d.]+ [kMGT]?B free"), "<size> free"),
     (re.compile(r"(?<=store )( +\S+ +)[\d.]+ kB \([\d.]+ of"), r"\1<size> (<ratio> of"),
     (re.compile(r"^(size +)[\d.]+ k?B in", re.MULTILINE), r"\1<size> in"),

@@ -1,4 +1,4 @@
-"""Ingest: read a file once, and put what it consists of into a transaction.
+"""Ingest: read a file once, and put what it consists of into a sink.
 
 Whole-file digest and chunk digests come from the same buffers. What the
 format says is a hint: the recipe is checked against the file's size, every
@@ -23,6 +23,7 @@ from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
+from mvc.registry.intake.sink import Sink
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
@@ -61,7 +62,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file whose bytes are in a transaction; ``contents`` is ``None`` where it is opaque."""
+    """A file that was read; ``contents`` is ``None`` where it is opaque."""
 
     digest: Digest
     size: int
@@ -88,9 +89,9 @@ class _Gathered:
     small: dict[int | None, bytes] = field(default_factory=dict)
 
 
-def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
-    """Put a file's bytes into ``transaction``. Raises as ``read`` does."""
-    file = read(source, transaction)
+def ingest(source: SourceFile, sink: Sink) -> Ingested:
+    """Put a file's bytes into ``sink``. Raises as ``read`` does."""
+    file = read(source, sink)
     artifact, contents = Artifact(FILE, source.name, file.digest, file.size), file.contents
     if contents is None:
         return Ingested(artifact, None, None)
@@ -104,8 +105,8 @@ def ingest(source: SourceFile, transaction: Transaction) -> Ingested:
     return Ingested(described, weights_of(contents.rows), contents.framework)
 
 
-def read(source: SourceFile, transaction: Transaction) -> FileRead:
-    """Put a file's bytes into ``transaction``, unless the store holds them.
+def read(source: SourceFile, sink: Sink) -> FileRead:
+    """Put a file's bytes into ``sink``.
 
     Memory stays bounded whatever the file's size.
 
@@ -114,9 +115,9 @@ def read(source: SourceFile, transaction: Transaction) -> FileRead:
     """
     layout = formats.describe(source)
     if source.size <= CHUNK_SIZE:
-        digest, rows = _read_whole(source, transaction, layout)
+        digest, rows = _read_whole(source, sink, layout)
     else:
-        digest, rows = _read_parts(source, transaction, layout)
+        digest, rows = _read_parts(source, sink, layout)
     return FileRead(digest, source.size, _contents(layout, rows))
 
 
@@ -158,7 +159,7 @@ def weights_of(rows: list[bytes]) -> Digest | None:
 
 
 def _read_whole(
-    source: SourceFile, transaction: Transaction, layout: Layout | None
+    source: SourceFile, sink: Sink, layout: Layout | None
 ) -> tuple[Digest, list[bytes]]:
     """A file of one chunk at most is one object, without a recipe."""
     data = _read(source, 0, source.size)
@@ -166,7 +167,7 @@ def _read_whole(
     widths = Counter[int]()
     for storage in layout.storages if layout else ():
         widths[storage.width] += storage.size
-    transaction.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
+    sink.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
     rows = []
     if layout is not None:
         rows = [_row(tensor, _digests_of(source, layout, tensor)) for tensor in layout.tensors]
@@ -175,23 +176,23 @@ def _read_whole(
 
 
 def _read_parts(
-    source: SourceFile, transaction: Transaction, layout: Layout | None
+    source: SourceFile, sink: Sink, layout: Layout | None
 ) -> tuple[Digest, list[bytes]]:
     whole = Hasher()
     gathered = _Gathered()
     for stretch in stretches(layout, source.size):
-        _take(source, stretch, transaction, gathered, whole)
+        _take(source, stretch, sink, gathered, whole)
     digest = whole.digest()
-    recipe, rows = _finish(source, layout, gathered, transaction)
+    recipe, rows = _finish(source, layout, gathered, sink)
     source.check_unchanged()
-    transaction.put_recipe(digest, recipe)
+    sink.put_recipe(digest, recipe)
     return digest, rows
 
 
 def _take(
     source: SourceFile,
     stretch: Stretch,
-    transaction: Transaction,
+    sink: Sink,
     gathered: _Gathered,
     whole: Hasher,
 ) -> None:
@@ -203,7 +204,7 @@ def _take(
         gathered.small[stretch.storage] = data
     else:
         for chunk in _chunks(source, stretch, whole):
-            gathered.chunks.append(_put(transaction, chunk, stretch.width))
+            gathered.chunks.append(_put(sink, chunk, stretch.width))
     count = len(gathered.chunks) - first
     gathered.placed.append(_Placed(stretch, first, count, offset))
 
@@ -223,12 +224,12 @@ def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[byt
 
 
 def _finish(
-    source: SourceFile, layout: Layout | None, gathered: _Gathered, transaction: Transaction
+    source: SourceFile, layout: Layout | None, gathered: _Gathered, sink: Sink
 ) -> tuple[Recipe, list[bytes]]:
     """Put skeleton and small tensors, now that they are whole, and make the recipe."""
     small, offsets = _gather_small(layout, gathered.small)
     heads = {
-        kind: _put(transaction, bytes(data), width)
+        kind: _put(sink, bytes(data), width)
         for kind, data, width in ((Kind.SKELETON, gathered.skeleton, 0), (Kind.SMALL, small, 4))
         if data
     }
@@ -279,9 +280,9 @@ def _gather_small(
     return bytes(data), offsets
 
 
-def _put(transaction: Transaction, data: bytes, width: int) -> ObjectRef:
+def _put(sink: Sink, data: bytes, width: int) -> ObjectRef:
     digest = digest_of(data)
-    transaction.put(data, digest, width)
+    sink.put(data, digest, width)
     return ObjectRef(digest, len(data))
 
 

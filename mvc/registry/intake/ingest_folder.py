@@ -15,8 +15,8 @@ from dataclasses import replace
 from mvc import tree
 from mvc.registry.intake.folder import FolderFile, SourceFolder
 from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
+from mvc.registry.intake.sink import Sink
 from mvc.registry.record import Artifact, directory
-from mvc.store import Transaction
 from mvc.tree import Tree, TreeFile
 
 INDEX_SUFFIX = ".index.json"
@@ -25,8 +25,8 @@ MAX_INDEX = 64 << 20
 _Read = list[tuple[FolderFile, FileRead]]
 
 
-def ingest_folder(source: SourceFolder, transaction: Transaction) -> Ingested:
-    """Put a folder's files and its tree into ``transaction``, unless the store holds them.
+def ingest_folder(source: SourceFolder, sink: Sink) -> Ingested:
+    """Put a folder's files and its tree into ``sink``.
 
     Raises:
         Conflict: The folder or a file in it changed while it was read.
@@ -34,11 +34,11 @@ def ingest_folder(source: SourceFolder, transaction: Transaction) -> Ingested:
     found: _Read = []
     for file in source.files:
         with source.open(file) as opened:
-            found.append((file, read(opened, transaction)))
+            found.append((file, read(opened, sink)))
     source.check_unchanged()
     made = Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
     artifact = directory(source.name, made)
-    transaction.put(tree.encode(made), artifact.digest, 0)
+    sink.put(tree.encode(made), artifact.digest, 0)
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
     notes = (*_left_out(source), *_apart(source, found))
     if not parts or len({part.format for part in parts}) > 1:

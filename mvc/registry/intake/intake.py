@@ -25,7 +25,9 @@ from mvc.lines import Value
 from mvc.registry import changes, resolve, worktree
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.alike import versions_like
 from mvc.registry.family import Family
+from mvc.registry.intake.cutting import CHUNK_SIZE
 from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
@@ -241,8 +243,9 @@ def add_steps(
     family = _family_after(manifest, before.name if before else name, number)
     _warn_of_guess(before, family)
     bytes_of, weights_of = None, None
-    if transaction.reused and before and old is None:
-        bytes_of, weights_of = _equal_versions(manifest, before, got)
+    # What shares no chunk with anything is like nothing; a small file is one chunk.
+    if old is None and (transaction.reused or got.artifact.size <= CHUNK_SIZE):
+        bytes_of, weights_of = _equal_versions(manifest, folder_of(name), number, got)
     return Added(
         **view(family, number, record, True),
         stored=transaction.stored,
@@ -342,20 +345,21 @@ def _warn_of_guess(before: Family | None, after: Family) -> None:
 
 
 def _equal_versions(
-    manifest: Manifest, before: Family, got: Ingested
+    manifest: Manifest, family: str, number: int, got: Ingested
 ) -> tuple[str | None, str | None]:
-    """Find the newest earlier version with the same bytes, and with the same weights."""
-    weights_of: str | None = None
-    for number in list(before.numbers(manifest))[: -MOST_COMPARED - 1 : -1]:
-        try:
-            record, _ = manifest.record(before.folder, number)
-        except MvcError:
+    """Find an earlier version with the same bytes, and one with the same weights.
+
+    The newest of this family, else of another: of each as far as is looked.
+    """
+    folders = [family, *(other for other in manifest.families() if other != family)]
+    digest, weights_of = got.artifact.digest, None
+    for like in versions_like(manifest, digest, got.weights, folders, most=MOST_COMPARED):
+        if (like.folder, like.number) == (family, number):
             continue
-        identity = f"{before.name}/v{number}"
-        if got.weights and record.weights == got.weights:
-            weights_of = weights_of or identity
-        if record.artifact.digest == got.artifact.digest:
-            return identity, weights_of
+        if like.record.artifact.digest == digest:
+            return like.id, weights_of
+        if got.weights and like.record.weights == got.weights:
+            weights_of = weights_of or like.id
     return None, weights_of
 
 
