@@ -21,6 +21,7 @@ faults: $(READY) ## the long fault suites
 	$(PY) -m pytest -m long
 
 bench: $(READY) ## benchmarks, side by side with the peers found installed
+	@$(PIP) -e '.[bench]'
 	$(PY) -m tests.bench
 
 bless: $(READY) ## rewrite the transcripts from what mvc prints now
