@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mvc.formats import gguf, safetensors, torch_legacy, torch_zip
+from mvc.formats import gguf, npy, safetensors, torch_legacy, torch_zip
 from mvc.formats.layout import Layout, Source, Storage, Tensor
 from mvc.formats.validate import validated
 
@@ -24,6 +24,8 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Layout]], ...] 
     (torch_zip.matches, torch_zip.describe),
     (torch_legacy.matches, torch_legacy.describe),
     (gguf.matches, gguf.describe),
+    (npy.matches, npy.describe),
+    (npy.matches_npz, npy.describe_npz),
     (safetensors.matches, safetensors.describe),
 )
 """Per format: whether a file's first bytes may be of it, and what reads it."""

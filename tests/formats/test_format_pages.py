@@ -12,8 +12,10 @@ import pytest
 from mvc.formats import (
     Layout,
     Storage,
+    Tensor,
     describe,
     gguf,
+    npy,
     safetensors,
     torch_legacy,
     torch_zip,
@@ -92,6 +94,19 @@ def test_the_example_of_gguf() -> None:
     for number, (word, elements, size) in gguf.BLOCKS.items():
         assert f"| {number} | {word} | {elements} | {size} |" in page("gguf.md")
     assert f"{gguf.MAX_HEADER >> 20} MiB for the header, {gguf.MAX_VALUES:,} val" in page("gguf.md")
+
+
+def test_the_example_of_npy() -> None:
+    """The example is read as its page says, and as numpy itself reads it."""
+    data = example("npy.md")
+    layout = layout_of(data)
+    assert layout.storages == (Storage(128, 12, 2),)
+    assert layout.tensors == (Tensor("tensor", "float16", (2, 3), 0, 0, 12, (1, 2)),)
+    assert "12 bytes at offset 128, of width 2" in page("npy.md")
+    loaded = pytest.importorskip("numpy").load(io.BytesIO(data))
+    assert loaded.tolist() == [[1.0, 3.0, 5.0], [-2.0, 4.0, 6.0]]
+    assert f"{npy.MAX_HEADER:,} bytes" in page("npy.md")
+    assert f"{npy.MAX_ARRAYS:,} entries" in page("npy.md")
 
 
 def test_the_example_of_opaque() -> None:

@@ -50,6 +50,18 @@ def test_all_formats_say_the_same(state: dict[str, Any]) -> None:
     assert told(saved_the_old_way(state)) == told(saved(state))
 
 
+def test_npz_says_the_same() -> None:
+    """Arrays in an npz file have the table that they have as tensors in torch's files."""
+    numpy = pytest.importorskip("numpy")
+    state = dict(small_model().state_dict())
+    state |= {"u": torch.ones(2, dtype=torch.uint16), "c": torch.ones(2, dtype=torch.complex64)}
+    file = io.BytesIO()
+    numpy.savez(file, **{name: tensor.numpy() for name, tensor in state.items()})
+    assert told(file.getvalue()) == told(saved(state))
+    numpy.save(file := io.BytesIO(), state["0.weight"].numpy())
+    assert told(file.getvalue()) == told(saved(state["0.weight"]))
+
+
 def test_gguf_says_the_same() -> None:
     """Tensors in GGUF that are not quantized have the table that they have in torch's files."""
     gguf_files = pytest.importorskip("tests.formats.gguf_files")
