@@ -103,6 +103,12 @@ class _Cursor:
         start = self.skip(self.length())
         return self.data[start : self.at]
 
+    def name(self) -> str:
+        try:
+            return self.text().decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"a name that is not UTF-8: {error}") from None
+
     def skip_texts(self, count: int) -> None:
         """Move past texts; a vocabulary has a quarter of a million."""
         self.count_values(count)
@@ -202,7 +208,7 @@ def _skip_value(cursor: _Cursor, kind: int) -> None:
 
 def _entry(cursor: _Cursor) -> _Entry:
     cursor.count_values(1)
-    name = cursor.text().decode()
+    name = cursor.name()
     dimensions = cursor.number(4)
     if dimensions > MAX_DIMENSIONS:
         raise FormatError(f"tensor {name[:80]!r} has {dimensions} dimensions")

@@ -168,8 +168,14 @@ def _entry(data: bytes, at: int, limit: int) -> tuple[Entry, int]:
         extra = data[extra_at : extra_at + extra_size]
         plain_size, size, offset = _large(extra, (plain_size, size, offset))
     raw = data[name_at:extra_at]
-    name = raw.decode("utf-8") if flags & UTF8 else raw.decode("cp437")
-    return Entry(name, raw, method, flags, offset, size, plain_size, limit), end
+    return Entry(_name(raw, flags), raw, method, flags, offset, size, plain_size, limit), end
+
+
+def _name(raw: bytes, flags: int) -> str:
+    try:
+        return raw.decode("utf-8" if flags & UTF8 else "cp437")
+    except UnicodeDecodeError:
+        raise FormatError(f"an entry whose name is not UTF-8: {raw[:80]!r}") from None
 
 
 def _large(extra: bytes, small: tuple[int, int, int]) -> tuple[int, int, int]:

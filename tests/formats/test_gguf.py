@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvc.errors import FormatError
 from mvc.formats import describe
+from mvc.formats import gguf as mvc_gguf
 from mvc.formats.gguf import BLOCKS, MAX_DEPTH, PLAIN, SIZES
 from tests.formats.gguf_files import entry, saved, text, written
 from tests.formats.sources import Bytes, bytes_of, is_sound, layout_of, named
@@ -168,6 +171,8 @@ def test_what_is_refused(what: str) -> None:
     """A file that breaks one rule of the format is opaque; without the break it is not."""
     assert list(named(layout_of(written([W], BODY)))) == ["w"]
     assert describe(Bytes(BAD[what])) is None
+    with suppress(FormatError):  # and nothing else
+        mvc_gguf.describe(Bytes(BAD[what]))
 
 
 def test_arrays_may_be_nested() -> None:

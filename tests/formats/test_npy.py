@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvc.formats import describe
+from mvc.errors import FormatError
+from mvc.formats import describe, npy
 from mvc.formats.npy import MAX_HEADER
 from tests.formats.sources import Bytes, Record, bytes_of, is_sound, layout_of, named, zip_of
 
@@ -187,6 +189,8 @@ def test_what_is_refused(what: str) -> None:
     """A file that breaks one rule of the format is opaque; without the break it is not."""
     assert describe(Bytes(written(header()))) is not None
     assert describe(Bytes(BAD[what])) is None
+    with suppress(FormatError):  # and nothing else
+        npy.describe(Bytes(BAD[what]))
 
 
 def test_zip_files_that_lie_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

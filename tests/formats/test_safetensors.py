@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from mvc.formats import describe
+from mvc.errors import FormatError
+from mvc.formats import describe, safetensors
 from mvc.formats.safetensors import DTYPES
 from tests.formats.sources import Bytes, bytes_of, is_sound, layout_of, named
 
@@ -121,6 +123,8 @@ def test_what_is_refused(what: str) -> None:
     """A file that breaks one rule of the format is opaque; without the break it is not."""
     assert describe(Bytes(written({"w": GOOD}, b"1234"))) is not None
     assert describe(Bytes(BAD[what])) is None
+    with suppress(FormatError):  # and nothing else
+        safetensors.describe(Bytes(BAD[what]))
 
 
 def test_a_header_that_would_fill_memory_is_not_parsed() -> None:

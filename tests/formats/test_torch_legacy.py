@@ -6,12 +6,14 @@ import io
 import pickle
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvc.errors import FormatError
 from mvc.formats import describe, torch_legacy
 from tests.formats.sources import Bytes, bytes_of, is_sound, layout_of, named
 from tests.formats.torch_files import assert_told, of_every_type, saved_the_old_way, small_model
@@ -131,6 +133,8 @@ def test_what_is_refused(what: str) -> None:
     """A file that breaks one rule of the format is opaque; without the break it is not."""
     assert list(named(layout_of(written(GOOD)))) == ["w"]
     assert describe(Bytes(BAD[what])) is None
+    with suppress(FormatError):  # and nothing else
+        torch_legacy.describe(Bytes(BAD[what]))
 
 
 HALF = {
