@@ -32,7 +32,7 @@ FEW = 3
     statuses={
         3: "the version is damaged; nothing was written",
         4: "no such version or file",
-        5: "something else is in the way; --force replaces files",
+        5: "something else is in the way; --force replaces files, uses folders",
     },
 )
 @click.argument("ref")
@@ -44,7 +44,7 @@ FEW = 3
     help="The file to write, or a folder for it; of a folder, the folder itself.  "
     "[default: its own name, here]",
 )
-@click.option("--force", is_flag=True, help="Replace files that hold something else.")
+@click.option("--force", is_flag=True, help="Replace files, and use folders, that hold something else.")
 @click.option("--link", is_flag=True, help="Link to read-only files in the cache; do not edit.")
 @command.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the path.")
@@ -57,8 +57,9 @@ def checkout(
     these are compared before a file gets its name. A file in the way is
     replaced if it is itself of a version that is registered here; anything
     else is kept unless --force is given. In a folder that held another
-    version, files of that one are removed, and files of your own stay. The
-    last line printed is the path.
+    version, files of that one are removed, and files of your own stay; a
+    folder that holds only other things needs --force, too. The last line
+    printed is the path.
     """
     started = time.monotonic()
     done = command.open_registry().checkout(ref, target, force=force, link=link)

@@ -281,7 +281,8 @@ class ModelRegistry(TensorMethods):
         Args:
             output: The file to write, or an existing folder to write it into;
                 for a directory the folder itself.
-            force: Replace files that hold something else.
+            force: Replace files that hold something else, and write a
+                directory into a folder that holds nothing of its family.
             link: Make links to the read-only files of ``path`` instead of
                 copies. They cost nothing, and must not be edited.
 
@@ -289,7 +290,8 @@ class ModelRegistry(TensorMethods):
             NotFound: There is no such version or file.
             Damaged: Its bytes are not whole; nothing was written.
             Conflict: What is there holds bytes that are no version of this
-                registry, or is a link, a folder where a file must be, or the like.
+                registry, or is a link, a folder where a file must be, or the like;
+                or a folder that a directory is to go to holds other things only.
         """
         from mvc.registry.checkout import checkout
 

@@ -311,6 +311,50 @@ def test_the_project_itself_may_be_the_folder(project: Project) -> None:
     assert project.registry().fsck("full").ok
 
 
+@pytest.mark.parametrize("where", ["net", "home"])
+def test_a_folder_of_other_things_is_refused_before_it_is_walked(
+    project: Project, out: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Where nothing of the family is, nothing is written or looked through until ``force``."""
+    project.add_folder(BERT)
+    mine = {"notes.txt": b"mine", "deep/er/config.json": b"mine"}
+    for path, data in mine.items():
+        (out / where / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / where / path).write_bytes(data)
+    output = None if where == "net" else where
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout_folder, "walk", None)
+        refused = f"'{where}' is not empty and holds nothing of 'net'"
+        with pytest.raises(Conflict, match=refused) as raised:
+            project.registry().checkout("net", output)
+    assert "--force" in (raised.value.hint or "")
+    assert files_in(out / where) == mine
+    done = project.registry().checkout("net", output, force=True)
+    assert done.others == ("deep/er/config.json", "notes.txt")
+    assert files_in(out / where) == {**BERT, **mine}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_any_version_of_the_family_makes_a_folder_its_own(
+    project: Project, out: Path, listed: bool
+) -> None:
+    """A version that shares no path with what an older one left takes its place, without force."""
+    project.add_folder({"old/a.bin": b"a"}, listed=listed)
+    project.add_folder({"new/b.bin": b"b"}, listed=listed)
+    project.registry().checkout("net@v1")
+    (out / "net/notes.txt").write_bytes(b"mine")
+    done = project.registry().checkout("net@v2")
+    assert (done.removed, done.others) == (("old/a.bin",), ("notes.txt",))
+
+
+def test_what_a_killed_checkout_left_makes_no_folder_anothers(project: Project, out: Path) -> None:
+    """A folder with nothing but a leftover of mvc counts as empty."""
+    project.add_folder(BERT)
+    (out / "net" / f"{PRIVATE_PREFIX}x").mkdir(parents=True)
+    assert project.registry().checkout("net").written is True
+    assert files_in(out / "net") == BERT
+
+
 HOSTILE = {
     "up": "../escaped",
     "up in the middle": "a/../../escaped",

@@ -23,7 +23,7 @@ from mvc.beneath import Folder
 from mvc.errors import Conflict, UsageError
 from mvc.registry import resolve, worktree
 from mvc.registry.checkout import checkout_folder, contents, paths
-from mvc.registry.checkout.known import known, places_in_family
+from mvc.registry.checkout.known import known, paths_in_family, places_in_family
 from mvc.registry.checkout.writing import Source, State, check_unchanged, mend_mode, state_of
 from mvc.registry.family import Family
 from mvc.registry.location.place import Place
@@ -156,11 +156,17 @@ def _checkout_folder(
                 source,
                 known=partial(known, *where),
                 places=partial(places_in_family, *where),
+                paths=partial(paths_in_family, *where),
                 force=wish.force,
+                shared=_is_project(root, place),
             )
             if not doing.is_done:
                 fileio.run(checkout_folder.place_steps(root, doing, source))
     return _Done(target, not doing.is_done, tuple(sorted(doing.stale)), doing.others)
+
+
+def _is_project(folder: Folder, place: Place) -> bool:
+    return os.path.samestat(os.fstat(folder.descriptor), os.stat(place.folder.parent))
 
 
 @contextlib.contextmanager

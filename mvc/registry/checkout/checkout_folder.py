@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from mvc import fileio
@@ -75,18 +76,25 @@ def plan(
     *,
     known: Callable[[set[Content]], set[Content]],
     places: Callable[[Mapping[str, int]], Mapping[str, set[Content]]],
+    paths: Callable[[], Iterable[str]],
     force: bool,
+    shared: bool,
 ) -> Plan:
     """Compare a folder with a tree.
 
     Args:
         known: Which contents can be had again.
         places: What other versions of the family have at paths of given sizes.
+        paths: Every path that a version of the family has.
         force: Whether files with other contents may be replaced.
+        shared: Whether it is a folder where other things are expected.
 
     Raises:
-        Conflict: Something is in the way that may not be replaced.
+        Conflict: Something is in the way that may not be replaced, or the
+            folder is somebody else's.
     """
+    if not (force or shared):
+        _check_folder(root, tree, source, paths)
     look = _Look(dict(walk(root, is_own)))
     _look_at_files(look, root, tree, source)
     stale = _stale(look, root, tree, known, places)
@@ -158,6 +166,32 @@ def place_steps(root: Folder, doing: Plan, source: Source) -> Steps[None]:
         remove_all(root, private)
     _sync_folders(root, _folders_above([*doing.stale, *(file.path for file in doing.write)]))
     yield "durable"
+
+
+def _check_folder(
+    root: Folder, tree: Tree, source: Source, paths: Callable[[], Iterable[str]]
+) -> None:
+    """Refuse a folder with other things only, such as a home, before all in it is looked at."""
+    if all(is_own(name) for name in os.listdir(root.descriptor)):
+        return
+    # Those of the version itself first: they are there already, in most cases.
+    if any(_stands(root, path) for path in chain((file.path for file in tree.files), paths())):
+        return
+    family = source.identity.rpartition("/")[0]
+    raise Conflict(
+        f"'{root.path}' is not empty and holds nothing of '{family}'",
+        hint="name another folder: -o PATH; or write beside what is there: mvc checkout --force",
+    )
+
+
+def _stands(root: Folder, path: str) -> bool:
+    try:
+        with holding(root, path) as (folder, name):
+            return folder.status(name) is not None
+    except Conflict:  # something else is on the way there, which is told of later
+        return True
+    except OSError:
+        return False
 
 
 def _look_at_files(look: _Look, root: Folder, tree: Tree, source: Source) -> None:

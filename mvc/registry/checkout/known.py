@@ -3,7 +3,7 @@
 What belongs to a version whose bytes were not given up, and is in the store,
 may be replaced or removed; anything else is a user's.
 
-Public names: ``Content``, ``known``, ``places_in_family``.
+Public names: ``Content``, ``known``, ``paths_in_family``, ``places_in_family``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,16 @@ def known(manifest: Manifest, store: Store, family: str, wanted: set[Content]) -
             if found == wanted:
                 return _stored(store, found)
     return _stored(store, found)
+
+
+def paths_in_family(manifest: Manifest, store: Store, family: str) -> Iterator[str]:
+    """Yield every path that some directory of the family has, once."""
+    seen: set[str] = set()
+    for files in _versions(manifest, store, family, kind=DIRECTORY):
+        for file in files:
+            if file.path not in seen:
+                seen.add(file.path)
+                yield file.path
 
 
 def places_in_family(
