@@ -5,6 +5,7 @@ Public names: ``fsck``, ``du``.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # What a person asks for first; other kinds follow.
 ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", "bytes")
+# Kinds of what is called by a bare name, which does not say what it is of.
+BARE = ("record", "root", "family", "pack")
 
 
 @command.command(
@@ -98,11 +101,12 @@ def du(as_json: bool) -> None:
 
 def _tell(report: Report) -> None:
     for mended in report.mended:
-        output.result(f"mended: {mended.kind} {mended.object}, {mended.how}")
+        kind = f"{mended.kind} " if mended.kind in BARE else ""
+        output.result(f"mended: {kind}{mended.object}, {mended.how}")
     for note in report.notes:
         output.note(note)
-    for finding in report.findings:
-        _tell_finding(finding)
+    for findings in _alike(report.findings):
+        _tell_finding(findings[0], len(findings) - 1)
     looked_at = ", ".join(
         output.size(count) if kind == "bytes" else output.count(count, kind.removesuffix("s"))
         for kind, count in sorted(report.checked.items(), key=_rank)
@@ -119,10 +123,20 @@ def _rank(counted: tuple[str, int]) -> int:
     return ORDER.index(counted[0]) if counted[0] in ORDER else len(ORDER)
 
 
-def _tell_finding(finding: Finding) -> None:
+def _alike(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Put objects of one place together that hurt the same versions: a model has thousands."""
+    alike: dict[Hashable, list[Finding]] = {}
+    for finding in findings:
+        same = (finding.place, finding.versions) if finding.kind == "object" else finding
+        alike.setdefault(same, []).append(finding)
+    return list(alike.values())
+
+
+def _tell_finding(finding: Finding, others: int) -> None:
+    more = f" and {output.count(others, 'other')}; --json names all" if others else ""
     output.facts(
         [
-            (finding.kind, finding.object),
+            (finding.kind, f"{finding.object}{more}"),
             ("  in", finding.place),
             ("  hurts", ", ".join(finding.versions) or "no version"),
             ("  remedy", finding.remedy),

@@ -44,7 +44,9 @@ FEW = 3
     help="The file to write, or a folder for it; of a folder, the folder itself.  "
     "[default: its own name, here]",
 )
-@click.option("--force", is_flag=True, help="Replace files, and use folders, that hold something else.")
+@click.option(
+    "--force", is_flag=True, help="Replace files, and use folders, that hold something else."
+)
 @click.option("--link", is_flag=True, help="Link to read-only files in the cache; do not edit.")
 @command.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the path.")
@@ -86,7 +88,8 @@ def checkout(
 )
 @click.argument("ref")
 @command.as_json
-def path(ref: str, as_json: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Print only the path, as without it.")
+def path(ref: str, as_json: bool, quiet: bool) -> None:
     """Print a read-only path to a version.
 
     What is there is shared by all who ask and must not be changed: mvc

@@ -383,7 +383,7 @@ def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
 
 
 def _standing(version: Version) -> str:
-    missing = [] if version.present else ["bytes missing"]
+    missing = [] if version.present or version.released else ["bytes missing"]
     return ", ".join(filter(None, [output.names_of(version), *missing]))
 
 

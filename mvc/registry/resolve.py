@@ -5,6 +5,7 @@ Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -58,10 +59,18 @@ def resolve(
     return family, number
 
 
-def version_of(manifest: Manifest, presence: Presence, family: Family, number: int) -> Version:
-    """Return a version as it stands."""
+def version_of(
+    manifest: Manifest,
+    presence: Presence,
+    family: Family,
+    number: int,
+    *,
+    released: bool = False,
+) -> Version:
+    """Return a version as it stands; only a log shows what is released."""
     record, _ = manifest.record(family.folder, number)
-    return Version(**view(family, number, record, presence.present(record.artifact)))
+    present = presence.present(record.artifact)
+    return Version(**view(family, number, record, present, released=released))
 
 
 def checked(presence: Presence, version: Version) -> Version:
@@ -98,11 +107,15 @@ def log(
 def _newest(
     manifest: Manifest, presence: Presence, family: Family, withdrawn: bool
 ) -> Iterator[Version]:
+    gone: set[int] = set()
+    if withdrawn and family.withdrawn:
+        with contextlib.suppress(MvcError):  # an event that cannot be read hides no version
+            gone = reach.released(manifest, family)
     for number in reversed(list(family.numbers(manifest))):
         if number in family.withdrawn and not withdrawn:
             continue
         try:
-            yield version_of(manifest, presence, family, number)
+            yield version_of(manifest, presence, family, number, released=number in gone)
         except MvcError as error:
             warnings.warn(error.message, StoreWarning, stacklevel=2)
 

@@ -21,7 +21,7 @@ class Version:
     """One version as it stands now: its record, and what events say of it.
 
     ``id`` is ``family/vN``; ``present`` tells whether the store is known to
-    hold its bytes.
+    hold its bytes. What is ``released`` is withdrawn, and gc gave up its bytes.
     """
 
     id: str
@@ -29,6 +29,7 @@ class Version:
     version: str
     created: str
     withdrawn: bool
+    released: bool
     latest: bool
     best: bool
     tags: tuple[str, ...]
@@ -94,7 +95,9 @@ class CheckedOut(Version):
     others: tuple[str, ...] = ()
 
 
-def view(family: Family, number: int, record: Record, present: bool) -> dict[str, Any]:
+def view(
+    family: Family, number: int, record: Record, present: bool, *, released: bool = False
+) -> dict[str, Any]:
     """Return the fields of a ``Version``, for it and the classes made from it."""
     return {
         "id": f"{family.name}/v{number}",
@@ -102,6 +105,7 @@ def view(family: Family, number: int, record: Record, present: bool) -> dict[str
         "version": f"v{number}",
         "created": record.created,
         "withdrawn": number in family.withdrawn,
+        "released": released,
         "latest": number == family.latest,
         "best": family.best is not None and family.best[0] == number,
         "tags": tuple(tag for tag, target in family.tags.items() if target == number),

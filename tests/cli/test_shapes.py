@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import mvc, write_model
+from tests.support.registry_builders import Project, noise
 
 VERSION = [
-    "id", "family", "version", "created", "withdrawn", "latest", "best", "tags", "artifact",
-    "weights", "model", "metrics", "params", "lineage", "labels", "message", "author", "present",
+    "id", "family", "version", "created", "withdrawn", "released", "latest", "best", "tags",
+    "artifact", "weights", "model", "metrics", "params", "lineage", "labels", "message", "author",
+    "present",
 ]  # fmt: skip
 
 
@@ -124,6 +126,45 @@ def test_fsck_answers_with_findings_also_when_it_fails(resnet18: Path) -> None:
     assert hurt == {"resnet18/v1", "resnet18/v2"}
 
 
+def test_fsck_puts_the_damage_of_one_version_together(here: Path) -> None:
+    """Objects damaged in one pack are one block of text per set of versions, and all in JSON."""
+    contents = [noise(500, number) for number in range(4)]
+    Project(here).add_folder(dict(zip("abc", contents, strict=False)), family="bert")
+    Project(here).add_folder({"d": contents[3]}, family="other")
+    for pack in Project(here).packs:
+        pack.chmod(0o644)
+        data = pack.read_bytes()
+        for content in contents:
+            data = data.replace(content[:-1], content[1:])
+        pack.write_bytes(data)
+    found = mvc("fsck", "--json").json["findings"]
+    assert [finding["kind"] for finding in found] == ["object"] * 4
+    told = mvc("fsck")
+    first, *_, other = sorted(found, key=lambda finding: finding["versions"])
+    assert told.out.count("object    ") == 2
+    assert f"object        {first['object']} and 2 others; --json names all\n" in told.out
+    assert f"object        {other['object']}\n" in told.out
+    assert "\n4 findings in " in told.out
+
+
+@pytest.mark.parametrize("kind", ["object", "tree", "record"])
+def test_fsck_says_in_words_what_it_mended(here: Path, kind: str) -> None:
+    """Each thing that was mended is named once, with what it is."""
+    bert = Project(here)
+    bert.add_folder({"a": b"a" * 50}, family="bert")
+    (here / "copy").write_bytes(b"a" * 50)
+    said = "mended: 1 object, from "
+    if kind == "record":
+        bert.record(1, "bert").chmod(0o644)
+        bert.record(1, "bert").write_bytes(b"damaged")
+        said = "mended: record bert/v1, from "
+    else:
+        bert.packs[0].unlink()
+    if kind == "tree":
+        said = "mended: the tree of bert/v1, from its record\n"
+    assert said in mvc("fsck", "--repair", "--from", "copy").out
+
+
 def test_du_and_status_have_their_keys(resnet18: Path) -> None:
     """``du`` and ``status`` give bytes as numbers under fixed names."""
     assert {"plain", "stored", "ratio", "families"} <= set(mvc("du", "--json").json)
@@ -200,6 +241,13 @@ def test_quiet_means_ids_and_nothing_else(
     """With ``-q`` stdout holds ids, one a line, and stderr nothing."""
     done = mvc(*arguments, "-q")
     assert (done.out.split(), done.err) == (ids, "")
+
+
+def test_a_quiet_path_is_a_path(resnet18: Path) -> None:
+    """``mvc path -q`` prints the path and nothing else, and excludes ``--json`` as elsewhere."""
+    loud, quiet = mvc("path", "resnet18@v1"), mvc("path", "resnet18@v1", "-q")
+    assert (quiet.status, quiet.out, quiet.err) == (0, loud.out, "")
+    assert mvc("path", "resnet18@v1", "-q", "--json").status == 2
 
 
 def test_a_tag_that_could_not_be_set_is_a_conflict_but_the_version_is_there(

@@ -102,10 +102,12 @@ def test_two_who_take_the_next_number_get_two(project: Project) -> None:
         assert {name: after[name] for name in before} == before
 
 
-def test_of_two_tags_with_one_expectation_one_wins(project: Project) -> None:
+def test_of_two_tags_with_one_expectation_one_wins(
+    project: Project, files: Callable[[str, int], Path]
+) -> None:
     """In every order of their steps, one ``tag --expect`` moves the tag and the other is told."""
     project.tags.clear()
-    project.open().add("net", project.folder / ".mvc" / "config.yaml")
+    project.open().add("net", files("noise", 3))
     for number, schedule in enumerate(interleavings(STEPS_OF_EVENT, STEPS_OF_EVENT)):
         copy = project.copied(f"turn-{number}")
         moves = [

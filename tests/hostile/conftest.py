@@ -17,12 +17,13 @@ def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """One sound version of ``net``."""
+    """One sound version of ``net``; beside the project another file, to be added."""
     folder = tmp_path / "project"
     folder.mkdir()
     made = Project(folder)
     source = tmp_path / "noise.bin"
     make_noise(source, 1)
+    (tmp_path / "other.bin").write_bytes(b"other")
     made.add("net", source, metrics={"acc": 0.5})
     return made
 

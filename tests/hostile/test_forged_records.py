@@ -126,13 +126,14 @@ ATTACKS: dict[str, bytes] = {
 
 def attempts(registry: ModelRegistry, ref: str) -> dict[str, Callable[[], object]]:
     """Return what one might do with a version."""
+    other = registry.folder.parents[1] / "other.bin"
     return {
         "resolve": lambda: registry.resolve(ref),
         "show": lambda: registry.show(ref),
         "checkout": lambda: registry.checkout(ref, registry.folder.parent / "out"),
         "tag": lambda: registry.tag(ref, "prod"),
         "rm": lambda: registry.rm(ref),
-        "parent": lambda: registry.add("net", registry.folder / "config.yaml", parents=[ref]),
+        "parent": lambda: registry.add("net", other, parents=[ref]),
     }
 
 
@@ -150,7 +151,7 @@ def test_a_forged_record_is_one_clear_error(project: Project, attack: str) -> No
     report = registry.fsck()
     assert ("record", "net/v2") in {(found.kind, found.object) for found in report.findings}
     assert bytes_of(registry, "net/v1") == project.held["net/v1"]
-    assert registry.add("net", path).id == "net/v3"
+    assert registry.add("net", project.folder.parent / "other.bin").id == "net/v3"
     assert path.read_bytes() == ATTACKS[attack]
 
 

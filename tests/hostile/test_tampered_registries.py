@@ -86,7 +86,7 @@ def said(work: Callable[[], object]) -> str:
 @tampers
 def test_a_record_that_is_no_file(project: Project, outside: Path, tamper: Tamper) -> None:
     """A record that is anything but a file is an error that names the version."""
-    second = project.open().add("net", project.folder / ".mvc" / "config.yaml")
+    second = project.open().add("net", project.folder.parent / "other.bin")
     record = project.open().manifest.record_path("net", 2)
     tamper(record, outside)
     before = snapshot(outside)
@@ -244,7 +244,7 @@ def test_a_forged_config_is_one_clear_error(project: Project, attack: str) -> No
     before = snapshot(project.folder)
     for work in (
         lambda: project.open().resolve("net"),
-        lambda: project.open().add("net", project.folder / ".mvc" / "config.yaml"),
+        lambda: project.open().add("net", project.folder.parent / "other.bin"),
         lambda: project.open().fsck(),
     ):
         text = said(work)
@@ -294,6 +294,6 @@ def test_foreign_files_are_left_alone(project: Project) -> None:
     before = {path for path in folder.rglob("*") if path.name in names}
     assert project.open().list() == ["net"]
     assert project.open().list("net") == ["v1"]
-    project.add("net", folder / "config.yaml")
+    project.add("net", project.folder.parent / "other.bin")
     whole(project)
     assert {path for path in folder.rglob("*") if path.name in names} == before

@@ -452,3 +452,28 @@ def nothing_stored(project: Project) -> None:
         name for name in left if name.startswith(("manifest/net", "store/packs", "store/roots"))
     ]
     assert not [name for name in left if name.startswith("store/staging")]
+
+
+@pytest.mark.parametrize(
+    "path", [".mvc", ".mvc/config.yaml", ".mvc/manifest", ".git/config", "link", "store"]
+)
+def test_what_belongs_to_mvc_or_git_is_no_model(project: Project, path: str) -> None:
+    """A registry, its files, its store, or git's are refused with a hint, also behind a link."""
+    registry = project.registry()
+    registry.init(store=project.folder / "store")
+    project.file(b"x", "model.bin")
+    (project.folder / ".git").mkdir()
+    (project.folder / ".git/config").write_bytes(b"x")
+    (project.folder / "link").symlink_to(".mvc/manifest")
+    with pytest.raises(UsageError, match="belongs to mvc or git") as raised:
+        registry.add("net", project.folder / path)
+    assert "--from REF" in (raised.value.hint or "")
+    assert registry.list() == []
+
+
+def test_a_link_into_git_is_a_file_like_others(project: Project) -> None:
+    """git-annex keeps a file's bytes in ``.git`` with a link to them in the user's folder."""
+    (project.folder / ".git").mkdir()
+    (project.folder / ".git/object").write_bytes(b"weights")
+    (project.folder / "model.bin").symlink_to(".git/object")
+    assert project.registry().add("net", project.folder / "model.bin").artifact.size == 7

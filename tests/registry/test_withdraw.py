@@ -114,6 +114,17 @@ def test_what_was_released_cannot_be_restored(three: Project) -> None:
     assert three.registry().list("net") == ["v1", "v2"]
 
 
+def test_a_log_tells_released_from_withdrawn(three: Project) -> None:
+    """What gc gave up is ``released``, as well as withdrawn; what may be restored is not."""
+    registry = three.registry()
+    registry.rm("net@v2")
+    registry.rm("net@v3")
+    release = Standing("released", 3, registry.manifest.record("net", 3)[1])
+    fileio.run(record_change(registry.manifest, "net", lambda: release))
+    told = {v.id: (v.withdrawn, v.released) for v in three.registry().log("net", withdrawn=True)}
+    assert told == {"net/v3": (True, True), "net/v2": (True, False), "net/v1": (False, False)}
+
+
 def test_a_number_is_never_given_again(three: Project) -> None:
     """After the highest version is withdrawn the next one takes the number above it."""
     three.registry().rm("net@v3")

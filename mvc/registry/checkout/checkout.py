@@ -26,7 +26,7 @@ from mvc.registry.checkout import checkout_folder, contents, paths
 from mvc.registry.checkout.known import known, paths_in_family, places_in_family
 from mvc.registry.checkout.writing import Source, State, check_unchanged, mend_mode, state_of
 from mvc.registry.family import Family
-from mvc.registry.location.place import Place
+from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
@@ -202,9 +202,7 @@ def _check_parent(output: Path) -> None:
 
 def _refuse_own(target: Path, presence: Presence) -> None:
     """Refuse to write into a registry, a store, or what git keeps for itself."""
-    real = Path(os.path.realpath(target.parent), target.name)
-    store = Path(os.path.realpath(presence.store.folder))
-    if store in (real, *real.parents) or {".git", ".mvc"} & {part.lower() for part in real.parts}:
+    if is_tools_own(target, presence.store.folder):
         raise UsageError(
             f"'{target}' lies in what belongs to mvc or git", hint="name another: -o PATH"
         )

@@ -11,6 +11,7 @@ Public names: ``Facts``, ``Origin``, ``add``, ``add_from``, ``origin_of``, ``add
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.source import SourceFile
-from mvc.registry.location.place import Place
+from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import (
@@ -143,6 +144,7 @@ def add(
     """
     check_family(name)
     store = presence.writable()
+    _refuse_own(path, store)
     if path.is_dir():
         folder = SourceFolder(path, selection, own=store.folder)
         _check_space(store, path, folder.size)
@@ -158,6 +160,15 @@ def add(
         added = _carried_out(place, manifest, store, name, source, facts)
         worktree.note(place.cache, path, added.id, added.artifact.digest, source.status)
     return added
+
+
+def _refuse_own(path: Path, store: Store) -> None:
+    # A file may be a link into ``.git``, as git-annex makes them; a folder would be read there.
+    if is_tools_own(Path(os.path.realpath(path)) if path.is_dir() else path, store.folder):
+        raise UsageError(
+            f"'{path}' lies in what belongs to mvc or git",
+            hint="name a file of your own; a version that is there: mvc add FAMILY --from REF",
+        )
 
 
 def _check_space(store: Store, path: Path, size: int) -> None:

@@ -7,7 +7,7 @@ How a registry is made: ``mvc.registry.location.founding``.
 
 Layout: ``docs/formats/registry.md``.
 Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,
-``change``, ``path_text``, ``tidy``, ``inode_of``.
+``change``, ``path_text``, ``tidy``, ``inode_of``, ``is_tools_own``.
 """
 
 from __future__ import annotations
@@ -67,6 +67,16 @@ def at(path: Path) -> Path:
     path = environment.full_path(path)
     itself = path.name == FOLDER or ((path / CONFIG).is_file() and (path / MANIFEST).is_dir())
     return path if itself else path / FOLDER
+
+
+def is_tools_own(path: Path, store: Path) -> bool:
+    """Say whether a path lies in a registry, in the store, or in what git keeps for itself.
+
+    Where the last name is a link, the link counts and not what it leads to.
+    """
+    real = Path(os.path.realpath(path.parent), path.name)
+    inside = Path(os.path.realpath(store)) in (real, *real.parents)
+    return inside or not {".git", FOLDER}.isdisjoint(part.lower() for part in real.parts)
 
 
 def find(start: Path, *, named: bool = False) -> Path:
