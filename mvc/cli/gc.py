@@ -5,21 +5,16 @@ Public names: ``gc``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from mvc.cli import command, output
-from mvc.errors import UsageError
 
 if TYPE_CHECKING:
     from mvc.registry.care.gc import Collected
     from mvc.registry.care.gc_plan import Item
-
-UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "w": "weeks"}
 
 
 @command.command(
@@ -67,9 +62,8 @@ def gc(
     A version whose record is merely not here, as on another git branch, keeps
     its bytes; --orphans gives them up.
     """
-    waited = None if grace is None else _duration(grace)
     done = command.open_registry().gc(
-        waited, dry_run=dry_run, orphans=orphans, cache=cache, force=force
+        grace, dry_run=dry_run, orphans=orphans, cache=cache, force=force
     )
     if as_json:
         output.json_result(asdict(done))
@@ -86,13 +80,18 @@ def _tell(done: Collected) -> None:
     for item in done.later:
         output.note(f"{item.name} stays: {item.why} ({output.size(item.bytes)})")
     if done.orphans:
-        count = output.count(len(done.orphans), "root")
-        output.note(f"{count} of records that are not here stay; --orphans gives them up")
+        output.note(_orphans(len(done.orphans)))
     for item in done.others:
         output.note(f"registry {item.name[:8]} uses this store: {item.why}")
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")
+
+
+def _orphans(count: int) -> str:
+    if count == 1:
+        return "1 root of a record that is not here stays; --orphans gives it up"
+    return f"{count:,} roots of records that are not here stay; --orphans gives them up"
 
 
 def _row(item: Item) -> tuple[str, str, str, str]:
@@ -103,10 +102,3 @@ def _row(item: Item) -> tuple[str, str, str, str]:
 def _sum(done: Collected) -> str:
     freed = f"{output.size(done.freed)} {'freed' if done.executed else 'would be freed'}"
     return f"{freed}, {output.size(done.remaining)} can be later" if done.remaining else freed
-
-
-def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"([0-9]{1,6})([dhmsw])?", text)
-    if found is None or (found.group(2) is None and found.group(1) != "0"):
-        raise UsageError(f"'{text}' is no time", hint="write 0, 30m, 12h, 3d or 2w")
-    return timedelta(**{UNITS[found.group(2) or "s"]: int(found.group(1))})

@@ -375,7 +375,7 @@ class ModelRegistry(TensorMethods):
 
     def gc(
         self,
-        grace: timedelta | None = None,
+        grace: timedelta | str | None = None,
         *,
         dry_run: bool = False,
         orphans: bool = False,
@@ -386,7 +386,8 @@ class ModelRegistry(TensorMethods):
 
         Args:
             grace: How long a version must have been withdrawn, and what no
-                version needs must be there; 14 days if not given.
+                version needs must be there: a ``timedelta``, or text such
+                as ``"0"``, ``"12h"``, ``"3d"``; 14 days if not given.
             dry_run: Only tell what would be given up.
             orphans: Give up roots in the store whose record is not here, as
                 when it is on another git branch, if they are as old.
@@ -394,12 +395,15 @@ class ModelRegistry(TensorMethods):
             force: Go on though half of what was needed after the last gc is not needed now.
 
         Raises:
+            UsageError: ``grace`` is no length of time.
             Damaged: Something cannot be read, so nobody knows what is needed; nothing was removed.
             Busy: Another gc, repack or move is under way.
             MvcError: The clock cannot be trusted, or the store may not be written to.
         """
         from mvc.registry.care import gc, gc_plan
+        from mvc.registry.duration import duration
 
+        grace = gc_plan.GRACE if grace is None else duration(grace, "grace")
         if not dry_run:  # what a copied registry gives up must be its own
             self._writing(always=True, strict=True)
         store = self.presence.writable().alone()
@@ -407,7 +411,7 @@ class ModelRegistry(TensorMethods):
             self.place,
             self.manifest,
             store,
-            gc_plan.GRACE if grace is None else grace,
+            grace,
             dry_run=dry_run,
             orphans=orphans,
             cache=cache,

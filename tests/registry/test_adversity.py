@@ -135,8 +135,9 @@ def test_a_full_disk_loses_nothing_whatever_is_still_free(
     small_disk.registry().add("net", source)
     data = noise(4 * MIB + 1000, 2)
     source.write_bytes(data)
-    with pytest.raises(MvcError, match="are free in"):
+    with pytest.raises(MvcError, match="are free in") as raised:
         small_disk.registry().add("net", write(tmp_path / "huge.bin", noise(20 * MIB)))
+    assert "mvc gc" in (raised.value.hint or "")
     monkeypatch.setattr(fileio, "free_space", lambda path: 1 << 40)
     outcomes = []
     filler = small_disk.folder / "filler"

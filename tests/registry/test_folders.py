@@ -438,8 +438,9 @@ def test_space_is_looked_for_before_anything_is_read(
 ) -> None:
     """The whole folder must fit."""
     monkeypatch.setattr(fileio, "free_space", lambda path: 5 * MIB)
-    with pytest.raises(MvcError, match="are free in"):
+    with pytest.raises(MvcError, match="are free in") as raised:
         project.registry().add("net", bert)
+    assert "mvc gc" in (raised.value.hint or "")
     assert project.packs == []
 
 

@@ -453,6 +453,8 @@ def test_another_registry_keeps_what_it_needs(project: Project, tmp_path: Path) 
     project.add(data)
     other = on_store_of(project, tmp_path / "other")
     other.add(data)
+    (item,) = collected(project, dry_run=True).others
+    assert item.why.startswith("1 version, made on 2")
     other.add(noise(3000, 2))
     project.registry().rm("net@v1")
     done = collected(project)

@@ -396,7 +396,8 @@ def _others(found: Iterable[Root]) -> Iterator[Item]:
     for registry, own in by_registry.items():
         size = sum(root.record.artifact.size for root in own)
         last = max(root.record.created for root in own)[:10]
-        yield Item("registry", registry, size, f"{len(own)} versions, the last of {last}")
+        count = "1 version, made on" if len(own) == 1 else f"{len(own):,} versions, the last of"
+        yield Item("registry", registry, size, f"{count} {last}")
 
 
 def _told(root: Root) -> str:

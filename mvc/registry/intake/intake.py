@@ -176,7 +176,7 @@ def _check_space(store: Store, path: Path, size: int) -> None:
     if free < size + SPACE_BESIDE:
         raise MvcError(
             f"'{path}' has {size:,} bytes, only {free:,} are free in '{store.folder}'",
-            hint="free some space; mvc du shows what versions take",
+            hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
         )
 
 
