@@ -6,12 +6,16 @@ Public names: ``init``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mvc import environment
 from mvc.cli import command, output
 from mvc.errors import NotFound
+
+if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
 
 
 @command.command(
@@ -48,7 +52,7 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
     registry = ModelRegistry(chosen)
     made = registry.init(store=store)
     if not quiet:
-        _tell(registry.folder, made, above)
+        _tell(registry, made, above)
         if made and store is None and environment.in_git(registry.folder.parent):
             output.note("git keeps the records, not the store: 'git clean -x' would delete it")
     if as_json:
@@ -57,13 +61,21 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
         output.result(str(registry.folder))
 
 
-def _tell(folder: Path, made: bool, above: Path | None) -> None:
+def _tell(registry: ModelRegistry, made: bool, above: Path | None) -> None:
     if not made:
         output.note("there is a registry already; nothing was changed")
         return
     if above is not None:
         output.note(f"from here on it is used instead of '{output.path(above)}'")
-    output.note("next: mvc add FAMILY PATH, as in mvc add resnet18 model.pt -m acc=0.95")
+    missing = sum(not version.present for version in registry.log())
+    if missing:
+        count = output.count(missing, "version")
+        output.note(
+            f"the bytes of {count} are not here: mvc store alternates --add PATH reads them from "
+            "another store, mvc fsck --repair --from PATH brings them here from one, or from files"
+        )
+    else:
+        output.note("next: mvc add FAMILY PATH, as in mvc add resnet18 model.pt -m acc=0.95")
 
 
 def _registry_above(folder: Path) -> Path | None:
