@@ -136,6 +136,30 @@ def test_a_store_of_ones_own_gets_no_note(project: Project) -> None:
     assert "rooted.yaml" not in files_in(project.mvc)
 
 
+@pytest.mark.parametrize("ends", [b"\n", b""])
+def test_git_is_told_of_the_note_where_it_was_not(
+    both: tuple[Project, Project], ends: bytes
+) -> None:
+    """A registry made before there was that note gets its line; its own lines stay, once each."""
+    _, theirs = both
+    ignored = theirs.mvc / ".gitignore"
+    old = ignored.read_bytes().replace(b"/rooted.yaml\n", b"") + b"/mine" + ends
+    ignored.write_bytes(old)
+    add_other(theirs)
+    add_other(theirs)
+    assert ignored.read_bytes() == old.rstrip() + b"\n/rooted.yaml\n"
+    assert git(theirs, "status", "--porcelain", "--", ".mvc/rooted.yaml") == ""
+
+
+def test_who_has_no_gitignore_gets_none(both: tuple[Project, Project]) -> None:
+    """Whoever took it away meant it; the version is added and noted all the same."""
+    _, theirs = both
+    (theirs.mvc / ".gitignore").unlink()
+    add_other(theirs)
+    assert (theirs.mvc / "rooted.yaml").exists()
+    assert not (theirs.mvc / ".gitignore").exists()
+
+
 def test_a_root_that_cannot_be_read_is_said(both: tuple[Project, Project]) -> None:
     """Damage to the owner's root is a warning for writers; gc ends and removes nothing."""
     ours, theirs = both

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 from mvc import fileio, lines
@@ -107,3 +108,11 @@ def _note(place: Place, store: Store, stamps: Stamps) -> None:
     with contextlib.suppress(MvcError, OSError):
         values: dict[str, lines.Value] = {"mvc": VERSION, "stamp": _stamp(place, store, stamps)}
         fileio.replace(place.folder / FILE, lines.dumps(values))
+        _keep_from_git(place.folder / ".gitignore")
+
+
+def _keep_from_git(ignored: Path) -> None:
+    """Tell git to leave the note out, where a registry was made before there was one."""
+    data, line = fileio.read(ignored, lines.MAX_SIZE), f"/{FILE}".encode()
+    if line not in data.splitlines():
+        fileio.replace(ignored, data.rstrip(b"\n") + b"\n" + line + b"\n", durable=True)
