@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from contextlib import suppress
 from typing import Any
@@ -65,6 +66,21 @@ def test_every_type_has_its_width(code: str) -> None:
     (storage,) = layout_of(data).storages
     assert storage.size == bits
     assert storage.width == (bits // 8 if bits >= 8 and code != "F9_NEW" else 0)
+
+
+def test_every_type_of_the_library_is_in_the_table() -> None:
+    """The library, asked for the types it reads, names none that we do not know."""
+    library = pytest.importorskip("safetensors")
+    with pytest.raises(library.SafetensorError) as refusal:
+        library.deserialize(written({"w": entry("F9_NEW", [8], 0, 8)}, bytes(8)))
+    codes = set(re.findall(r"`([A-Z]\w+)`", str(refusal.value))) - {"F9_NEW"}
+    assert {"F4", "F6_E2M3", "F8_E8M0", "C64", "U16"} <= codes <= set(DTYPES)
+    for code in codes:
+        width = {"BOOL": 8}.get(code) or int(code.lstrip("BFIUC").split("_")[0])
+        data = written({"w": entry(code, [2, 4], 0, width)}, bytes(width))
+        ((_, told),) = library.deserialize(data)
+        assert (told["dtype"], told["shape"]) == (code, [2, 4])
+        assert layout_of(data).tensors[0].size == len(told["data"]) == width
 
 
 def test_padding_and_order_do_not_matter() -> None:

@@ -248,6 +248,41 @@ def test_torch_script_and_packages() -> None:
     assert_told(package.getvalue(), expected)
 
 
+def test_constants_of_a_script_are_storages() -> None:
+    """Tensors that a script has in its code are kept as storages and are none of its weights."""
+
+    table = torch.arange(500.0)
+    add = type("Add", (torch.nn.Module,), {"forward": lambda _, x: x + table[:2]})
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), add())
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(model, torch.ones(1, 2)), file)
+    layout = layout_of(file.getvalue())
+    assert list(named(layout)) == ["0.weight", "0.bias"]
+    assert [(storage.size, storage.width) for storage in layout.storages] == [
+        (16, 4),
+        (8, 4),
+        (2000, 0),
+    ]
+
+
+def test_files_of_the_first_zip_era_are_read() -> None:
+    """Without the records of later years, and with storages in the order of text."""
+    state = {f"w{number}": torch.rand(number, 2) for number in range(1, 13)}
+    records = {}
+    with zipfile.ZipFile(io.BytesIO(saved(state))) as archive:
+        for name in archive.namelist():
+            records[name] = archive.read(name)
+    old = sorted(name for name in records if "/data/" in name)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ["archive/version", "archive/data.pkl", *old]:
+            archive.writestr(name, records[name])
+    assert torch.load(io.BytesIO(file.getvalue())).keys() == state.keys()
+    assert_told(file.getvalue(), state)
+
+
 def test_big_endian_files_say_so() -> None:
     """A big-endian file has the same widths, and types that do not pass for plain ones."""
     data = saved({"w": torch.ones(3), "b": torch.ones(3, dtype=torch.uint8)})
