@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mvc.formats import gguf, npy, safetensors, torch_legacy, torch_zip
+from mvc.formats import gguf, npy, safetensors, torch_dcp, torch_legacy, torch_zip
 from mvc.formats.layout import Layout, Source, Storage, Tensor
 from mvc.formats.validate import validated
 
@@ -22,6 +22,7 @@ HEAD_SIZE = 32
 
 FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Layout]], ...] = (
     (torch_zip.matches, torch_zip.describe),
+    (torch_dcp.matches, torch_dcp.describe),
     (torch_legacy.matches, torch_legacy.describe),
     (gguf.matches, gguf.describe),
     (npy.matches, npy.describe),

@@ -6,7 +6,7 @@ the file. Checksums are not looked at (torch can switch them off), and nothing
 is decompressed.
 
 Layout, limits and a worked example: ``docs/formats/torch-zip.md``.
-Public names: ``Entry``, ``read_directory``, ``locate``, ``STORED``.
+Public names: ``Entry``, ``read_directory``, ``locate``, ``start_of_last``, ``STORED``.
 """
 
 from __future__ import annotations
@@ -107,17 +107,29 @@ def locate(source: Source, entry: Entry) -> int:
     return start
 
 
+def start_of_last(source: Source) -> int:
+    """Return where the last of several archives begins that lie one behind the other.
+
+    Only its end records are read, and only as torch writes them: zip64, and
+    no comment. Whether the rest is an archive is for ``read_directory`` to say.
+
+    Raises:
+        FormatError: the file does not end so.
+    """
+    size = END64.size + LOCATOR64.size + END.size
+    tail = read_exactly(source, source.size - size, size, limit=size)
+    signature, *_, directory_size, offset = END64.unpack_from(tail)
+    start = source.size - size - int(directory_size) - int(offset)
+    if signature != b"PK\6\6" or tail[END64.size :][:4] != b"PK\6\7" or start < 0:
+        raise FormatError("no zip64 end record at the end of the file")
+    return start
+
+
 def _end(source: Source) -> tuple[int, int, int]:
     """Return count of entries, size and offset of the central directory."""
-    tail_size = min(source.size, END.size + MAX_COMMENT)
-    tail = read_exactly(source, source.size - tail_size, tail_size, limit=END.size + MAX_COMMENT)
-    at = tail.rfind(b"PK\5\6")
-    while at >= 0 and not _ends_at_the_end(tail, at):
-        at = tail.rfind(b"PK\5\6", 0, at)
-    if at < 0:
-        raise FormatError("no end record at the end of the file")
+    tail, at = _tail(source)
     _, disk, first_disk, here, count, size, offset, _ = END.unpack_from(tail, at)
-    position = source.size - tail_size + at
+    position = source.size - len(tail) + at
     before = position - LOCATOR64.size
     if before >= 0:
         locator = read_exactly(source, before, LOCATOR64.size, limit=LOCATOR64.size)
@@ -126,6 +138,18 @@ def _end(source: Source) -> tuple[int, int, int]:
     if disk or first_disk or here != count or offset + size != position:
         raise FormatError("the end record does not fit the file")
     return count, size, offset
+
+
+def _tail(source: Source) -> tuple[bytes, int]:
+    """Return the end of the file, and where in it the end record lies: mostly all of it."""
+    for size in (min(source.size, END.size), min(source.size, END.size + MAX_COMMENT)):
+        tail = read_exactly(source, source.size - size, size, limit=size)
+        at = tail.rfind(b"PK\5\6")
+        while at >= 0 and not _ends_at_the_end(tail, at):
+            at = tail.rfind(b"PK\5\6", 0, at)
+        if at >= 0:
+            return tail, at
+    raise FormatError("no end record at the end of the file")
 
 
 def _ends_at_the_end(tail: bytes, at: int) -> bool:

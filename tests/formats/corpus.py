@@ -17,7 +17,13 @@ import pytest
 
 from tests.formats import gguf_files
 from tests.formats.sources import TENSOR
-from tests.formats.torch_files import of_every_type, saved, saved_the_old_way, small_model
+from tests.formats.torch_files import (
+    of_every_type,
+    saved,
+    saved_distributed,
+    saved_the_old_way,
+    small_model,
+)
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
@@ -71,6 +77,10 @@ FORMATS: dict[str, Callable[[], list[bytes]]] = {
         saved_the_old_way(_state()),
         saved_the_old_way(of_every_type(), pickle_protocol=4),
         saved_the_old_way(_state(), pickle_protocol=1),
+    ],
+    "torch-dcp": lambda: [
+        saved_distributed({"a": torch.ones(3, 4), "b": torch.zeros(0, 3), "step": 7}),
+        saved({}) + saved(_state()),
     ],
     "safetensors": lambda: [
         safetensors_torch.save(

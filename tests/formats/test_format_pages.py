@@ -17,6 +17,7 @@ from mvc.formats import (
     gguf,
     npy,
     safetensors,
+    torch_dcp,
     torch_legacy,
     torch_zip,
     zip_directory,
@@ -78,6 +79,17 @@ def test_the_example_of_torch_legacy() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert list(torch.load(io.BytesIO(data), weights_only=False)) == [1.0, -2.0]
+
+
+def test_the_example_of_torch_dcp() -> None:
+    """Two archives in a row are one file, as the page says, one of them is another format."""
+    single = example("torch-zip.md")
+    assert layout_of(single * 2) == Layout("torch-dcp", "pytorch", (), ())
+    assert zip_directory.start_of_last(Bytes(single * 2)) == len(single) == 196
+    text = page("torch-dcp.md")
+    assert f"{len(single * 2)} bytes, two archives at 0 and {len(single)}" in text
+    assert f"at most {torch_dcp.MAX_ARCHIVES:,}," in text
+    assert f"at most {torch_dcp.MAX_READ >> 20} MiB" in text
 
 
 def test_the_example_of_gguf() -> None:

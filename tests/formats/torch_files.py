@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import tempfile
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +28,17 @@ def saved_the_old_way(value: Any, **options: Any) -> bytes:
 def raw(tensor: Any) -> bytes:
     flat = tensor.detach().contiguous().flatten()
     return bytes(flat.view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
+
+
+def saved_distributed(state: dict[str, Any]) -> bytes:
+    """Save a distributed checkpoint of one process, and return its only file of tensors."""
+    from torch.distributed import checkpoint
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is one process
+        checkpoint.save(state, checkpoint_id=folder)
+        (path,) = Path(folder).glob("*.distcp")
+        return path.read_bytes()
 
 
 def assert_told(data: bytes, expected: dict[str, Any]) -> None:
