@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mvc.formats import gguf, npy, safetensors, torch_dcp, torch_legacy, torch_zip
+from mvc.formats import gguf, npy, onnx, safetensors, torch_dcp, torch_legacy, torch_zip
 from mvc.formats.layout import Layout, Source, Storage, Tensor
 from mvc.formats.validate import validated
 
@@ -28,6 +28,7 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Layout]], ...] 
     (npy.matches, npy.describe),
     (npy.matches_npz, npy.describe_npz),
     (safetensors.matches, safetensors.describe),
+    (onnx.matches, onnx.describe),
 )
 """Per format: whether a file's first bytes may be of it, and what reads it."""
 

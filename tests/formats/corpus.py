@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.formats import gguf_files
+from tests.formats.pages import example
 from tests.formats.sources import TENSOR
 from tests.formats.torch_files import (
     of_every_type,
@@ -100,6 +101,7 @@ FORMATS: dict[str, Callable[[], list[bytes]]] = {
         _in_memory(lambda file: np.save(file, np.array(["text"]))),
         _in_memory(lambda file: np.lib.format.write_array(file, np.ones(2), (3, 0))),
     ],
+    "onnx": lambda: [example("onnx.md")],
     "npz": lambda: [_in_memory(lambda file: np.savez(file, **_arrays(), none=np.zeros((0, 2))))],
 }
 

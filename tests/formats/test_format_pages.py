@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +14,7 @@ from mvc.formats import (
     describe,
     gguf,
     npy,
+    onnx,
     safetensors,
     torch_dcp,
     torch_legacy,
@@ -27,23 +26,8 @@ from mvc.formats.dtypes import width_of
 from mvc.formats.inert_pickle import MAX_OPCODES
 from mvc.formats.pickle_machine import MAX_GLOBALS
 from mvc.formats.torch_pickle import MAX_STEPS
+from tests.formats.pages import example, page
 from tests.formats.sources import Bytes, layout_of
-
-PAGES = Path(__file__).parents[2] / "docs" / "formats"
-
-
-def page(name: str) -> str:
-    return (PAGES / name).read_text(encoding="utf-8")
-
-
-def example(name: str) -> bytes:
-    """Return the bytes of a page's example; the offsets beside them must be right."""
-    (block,) = re.findall(r"```hex\n(.*?)```", page(name), re.DOTALL)
-    data = bytearray()
-    for line in block.splitlines():
-        assert int(line[:4], 16) == len(data), line
-        data += bytes.fromhex(line[6:53])
-    return bytes(data)
 
 
 def test_the_example_of_safetensors() -> None:
@@ -119,6 +103,21 @@ def test_the_example_of_npy() -> None:
     assert loaded.tolist() == [[1.0, 3.0, 5.0], [-2.0, 4.0, 6.0]]
     assert f"{npy.MAX_HEADER:,} bytes" in page("npy.md")
     assert f"{npy.MAX_ARRAYS:,} entries" in page("npy.md")
+
+
+def test_the_example_of_onnx() -> None:
+    """The example, a file of torch and onnx 1.23, has the tensors that its page says."""
+    layout = layout_of(example("onnx.md"))
+    assert layout.storages == (Storage(309, 24, 4), Storage(349, 8, 4), Storage(377, 8, 4))
+    assert layout.tensors == (
+        Tensor("0.weight", "float32", (2, 3), 0, 0, 24),
+        Tensor("0.bias", "float32", (2,), 1, 0, 8),
+        Tensor("1.weight", "float32", (1, 2), 2, 0, 8),
+    )
+    assert "at offsets 309, 349 and 377" in page("onnx.md")
+    for number, word in onnx.TYPES.items():
+        assert f"| {number} | {word} | {width_of(word)} |" in page("onnx.md")
+    assert f"{onnx.MAX_FIELDS:,} fields that are looked at, {onnx.MAX_NAME:,}" in page("onnx.md")
 
 
 def test_the_example_of_opaque() -> None:
