@@ -48,11 +48,11 @@ PEERS = (
         kept_in="kept",
     ),
     Peer(
-        name="restic",
+        name="restic, max",
         needs="restic",
         version=["restic", "version"],
         begin=[["restic", "-q", "init"]],
-        save=lambda number: [["restic", "-q", "backup", MODEL]],
+        save=lambda number: [["restic", "-q", "backup", "--compression", "max", MODEL]],
         kept_in="repository",
     ),
     Peer(
