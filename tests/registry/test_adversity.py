@@ -221,6 +221,13 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def stored(project: Project) -> dict[str, bytes]:
-    """Return everything that is no cache: it must not differ after a failure."""
+    """Return everything that is no cache: it must not differ after a failure.
+
+    ``family.yaml`` is one too: it is written anew when its folders are a second old.
+    """
     left = files_in(project.mvc)
-    return {name: data for name, data in left.items() if not name.startswith("cache/")}
+    return {
+        name: data
+        for name, data in left.items()
+        if not name.startswith("cache/") and not name.endswith("/family.yaml")
+    }
