@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from tests.support.registry_builders import MIB, Project, new_project, noise
 
@@ -240,3 +242,25 @@ def test_what_is_in_a_file_is_noted_without_being_asked(project: Project) -> Non
     assert artifact["tensors"] == 26
     assert artifact["parameters"] == sum(tensor.numel() for tensor in state().values())
     assert artifact["dtypes"] == {"bfloat16": 1, "float32": 24, "int64": 1}
+
+
+def test_tensors_far_apart_are_kept_and_told(project: Project) -> None:
+    """A file of more gaps than a skeleton may hold is cut by content, and its tensors are known."""
+    gguf = pytest.importorskip("gguf")
+    path, gap = project.folder / "apart.gguf", 64 << 10
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_custom_alignment(gap)
+    tensors = {f"t{n}": np.full(3, n, "float32") for n in range((64 << 20) // gap + 8)}
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    added = project.registry().add("net", path)
+    assert added.artifact.tensors == len(tensors)
+    assert project.bytes_of("net") == path.read_bytes()
+    path.write_bytes(save(tensors))
+    assert project.registry().add("net", path).same_weights == "net/v1"
+    (last,) = project.registry().tensors("net@v1", "t1024").tensors
+    assert (last.shape, last.plain, last.gathered) == ((3,), 12, True)

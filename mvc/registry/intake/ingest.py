@@ -248,17 +248,22 @@ def _finish(
             places[storage] = place
     tensors, rows = [], []
     for tensor in layout.tensors if layout else ():
-        first, count, start = places[tensor.storage]
+        assert layout is not None
+        if tensor.storage is not None and tensor.storage not in places:
+            # So much lies around the tensors that the whole file is cut by content.
+            first, count, start = 0, len(refs), layout.storages[tensor.storage].offset
+            digests = _digests_of(source, layout, tensor)
+        else:
+            first, count, start = places[tensor.storage]
+            chunks = refs[first : first + count]
+            if tensor.storage in offsets:
+                digests = [digest_of(small[start + tensor.offset :][: tensor.size])]
+            elif tensor.size == sum(ref.size for ref in chunks):
+                digests = [ref.digest for ref in chunks]
+            else:
+                digests = _digests_of(source, layout, tensor)
         where = first, count, start + tensor.offset, tensor.size
         tensors.append(TensorEntry(tensor.name, tensor.dtype, tensor.shape, *where, tensor.stride))
-        chunks = refs[first : first + count]
-        if tensor.storage in offsets:
-            digests = [digest_of(small[start + tensor.offset :][: tensor.size])]
-        elif tensor.size == sum(ref.size for ref in chunks):
-            digests = [ref.digest for ref in chunks]
-        else:
-            assert layout is not None
-            digests = _digests_of(source, layout, tensor)
         rows.append(_row(tensor, digests))
     recipe = Recipe(source.size, refs, tuple(parts), tuple(tensors))
     return recipe, rows
