@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from mvc.errors import FormatError
 from mvc.formats import torch_zip
 from mvc.formats.layout import Layout, Source, Storage, Tensor
-from mvc.formats.torch_pickle import ROOT
 from mvc.formats.zip_directory import start_of_last
 
 FORMAT = "torch-dcp"
 FRAMEWORK = "pytorch"
 MAX_ARCHIVES = 1 << 15
-MAX_READ = 64 << 20  # of all archives together; one of a tensor takes 2 KiB
+MAX_READ = 32 << 20  # of all archives together; one of a tensor takes 2 KiB
 
 matches = torch_zip.matches
 
@@ -62,7 +61,8 @@ def describe(source: Source) -> Layout:
     """Return the storages and tensors of all archives in the file.
 
     Raises:
-        FormatError: it is not wholly made of two or more zip files of torch.
+        FormatError: it is not wholly made of two or more zip files of torch,
+            each of one tensor or of none.
     """
     file, windows, end = _Counted(source, MAX_READ), list[_Window](), source.size
     while end:
@@ -77,15 +77,18 @@ def describe(source: Source) -> Layout:
 
 
 def _joined(layouts: Iterable[tuple[int, Layout]]) -> Layout:
-    """Return one layout of many; without tensors where one of them is not understood."""
+    """Return one layout of many.
+
+    An archive of several tensors is not torch's, and may be one whose many
+    shared nodes take seconds to search: the first such ends it.
+    """
     storages: list[Storage] = []
     tensors: list[Tensor] = []
-    is_clear = True
     for number, (start, layout) in enumerate(layouts):
-        is_clear &= bool(layout.tensors) or not layout.storages
+        if len(layout.tensors) > 1 or (layout.storages and not layout.tensors):
+            raise FormatError(f"archive {number} does not hold just one tensor, or an object")
         for tensor in layout.tensors:
-            name = f"{number}" if tensor.name == ROOT else f"{number}.{tensor.name}"
             index = None if tensor.storage is None else tensor.storage + len(storages)
-            tensors.append(replace(tensor, name=name, storage=index))
+            tensors.append(replace(tensor, name=str(number), storage=index))
         storages += [replace(one, offset=one.offset + start) for one in layout.storages]
-    return Layout(FORMAT, FRAMEWORK, tuple(storages), tuple(tensors) if is_clear else ())
+    return Layout(FORMAT, FRAMEWORK, tuple(storages), tuple(tensors))

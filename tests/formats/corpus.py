@@ -81,7 +81,7 @@ FORMATS: dict[str, Callable[[], list[bytes]]] = {
     ],
     "torch-dcp": lambda: [
         saved_distributed({"a": torch.ones(3, 4), "b": torch.zeros(0, 3), "step": 7}),
-        saved({}) + saved(_state()),
+        saved({}) + saved(torch.ones(2, 3).t()) + saved(torch.zeros(0)),
     ],
     "safetensors": lambda: [
         safetensors_torch.save(
