@@ -25,7 +25,8 @@ FRAMEWORK = "ggml"
 MAGIC = b"GGUF"
 VERSIONS = (1, 2, 3)
 MAX_HEADER = 64 << 20  # how long it is is not said; a large vocabulary takes 10 MiB
-MAX_VALUES = 2_000_000  # keys, text in arrays, arrays in arrays, and tensors
+MAX_VALUES = 2_000_000  # keys, text in arrays, arrays in arrays
+MAX_TENSORS = 100_000  # under 0.1 GB while they are told
 MAX_DEPTH = 64  # of arrays in arrays
 DEFAULT_ALIGNMENT = 32
 ALIGNMENT = b"general.alignment"
@@ -174,6 +175,8 @@ def _header(cursor: _Cursor) -> tuple[list[_Entry], int]:
         raise FormatError(f"GGUF of version {version}, or big-endian")
     cursor.length_size = 4 if version == 1 else 8
     tensor_count, value_count = cursor.length(), cursor.length()
+    if tensor_count > MAX_TENSORS:
+        raise FormatError(f"a file of {tensor_count} tensors")
     alignment = DEFAULT_ALIGNMENT
     for _ in range(value_count):
         cursor.count_values(1)
@@ -207,7 +210,6 @@ def _skip_value(cursor: _Cursor, kind: int) -> None:
 
 
 def _entry(cursor: _Cursor) -> _Entry:
-    cursor.count_values(1)
     name = cursor.name()
     dimensions = cursor.number(4)
     if dimensions > MAX_DIMENSIONS:

@@ -33,6 +33,8 @@ NAME = "tensor"  # as torch's tensor that was saved by itself
 KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 BYTES_PER_UNIT = {"U": 4}  # text, counted in characters
 WIDTHS = (1, 2, 4, 8)
+FIELDS = {"descr": 2, "fortran_order": 3, "shape": 4}
+"""The fields of a header, with the group of ``_ITEM`` that has the value."""
 
 _NUMBER = r"\s*\d{1,19}L?\s*"  # Python 2 wrote the L
 _ITEM = re.compile(
@@ -139,13 +141,14 @@ def _fields(header: str) -> dict[str, str]:
     text = header.strip()
     fields: dict[str, str] = {}
     at = 1
-    while (item := _ITEM.match(text, at)) and item[1] not in fields:
-        fields[item[1]] = next(value for value in item.groups()[1:] if value is not None)
+    while item := _ITEM.match(text, at):
+        name = item[1]
+        if name not in FIELDS or name in fields or item[FIELDS[name]] is None:
+            raise FormatError(f"a header with {name[:80]!r} twice, or of another kind")
+        fields[name] = item[FIELDS[name]]
         at = item.end()
-    if not text.startswith("{") or text[at:] != "}":
+    if not text.startswith("{") or text[at:] != "}" or fields.keys() != FIELDS.keys():
         raise FormatError("a header that is not the text of a dict, or of a structured type")
-    if fields.keys() != {"descr", "fortran_order", "shape"}:
-        raise FormatError("a header with other fields than it should have")
     return fields
 
 

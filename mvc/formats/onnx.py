@@ -22,6 +22,7 @@ from mvc.formats.reading import read_exactly
 FORMAT = "onnx"
 FRAMEWORK = "onnx"
 MAX_FIELDS = 1_000_000
+MAX_TENSORS = 100_000  # under 0.1 GB while they are told
 MAX_NAME = 4096
 MAX_SIZE = 1 << 31  # protobuf's own; larger models keep their weights in other files
 MAX_IR_VERSION = 32
@@ -186,6 +187,8 @@ def _initializers(message: _Message, graph: _Field) -> tuple[list[_Initializer],
     is_clear = True
     for part in message.fields(graph.start, graph.end):
         if part.number == GRAPH_INITIALIZER and part.kind == BYTES:
+            if len(found) == MAX_TENSORS:
+                raise FormatError(f"a graph of more than {MAX_TENSORS} weights")
             found.append(_initializer(message, part))
         is_clear &= part.number != GRAPH_SPARSE_INITIALIZER
     return found, is_clear

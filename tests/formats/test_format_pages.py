@@ -89,6 +89,7 @@ def test_the_example_of_gguf() -> None:
         assert f"| {number} | {word} | 1 | {width_of(word)} |" in page("gguf.md")
     for number, (word, elements, size) in gguf.BLOCKS.items():
         assert f"| {number} | {word} | {elements} | {size} |" in page("gguf.md")
+    assert f"{gguf.MAX_TENSORS:,} tensors" in page("gguf.md")
     assert f"{gguf.MAX_HEADER >> 20} MiB for the header, {gguf.MAX_VALUES:,} val" in page("gguf.md")
 
 
@@ -117,7 +118,9 @@ def test_the_example_of_onnx() -> None:
     assert "at offsets 309, 349 and 377" in page("onnx.md")
     for number, word in onnx.TYPES.items():
         assert f"| {number} | {word} | {width_of(word)} |" in page("onnx.md")
-    assert f"{onnx.MAX_FIELDS:,} fields that are looked at, {onnx.MAX_NAME:,}" in page("onnx.md")
+    assert f"{onnx.MAX_FIELDS:,} fields that are looked at, {onnx.MAX_TENSORS:,} ini" in page(
+        "onnx.md"
+    )
 
 
 def test_the_example_of_opaque() -> None:

@@ -182,16 +182,19 @@ def test_arrays_may_be_nested() -> None:
 
 
 def test_a_header_of_too_many_values_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts, arrays and tensors are counted before they are read, and given up."""
+    """Texts and arrays are counted before they are read, and given up."""
     texts = value(9, struct.pack("<IQ", 8, 10) + text(b"x") * 10)
     for count, data in (
-        (13, written([W], BODY, values=[texts])),
-        (5, written([W], BODY, values=[nested(2)])),
+        (12, written([W], BODY, values=[texts])),
+        (4, written([W], BODY, values=[nested(2)])),
     ):
         monkeypatch.setattr("mvc.formats.gguf.MAX_VALUES", count)
         assert describe(Bytes(data)) is not None
         monkeypatch.setattr("mvc.formats.gguf.MAX_VALUES", count - 1)
         assert describe(Bytes(data)) is None
+    monkeypatch.setattr("mvc.formats.gguf.MAX_TENSORS", 1)
+    assert describe(Bytes(written([W], BODY))) is not None
+    assert describe(Bytes(written([W, entry("v", [2], 0, 8)], BODY + BODY))) is None
 
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)

@@ -156,7 +156,10 @@ def test_what_is_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx, "MAX_FIELDS", 10)
     assert describe(Bytes(data)) is None
     monkeypatch.setattr(onnx, "MAX_FIELDS", 11)
-    monkeypatch.setattr(onnx, "MAX_SIZE", len(data) - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx, "MAX_SIZE", len(data) - 1)
+        assert describe(Bytes(data)) is None
+    monkeypatch.setattr(onnx, "MAX_TENSORS", 0)
     assert describe(Bytes(data)) is None
 
 
