@@ -4,6 +4,7 @@
 
     MvcError                    8  something else: a full disk, a refused write
     ├── UsageError (ValueError) 2  the call is wrong; the hint says what was meant
+    ├── Refused                 1  what was required does not hold, so nothing was done
     ├── Damaged                 3  stored bytes are missing or not what they were
     │   └── FormatError         3  bytes that do not follow their format page
     ├── NotFound (LookupError)  4  no such family, version, tag or file
@@ -45,6 +46,13 @@ class UsageError(MvcError, ValueError):
 
     code = "usage"
     status = 2
+
+
+class Refused(MvcError):
+    """What the caller required does not hold, so nothing was done."""
+
+    code = "refused"
+    status = 1
 
 
 class Damaged(MvcError):

@@ -10,6 +10,7 @@ from mvc import errors
 CODES = {
     errors.MvcError: ("failed", 8),
     errors.UsageError: ("usage", 2),
+    errors.Refused: ("refused", 1),
     errors.Damaged: ("damaged", 3),
     errors.FormatError: ("format", 3),
     errors.NotFound: ("not-found", 4),

@@ -16,6 +16,7 @@ PUBLIC = [
     "MvcError",
     "MvcWarning",
     "NotFound",
+    "Refused",
     "StoreWarning",
     "Unsupported",
     "UsageError",
@@ -85,6 +86,7 @@ def test_errors_are_what_their_docstring_says() -> None:
     statuses = {error.__name__: error.status for error in mvc.MvcError.__subclasses__()}
     assert statuses == {
         "UsageError": 2,
+        "Refused": 1,
         "Damaged": 3,
         "NotFound": 4,
         "Conflict": 5,

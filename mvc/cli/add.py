@@ -35,6 +35,7 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
         ("mvc add resnet18 --from resnet18@v1 -m acc=0.97", "a metric that came later"),
     ],
     statuses={
+        1: "refused: it may run code when it is loaded",
         4: "no such file, registry or parent",
         5: "the file changed while it was read; or: added, but a tag could not be set",
     },
@@ -84,6 +85,9 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
 @click.option(
     "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
 )
+@click.option(
+    "--refuse-code", is_flag=True, help="Refuse what may run code when it is loaded (status 1)."
+)
 @command.as_json
 @command.quiet
 def add(
@@ -115,6 +119,9 @@ def add(
     each has a line that begins with it. -m, -p, -l, --label, --parent and -t
     may be given several times. Values of -p and -l become numbers where nothing
     is lost by it: 1.10 stays text.
+
+    mvc runs nothing of what it stores. A note says if loading the file may run
+    code, as far as its bytes tell; --refuse-code stores no such file.
     """
     name, files = _family_and_paths(family, paths, metrics, origin)
     given = _over(_card(meta), _given(metrics, typed))
@@ -123,14 +130,7 @@ def add(
             f"-m and -t belong to one version, and there are {len(files)} paths",
             hint="add them one by one, or give the metrics later: mvc add FAMILY --from REF -m …",
         )
-    globs = {"include": typed["include"], "exclude": typed["exclude"]}
-    folders = [path for path in files if os.path.isdir(path)]
-    sources: list[dict[str, Any]] = [
-        {"path": path, **(globs if path in folders or not folders else {})}
-        for path in _oldest_first(files, globs)
-    ]
-    if origin is not None:
-        sources = [{"from_version": origin, **globs}]
+    sources = _sources(files, origin, typed)
     registry = command.open_registry()
     all_added = _add_all(registry, name, sources, given, quiet=quiet, as_json=as_json)
     if as_json:
@@ -168,8 +168,21 @@ def _add_all(
     return all_added
 
 
+def _sources(files: list[str], origin: str | None, typed: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what each version is made from, in order, by the names of ``ModelRegistry.add``."""
+    globs = {"include": typed["include"], "exclude": typed["exclude"]}
+    if origin is not None:
+        return [{"from_version": origin, **globs}]
+    folders = [path for path in files if os.path.isdir(path)]
+    return [
+        {"path": path, **(globs if path in folders or not folders else {})}
+        for path in _oldest_first(files, globs)
+    ]
+
+
 def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
     """Return what was typed by the names of ``ModelRegistry.add``."""
+    same = ("parents", "framework", "message", "tags", "if_changed", "refuse_code")
     return {
         "metrics": values.metrics(metrics),
         "params": values.values(typed["params"], "-p"),
@@ -177,7 +190,7 @@ def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
         "labels": values.labels(typed["labels"]),
         "architecture": typed["arch"],
         "input_shape": values.shape(typed["input_shape"]),
-        **{name: typed[name] for name in ("parents", "framework", "message", "tags", "if_changed")},
+        **{name: typed[name] for name in same},
     }
 
 
@@ -189,16 +202,22 @@ def _tell(added: Added, seconds: float) -> None:
     taken = f"{size} of {source['id']}" if source else f"{size} read"
     reused = "" if source else _reused(added)
     output.say(f"{added.artifact.name}: {taken}, {stored} stored{reused}, {seconds:.1f} s")
-    for text in added.notes:
-        output.note(text)
+    _tell_notes(added)
     if not source and (alike := _alike(added)):
         output.note(alike)
 
 
-def _tell_one_of_many(added: Added, widest: int) -> None:
-    """Print the id of one of several versions, and beside it what it took."""
+def _tell_notes(added: Added) -> None:
+    safety = added.artifact.safety
+    if safety is not None and safety.may_run_code:
+        output.note(f"loading '{added.artifact.name}' {safety}")
     for text in added.notes:
         output.note(text)
+
+
+def _tell_one_of_many(added: Added, widest: int) -> None:
+    """Print the id of one of several versions, and beside it what it took."""
+    _tell_notes(added)
     columns = [
         added.id.ljust(len(added.family) + 5),
         output.clean(added.artifact.name).ljust(widest),

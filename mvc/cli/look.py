@@ -182,6 +182,7 @@ def _file_facts(found: Described) -> list[tuple[str, str]]:
         ("digest", str(found.artifact.digest)),
         ("weights", found.weights or ""),
         ("tensors", _tensors(found)),
+        ("loading", _loading(found)),
         ("model", found.framework or ""),
         ("same bytes", ", ".join(found.same_bytes or ())),
         ("same weights", ", ".join(found.same_weights or ())),
@@ -349,6 +350,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("digest", str(artifact.digest)),
         ("weights", version.weights or ""),
         ("tensors", _tensors(version)),
+        ("loading", _loading(version)),
         ("model", _model(model)),
         ("metrics", _lines(version.metrics)),
         ("params", _lines(version.params)),
@@ -385,6 +387,10 @@ def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
 def _standing(version: Version) -> str:
     missing = [] if version.present or version.released else ["bytes missing"]
     return ", ".join(filter(None, [output.names_of(version), *missing]))
+
+
+def _loading(version: Version | Described) -> str:
+    return str(version.artifact.safety or "mvc cannot say what it runs")
 
 
 def _tensors(version: Version | Described) -> str:

@@ -4,7 +4,7 @@ A layout is a hint. It may cost compression when it is wrong, never
 correctness: whatever it does not cover is kept as it is, and the whole
 file's digest is checked in the end.
 
-Public names: ``Source``, ``Tensor``, ``Storage``, ``Layout``.
+Public names: ``Source``, ``Tensor``, ``Storage``, ``Globals``, ``Layout``.
 """
 
 from __future__ import annotations
@@ -70,15 +70,31 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Globals:
+    """What the pickles of a file name: functions and classes, as ``module.name``.
+
+    Other code that a file carries has a name of its own, with a blank in it.
+    ``complete`` is false where not everything could be read.
+    """
+
+    names: frozenset[str] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Storages in the order of the file, not overlapping, inside it; and tensors.
 
     Tensor names are unique. There are no tensors where the file has none, and
     where its description of them is not wholly understood: the table is
     complete or empty, because a digest of weights is taken over it.
+
+    ``globals`` is what loading the file would use; ``None`` for a format that
+    holds no code, whatever its bytes.
     """
 
     format: str
     framework: str | None
     storages: tuple[Storage, ...]
     tensors: tuple[Tensor, ...]
+    globals: Globals | None = None

@@ -18,7 +18,7 @@ from operator import mul
 
 from mvc.errors import FormatError
 from mvc.formats.dtypes import bits_of, is_row_major, width_of, with_mark
-from mvc.formats.layout import Layout, Source, Storage, Tensor
+from mvc.formats.layout import Globals, Layout, Source, Storage, Tensor
 from mvc.formats.reading import read_exactly
 from mvc.formats.zip_directory import locate, read_directory
 
@@ -97,7 +97,9 @@ def describe_npz(source: Source) -> Layout:
     if not arrays:
         raise FormatError("a zip file without arrays")
     layout = _layout("npz", arrays)
-    return layout if len(arrays) == len(entries) else replace(layout, tensors=())
+    if len(arrays) == len(entries):
+        return layout
+    return replace(layout, tensors=(), globals=Globals(complete=False))  # objects, or anything
 
 
 def _layout(format: str, arrays: dict[str, _Array]) -> Layout:
@@ -159,6 +161,8 @@ def _type(descr: str) -> tuple[str, int, int]:
         raise FormatError(f"an array of type {descr[:80]!r}")
     order, kind, count, unit = found.groups()
     size = int(count) * BYTES_PER_UNIT.get(kind, 1)
+    if kind == "O":
+        raise FormatError("an array of pickled objects")
     if not size:
         raise FormatError("an array whose elements have no bytes")
     word = "bool" if descr == "|b1" else f"{KINDS.get(kind, '')}{size * 8}"

@@ -1,9 +1,10 @@
 """The opcodes of pickle, protocols 0 to 5, each doing nothing but taking note.
 
 One function per kind of opcode; ``OPCODES`` has one entry per byte. They raise
-``FormatError`` or what Python raises for a missing index or key; the walk
-makes one of the other. Meaning of the opcodes: the standard library's
-``pickletools``; a test compares the tables.
+``FormatError`` where this walker goes no further, and what Python raises for a
+missing index or key where no unpickler would. What they read they read at
+least as leniently as one does, so that nothing is hidden behind it. Meaning of
+the opcodes: the standard library's ``pickletools``; a test compares the tables.
 
 Public names: ``OPCODES``, ``STOP``.
 """
@@ -90,12 +91,20 @@ def _decimal(machine: Machine) -> None:
         machine.stack.append(line == "01")
     else:
         short = isinstance(line, str) and len(line) <= 40
-        machine.stack.append(int(str(line).removesuffix("L")) if short else SKIPPED)
+        machine.stack.append(_number(int, str(line).removesuffix("L")) if short else SKIPPED)
 
 
 @_opcode(b"F")
 def _decimal_float(machine: Machine) -> None:
-    machine.stack.append(float(str(machine.line())))
+    machine.stack.append(_number(float, str(machine.line())))
+
+
+def _number(kind: type[int] | type[float], text: str) -> object:
+    """Return what a text says; what is no number here may be one to an unpickler."""
+    try:
+        return kind(text)
+    except ValueError:
+        return SKIPPED
 
 
 # Text and bytes.
@@ -166,7 +175,7 @@ def _long_put(machine: Machine) -> None:
 
 @_opcode(b"p")
 def _text_put(machine: Machine) -> None:
-    machine.memo[int(str(machine.line()))] = machine.stack[-1]
+    machine.memo[_index(machine)] = machine.stack[-1]
 
 
 @_opcode(b"\x94")
@@ -187,7 +196,14 @@ def _long_get(machine: Machine) -> None:
 
 @_opcode(b"g")
 def _text_get(machine: Machine) -> None:
-    machine.stack.append(machine.memo[int(str(machine.line()))])
+    machine.stack.append(machine.memo[_index(machine)])
+
+
+def _index(machine: Machine) -> int:
+    line = machine.line()
+    if not isinstance(line, str):
+        raise FormatError("a place in the memo that is too long a number")
+    return int(line)
 
 
 def _ignored(machine: Machine, size: int) -> None:
@@ -195,8 +211,12 @@ def _ignored(machine: Machine, size: int) -> None:
 
 
 OPCODES[0x80] = partial(_ignored, size=1)  # PROTO
-OPCODES[0x95] = partial(_ignored, size=8)  # FRAME
 OPCODES[0x98] = partial(_ignored, size=0)  # READONLY_BUFFER
+
+
+@_opcode(b"\x95")
+def _frame(machine: Machine) -> None:
+    machine.begin_frame(machine.number(8))
 
 
 # Containers.
@@ -210,7 +230,7 @@ def _tuple(machine: Machine) -> None:
 def _short_tuple(machine: Machine, count: int) -> None:
     stack = machine.stack
     if count > len(stack):
-        raise FormatError("a pickle takes from an empty stack")
+        raise IndexError("a pickle takes from an empty stack")
     stack[-count:] = [tuple(stack[-count:])]
 
 
@@ -240,7 +260,7 @@ def _dict(machine: Machine) -> None:
 
 def _pairs(items: list[object]) -> Pairs:
     if len(items) % 2:
-        raise FormatError("a pickle sets a key without a value")
+        raise IndexError("a pickle sets a key without a value")
     return Pairs(items)
 
 
@@ -315,26 +335,26 @@ for _code, _size in ((b"\x82", 1), (b"\x83", 2), (b"\x84", 4)):
 @_opcode(b"R\x81")
 def _call(machine: Machine) -> None:
     args, function = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(Call(function, args if isinstance(args, tuple) else (args,)))
+    machine.call(function, args if isinstance(args, tuple) else (args,))
 
 
 @_opcode(b"\x92")
 def _call_with_keywords(machine: Machine) -> None:
     keywords, args, function = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(Call(function, (args, keywords)))
+    machine.call(function, (args, keywords))
 
 
 @_opcode(b"i")
 def _instance(machine: Machine) -> None:
     module = machine.line()
     function = machine.ref(module, machine.line())
-    machine.stack.append(Call(function, tuple(machine.since_mark())))
+    machine.call(function, tuple(machine.since_mark()))
 
 
 @_opcode(b"o")
 def _object(machine: Machine) -> None:
     function, *args = machine.since_mark()
-    machine.stack.append(Call(function, tuple(args)))
+    machine.call(function, tuple(args))
 
 
 @_opcode(b"b")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from mvc.errors import FormatError
 from mvc.formats import torch_zip
-from mvc.formats.layout import Layout, Source, Storage, Tensor
+from mvc.formats.layout import Globals, Layout, Source, Storage, Tensor
 from mvc.formats.zip_directory import start_of_last
 
 FORMAT = "torch-dcp"
@@ -84,6 +84,7 @@ def _joined(layouts: Iterable[tuple[int, Layout]]) -> Layout:
     """
     storages: list[Storage] = []
     tensors: list[Tensor] = []
+    names, complete = set[str](), True
     for number, (start, layout) in enumerate(layouts):
         if len(layout.tensors) > 1 or (layout.storages and not layout.tensors):
             raise FormatError(f"archive {number} does not hold just one tensor, or an object")
@@ -91,4 +92,8 @@ def _joined(layouts: Iterable[tuple[int, Layout]]) -> Layout:
             index = None if tensor.storage is None else tensor.storage + len(storages)
             tensors.append(replace(tensor, name=str(number), storage=index))
         storages += [replace(one, offset=one.offset + start) for one in layout.storages]
-    return Layout(FORMAT, FRAMEWORK, tuple(storages), tuple(tensors))
+        if layout.globals is not None:
+            names |= layout.globals.names
+            complete &= layout.globals.complete
+    found = Globals(frozenset(names), complete)
+    return Layout(FORMAT, FRAMEWORK, tuple(storages), tuple(tensors), found)

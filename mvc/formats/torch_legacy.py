@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from mvc.errors import FormatError
 from mvc.formats.dtypes import width_of
 from mvc.formats.inert_pickle import walk
-from mvc.formats.layout import Layout, Source
+from mvc.formats.layout import Globals, Layout, Source
 from mvc.formats.reading import read_exactly
 from mvc.formats.storages import Range, arrange_what_fits
 from mvc.formats.torch_pickle import Found, StorageType, find_tensors, storage_types
@@ -46,21 +46,24 @@ def describe(source: Source) -> Layout:
             as the pickle says, or do not end with the file.
     """
     data = read_exactly(source, 0, min(source.size, MAX_PICKLES), limit=MAX_PICKLES)
-    saved = walk(data, _end_of_preamble(data[:MAX_PREAMBLE]))
+    before, end = _preamble(data[:MAX_PREAMBLE])
+    saved = walk(data, end)
     named = walk(data, saved.end)
     types = storage_types(saved.persistent)
     ranges = _ranges(source, named.end, _keys(named.root), types)
-    return Layout(FORMAT, FRAMEWORK, *arrange_what_fits(ranges, types, _tensors(saved.root)))
+    arranged = arrange_what_fits(ranges, types, _tensors(saved.root))
+    return Layout(FORMAT, FRAMEWORK, *arranged, Globals(before | saved.globals | named.globals))
 
 
-def _end_of_preamble(data: bytes) -> int:
-    """Return where the pickle of the saved object begins: behind three small ones."""
+def _preamble(data: bytes) -> tuple[frozenset[str], int]:
+    """Return what the first three, small pickles name, and where that of the object begins."""
     magic = walk(data)
     protocol = walk(data, magic.end)
     if magic.root != MAGIC or protocol.root != PROTOCOL:
         raise FormatError("pickles, but not those of torch")
     # Whether the machine was little-endian is not looked at: the storages always are.
-    return walk(data, protocol.end).end
+    machine = walk(data, protocol.end)
+    return magic.globals | protocol.globals | machine.globals, machine.end
 
 
 def _keys(root: object) -> Sequence[str]:

@@ -3,7 +3,8 @@
 Finds the records that hold storages through the zip directory, and their
 types and tensors through the pickle beside them, which is only looked at,
 never run. If the pickle is not understood, the storages are still told, as
-bytes of unknown type.
+bytes of unknown type. Every other pickle in the file is looked through for
+the names in it.
 
 Layout, limits and a worked example: ``docs/formats/torch-zip.md``.
 Public names: ``matches``, ``describe``.
@@ -11,14 +12,13 @@ Public names: ``matches``, ``describe``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mvc.errors import FormatError
 from mvc.formats.dtypes import bits_of, with_mark
-from mvc.formats.inert_pickle import walk
-from mvc.formats.layout import Layout, Source
-from mvc.formats.pickle_nodes import Persistent
+from mvc.formats.inert_pickle import BrokenPickle, Walked, names_in, walk
+from mvc.formats.layout import Globals, Layout, Source
 from mvc.formats.reading import read_exactly
 from mvc.formats.storages import Range, arrange_what_fits
 from mvc.formats.torch_pickle import Found, StorageType, find_tensors, storage_types
@@ -27,18 +27,27 @@ from mvc.formats.zip_directory import Entry, locate, read_directory
 MAX_PICKLES = 16  # only packages have more than one
 MAX_PICKLE = 64 << 20  # all pickles of a file together; 5,000 tensors take 1 MB
 MAX_BYTE_ORDER = 16
+# What torch writes beside pickles and storages.
+NOTES = ("byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id")
+SCRIPT_CODE, PACKAGE_CODE = "TorchScript code", "torch.package code"
 
 FRAMEWORK = "pytorch"
 
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
-    """Which entries of a zip are what: storages by key, pickles by the prefix of their names."""
+    """Which entries of a zip are what: storages by key, pickles by the prefix of their names.
+
+    ``code`` says what code the archive has beside its pickles; ``others`` are
+    the entries that torch does not write.
+    """
 
     format: str
     storages: dict[str, Entry]
     pickles: dict[str, Entry]
     byte_order: Entry | None
+    code: str | None = None
+    others: tuple[Entry, ...] = ()
 
 
 def matches(head: bytes) -> bool:
@@ -53,14 +62,18 @@ def describe(source: Source) -> Layout:
         FormatError: it is no zip file of torch, or its directory and headers
             contradict each other.
     """
-    archive = _sort_out(read_directory(source))
+    entries = read_directory(source)
+    archive = _sort_out(entries)
     ranges = {
         key: Range(locate(source, entry), entry.size)
         for key, entry in archive.storages.items()
         if entry.is_plain
     }
-    types, tensors = _described(source, archive)
-    return Layout(archive.format, FRAMEWORK, *arrange_what_fits(ranges, types, tensors))
+    walked, found = _walked(source, archive)
+    if not _are_told_apart(entries):
+        found = replace(found, complete=False)
+    types, tensors = _described(source, archive, walked)
+    return Layout(archive.format, FRAMEWORK, *arrange_what_fits(ranges, types, tensors), found)
 
 
 def _sort_out(entries: Mapping[str, Entry]) -> _Archive:
@@ -74,13 +87,18 @@ def _sort_out(entries: Mapping[str, Entry]) -> _Archive:
             constants = _below(entries, folder + "constants/", "")
             storages |= {f"/constants/{key}": entry for key, entry in constants.items()}
         pickles = {"": entries[folder + "data.pkl"]}
-        return _Archive("torch-script" if is_script else "torch-zip", storages, pickles, byte_order)
+        if is_script:
+            return _Archive("torch-script", storages, pickles, byte_order, SCRIPT_CODE)
+        known = {folder + "data.pkl", *(folder + note for note in NOTES)}
+        known |= {entry.name for entry in storages.values()}
+        others = tuple(entry for name, entry in entries.items() if name not in known)
+        return _Archive("torch-zip", storages, pickles, byte_order, None, others)
     if folder + ".data/extern_modules" in entries:
         storages = _below(entries, folder + ".data/", ".storage")
         pickles = _below(entries, folder, ".pkl")
         if len(pickles) == 1:
             pickles = dict(zip([""], pickles.values(), strict=True))
-        return _Archive("torch-package", storages, pickles, byte_order)
+        return _Archive("torch-package", storages, pickles, byte_order, PACKAGE_CODE)
     raise FormatError("a zip file, but none of torch")
 
 
@@ -93,32 +111,73 @@ def _below(entries: Mapping[str, Entry], folder: str, ending: str) -> dict[str, 
     }
 
 
-def _described(source: Source, archive: _Archive) -> tuple[dict[str, StorageType], Sequence[Found]]:
+def _walked(source: Source, archive: _Archive) -> tuple[dict[str, Walked] | None, Globals]:
+    """Walk the pickles; ``None`` where one of them is not understood. Return all they name."""
+    entries = archive.pickles
+    names = set[str]() if archive.code is None else {archive.code}
+    if len(entries) > MAX_PICKLES or sum(entry.size for entry in entries.values()) > MAX_PICKLE:
+        return None, Globals(frozenset(names), complete=False)
+    walked: dict[str, Walked] = {}
+    complete = True
+    for prefix, entry in entries.items():
+        try:
+            data = _contents(source, entry, MAX_PICKLE)
+            pickle = walked[prefix] = walk(data)
+            names |= pickle.globals
+            complete &= pickle.end == len(data)
+        except BrokenPickle as broken:
+            names |= broken.globals
+        except FormatError:
+            complete = False
+    for found in _in_others(source, archive.others):
+        names |= found.names
+        complete &= found.complete
+    is_whole = len(walked) == len(entries)
+    return walked if is_whole else None, Globals(frozenset(names), complete and is_whole)
+
+
+def _in_others(source: Source, entries: Sequence[Entry]) -> Iterator[Globals]:
+    """Look through what torch does not write: it may be told to load it."""
+    room = MAX_PICKLE
+    for entry in entries[:MAX_PICKLES]:
+        try:
+            found = names_in(_contents(source, entry, room))
+        except FormatError:
+            found = Globals(complete=False)
+        if found is not None:
+            yield found
+        room -= min(room, entry.size)
+    if len(entries) > MAX_PICKLES:
+        yield Globals(complete=False)
+
+
+def _are_told_apart(entries: Mapping[str, Entry]) -> bool:
+    """Tell whether every reader of zip files takes the same entry for a name."""
+    return len({name.lower() for name in entries}) == len(entries) and not any(
+        mark in name for name in entries for mark in "\\\0"
+    )
+
+
+def _described(
+    source: Source, archive: _Archive, walked: Mapping[str, Walked] | None
+) -> tuple[dict[str, StorageType], Sequence[Found]]:
     """Return what the pickles say: of the storages, and of the tensors if all is clear."""
-    persistent: list[Persistent] = []
+    if walked is None:
+        return {}, ()
     tensors: list[Found] = []
     is_clear = True
     try:
-        for prefix, data in _pickles(source, archive).items():
-            walked = walk(data)
-            persistent.extend(walked.persistent)
+        for prefix, pickle in walked.items():
             try:
-                tensors.extend(_prefixed(find_tensors(walked.root), prefix))
+                tensors.extend(_prefixed(find_tensors(pickle.root), prefix))
             except FormatError:
                 is_clear = False
-        types = storage_types(persistent)
+        types = storage_types(node for pickle in walked.values() for node in pickle.persistent)
         if _is_big_endian(source, archive):
             tensors = [_big_endian(tensor) for tensor in tensors]
     except FormatError:
         return {}, ()
     return types, tensors if is_clear else ()
-
-
-def _pickles(source: Source, archive: _Archive) -> dict[str, bytes]:
-    entries = archive.pickles
-    if len(entries) > MAX_PICKLES or sum(entry.size for entry in entries.values()) > MAX_PICKLE:
-        raise FormatError("more pickles than are read")
-    return {prefix: _contents(source, entry, MAX_PICKLE) for prefix, entry in entries.items()}
 
 
 def _contents(source: Source, entry: Entry, limit: int) -> bytes:

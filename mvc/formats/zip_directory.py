@@ -144,18 +144,12 @@ def _tail(source: Source) -> tuple[bytes, int]:
     """Return the end of the file, and where in it the end record lies: mostly all of it."""
     for size in (min(source.size, END.size), min(source.size, END.size + MAX_COMMENT)):
         tail = read_exactly(source, source.size - size, size, limit=size)
-        at = tail.rfind(b"PK\5\6")
-        while at >= 0 and not _ends_at_the_end(tail, at):
-            at = tail.rfind(b"PK\5\6", 0, at)
-        if at >= 0:
+        # The last that has room for a record, as every reader takes it: one in the
+        # comment would be taken for the end by others.
+        at = tail.rfind(b"PK\5\6", 0, max(0, size - END.size + 4))
+        if at >= 0 and at + END.size + int(END.unpack_from(tail, at)[7]) == size:
             return tail, at
     raise FormatError("no end record at the end of the file")
-
-
-def _ends_at_the_end(tail: bytes, at: int) -> bool:
-    if at + END.size > len(tail):
-        return False
-    return at + END.size + int(END.unpack_from(tail, at)[7]) == len(tail)
 
 
 def _end64(

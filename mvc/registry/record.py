@@ -21,6 +21,7 @@ from mvc.errors import FormatError
 from mvc.lines import Value
 from mvc.registry.sealed import Reader, sealed
 from mvc.tree import Tree, TreeFile
+from mvc.verdict import Safety
 
 FILE, DIRECTORY = KINDS = ("file", "directory")
 OPAQUE = "opaque"
@@ -36,7 +37,8 @@ class Artifact:
     """What a version holds: one file, or a directory.
 
     ``format`` is ``opaque`` where mvc does not know the file's inside; then
-    ``tensors``, ``parameters`` and ``dtypes`` are ``None``. Of a directory
+    ``tensors``, ``parameters`` and ``dtypes`` are ``None``. ``safety`` is what
+    loading it would run, ``None`` where mvc cannot say. Of a directory
     ``digest`` is that of its tree, ``size`` and the other facts are those of
     all its files together, ``files`` is how many there are, and ``listing``
     all of them, or ``None`` if they are too many for a record.
@@ -50,6 +52,7 @@ class Artifact:
     tensors: int | None = None
     parameters: int | None = None
     dtypes: Mapping[str, int] | None = None
+    safety: Safety | None = None
     files: int | None = None
     listing: tuple[TreeFile, ...] | None = None
 
@@ -65,6 +68,8 @@ class Artifact:
             values["tensors"] = self.tensors
             values["parameters"] = self.parameters
             values["dtypes"] = dict(self.dtypes or {})
+        if self.safety is not None:
+            values["safety"] = self.safety.as_values()
         if self.files is not None:
             values["files"] = self.files
         if self.listing is not None:
@@ -75,7 +80,7 @@ class Artifact:
     def from_values(cls, values: Mapping[str, Any]) -> Artifact:
         known = {"kind": str, "name": str, "digest": str, "size": int, "format": str}
         facts = {"tensors": int, "parameters": int, "dtypes": dict}
-        others = {**facts, "files": int, "listing": list}
+        others = {**facts, "safety": dict, "files": int, "listing": list}
         for name, kind in known.items():
             if type(values.get(name)) is not kind:
                 raise FormatError(f"the artifact's '{name}' is {values.get(name)!r:.80}")
@@ -91,7 +96,9 @@ class Artifact:
             raise FormatError("the artifact counts what cannot be counted")
         if values["kind"] not in KINDS or values["size"] < 0:
             raise FormatError(f"the artifact is a {values['kind']!r:.40} of {values['size']} bytes")
-        artifact = cls(**{**values, "digest": Digest.parse(values["digest"]), "listing": None})
+        safety = Safety.from_values(values["safety"]) if "safety" in values else None
+        digest = Digest.parse(values["digest"])
+        artifact = cls(**{**values, "digest": digest, "safety": safety, "listing": None})
         return _with_files(artifact, values.get("listing"))
 
 

@@ -215,6 +215,7 @@ class ModelRegistry(TensorMethods):
         *,
         from_version: str | None = None,
         if_changed: bool = False,
+        refuse_code: bool = False,
         params: Mapping[str, Any] | None = None,
         lineage: Mapping[str, Any] | None = None,
         parents: Sequence[str] = (),
@@ -229,14 +230,14 @@ class ModelRegistry(TensorMethods):
     ) -> Added:
         """Register a model file, or a folder with all its files, as the next version of ``name``.
 
-        The files are only read. When this returns, the version is durable:
-        they may be deleted.
+        The files are only read. When this returns the version is durable: they may be deleted.
 
         Args:
             from_version: A ref instead of a path: the file, model, parameters
                 and lineage of that version, with the metrics given now.
             if_changed: Return the latest version (``new`` is false) if it says
                 the same of the same bytes; the state of the code is not compared.
+            refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             metrics: Numbers by name; anything with ``__float__``. Those that
                 are not finite are kept, with a warning, and are never best.
             params, lineage, labels: Values by name.
@@ -249,6 +250,7 @@ class ModelRegistry(TensorMethods):
             UsageError: A name or value is not allowed; nothing was stored.
             OSError: A file cannot be read, or the disk is full.
             Conflict: A file changed while it was read.
+            Refused: It may run code, and ``refuse_code`` was asked for.
         """
         given: dict[str, Any] = {
             "metrics": metrics or {},
@@ -262,6 +264,7 @@ class ModelRegistry(TensorMethods):
             "message": message,
             "tags": _several(tags),
             "if_changed": if_changed,
+            "refuse_code": refuse_code,
         }
         return self._add(name, path, from_version, given, (_several(include), _several(exclude)))
 

@@ -60,7 +60,9 @@ def test_a_private_name_is_not_shown() -> None:
 
 
 def _classes(base: type[MvcError]) -> list[type[MvcError]]:
-    return [base, *(found for below in base.__subclasses__() for found in _classes(below))]
+    """Return the public classes; a module may have one of its own, for its own use."""
+    below = [cls for cls in base.__subclasses__() if cls.__module__ == mvc.errors.__name__]
+    return [base, *(found for cls in below for found in _classes(cls))]
 
 
 @pytest.mark.parametrize("kind", _classes(MvcError), ids=lambda kind: kind.__name__)
@@ -69,7 +71,7 @@ def test_an_error_of_mvc_keeps_its_words_code_and_status(kind: type[MvcError]) -
     failure = failures.explain(kind("'x' is wrong", hint="type y"))
     assert (failure.message, failure.hint) == ("'x' is wrong", "type y")
     assert (failure.code, failure.status) == (kind.code, kind.status)
-    assert kind.status in (2, 3, 4, 5, 6, 7, 8)
+    assert kind.status in (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 def test_all_errors_of_mvc_are_known_here() -> None:

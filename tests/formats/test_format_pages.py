@@ -24,6 +24,7 @@ from mvc.formats import (
 from mvc.formats.content import AVERAGE_SIZE, MAX_SIZE, MIN_SIZE, Cutter
 from mvc.formats.dtypes import width_of
 from mvc.formats.inert_pickle import MAX_OPCODES
+from mvc.formats.layout import Globals
 from mvc.formats.pickle_machine import MAX_GLOBALS
 from mvc.formats.torch_pickle import MAX_STEPS
 from tests.formats.pages import example, page
@@ -46,7 +47,7 @@ def test_the_example_of_safetensors() -> None:
 def test_the_example_of_torch_zip() -> None:
     """The example is read as its page says, and one more byte makes it opaque."""
     data = example("torch-zip.md")
-    assert layout_of(data) == Layout("torch-zip", "pytorch", (), ())
+    assert layout_of(data) == Layout("torch-zip", "pytorch", (), (), Globals())
     (entry,) = zip_directory.read_directory(Bytes(data)).values()
     assert (entry.name, entry.size, entry.limit) == ("a/data.pkl", 2, 42)
     assert describe(Bytes(data + b"\0")) is None
@@ -68,7 +69,7 @@ def test_the_example_of_torch_legacy() -> None:
 def test_the_example_of_torch_dcp() -> None:
     """Two archives in a row are one file, as the page says, one of them is another format."""
     single = example("torch-zip.md")
-    assert layout_of(single * 2) == Layout("torch-dcp", "pytorch", (), ())
+    assert layout_of(single * 2) == Layout("torch-dcp", "pytorch", (), (), Globals())
     assert zip_directory.start_of_last(Bytes(single * 2)) == len(single) == 196
     text = page("torch-dcp.md")
     assert f"{len(single * 2)} bytes, two archives at 0 and {len(single)}" in text

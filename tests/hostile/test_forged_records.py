@@ -97,6 +97,12 @@ ATTACKS: dict[str, bytes] = {
     "a folder": lines_with(artifact=ARTIFACT.replace('"file"', '"device"')),
     "a file with files": lines_with(artifact=ARTIFACT.replace("}", ', "files": 1}')),
     "a file with a listing": lines_with(artifact=ARTIFACT.replace("}", ', "listing": []}')),
+    "a verdict that is none": lines_with(
+        artifact=ARTIFACT.replace("}", ', "safety": {"verdict": "fine", "globals": []}}')
+    ),
+    "a label without names": lines_with(
+        artifact=ARTIFACT.replace("}", ', "safety": {"verdict": "other"}}')
+    ),
     "a directory without files": lines_with(artifact=ARTIFACT.replace('"file"', '"directory"')),
     "a directory of none": lines_with(artifact=directory()),
     "a directory that leaves itself": lines_with(artifact=directory("../x")),

@@ -21,6 +21,7 @@ from mvc.digest import Buffer, Digest, Hasher, digest_of
 from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
+from mvc.formats.safety import safety_of
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
 from mvc.registry.intake.sink import Sink
@@ -29,6 +30,7 @@ from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
 from mvc.store import Store, Transaction
 from mvc.tree import Tree
+from mvc.verdict import Safety, shortened
 
 # Not parameters to anybody who counts them: what batch normalisation keeps.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -62,11 +64,15 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that was read; ``contents`` is ``None`` where it is opaque."""
+    """A file that was read; ``contents`` is ``None`` where it is opaque.
+
+    ``safety`` is what loading it would run, ``None`` where mvc cannot say.
+    """
 
     digest: Digest
     size: int
     contents: Contents | None
+    safety: Safety | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,9 @@ class _Gathered:
 def ingest(source: SourceFile, sink: Sink) -> Ingested:
     """Put a file's bytes into ``sink``. Raises as ``read`` does."""
     file = read(source, sink)
-    artifact, contents = Artifact(FILE, source.name, file.digest, file.size), file.contents
+    label = shortened(file.safety)
+    artifact = Artifact(FILE, source.name, file.digest, file.size, safety=label)
+    contents = file.contents
     if contents is None:
         return Ingested(artifact, None, None)
     described = replace(
@@ -114,11 +122,12 @@ def read(source: SourceFile, sink: Sink) -> FileRead:
         Conflict: The file changed while it was read.
     """
     layout = formats.describe(source)
+    safety = safety_of(source, layout)
     if source.size <= CHUNK_SIZE:
         digest, rows = _read_whole(source, sink, layout)
     else:
         digest, rows = _read_parts(source, sink, layout)
-    return FileRead(digest, source.size, _contents(layout, rows))
+    return FileRead(digest, source.size, _contents(layout, rows), safety)
 
 
 def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:

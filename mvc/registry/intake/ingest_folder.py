@@ -18,9 +18,12 @@ from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weigh
 from mvc.registry.intake.sink import Sink
 from mvc.registry.record import Artifact, directory
 from mvc.tree import Tree, TreeFile
+from mvc.verdict import Safety, Verdict, shortened, worst
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX = 64 << 20
+# Told by its name, as Python tells it; a model's own code lies beside its weights.
+PYTHON_SUFFIX, PYTHON_CODE = ".py", "Python code"
 
 _Read = list[tuple[FolderFile, FileRead]]
 
@@ -37,7 +40,8 @@ def ingest_folder(source: SourceFolder, sink: Sink) -> Ingested:
             found.append((file, read(opened, sink)))
     source.check_unchanged()
     made = Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
-    artifact = directory(source.name, made)
+    safety = shortened(worst(_label(file, got) for file, got in found))
+    artifact = replace(directory(source.name, made), safety=safety)
     sink.put(tree.encode(made), artifact.digest, 0)
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
     notes = (*_left_out(source), *_apart(source, found))
@@ -60,6 +64,12 @@ def _described(artifact: Artifact, parts: list[Contents], notes: tuple[str, ...]
     )
     weights = weights_of(rows) if all(part.told for part in parts) else None
     return Ingested(described, weights, frameworks.pop() if len(frameworks) == 1 else None, notes)
+
+
+def _label(file: FolderFile, got: FileRead) -> Safety | None:
+    if file.path.endswith(PYTHON_SUFFIX):
+        return Safety(Verdict.OTHER, (PYTHON_CODE,))
+    return got.safety
 
 
 def _has_tensors(contents: Contents) -> bool:

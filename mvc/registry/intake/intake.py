@@ -20,7 +20,7 @@ from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
 from mvc.digest import Digest
-from mvc.errors import MvcError, MvcWarning, NotFound, UsageError
+from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError
 from mvc.fileio import Steps
 from mvc.lines import Value
 from mvc.registry import changes, resolve, worktree
@@ -45,7 +45,7 @@ from mvc.registry.names import (
     folder_of,
 )
 from mvc.registry.reach import files_of
-from mvc.registry.record import Record
+from mvc.registry.record import Artifact, Record
 from mvc.registry.sealed import now, sealed
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
@@ -75,6 +75,7 @@ class Facts:
     message: str | None = None
     tags: tuple[str, ...] = ()
     if_changed: bool = False
+    refuse_code: bool = False
 
     def __post_init__(self) -> None:
         for tag in self.tags:
@@ -239,6 +240,8 @@ def add_steps(
         else:
             got = ingest(source, transaction)
         yield "objects"
+        if facts.refuse_code:
+            _refuse_code(got.artifact)
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
         old = None if transaction.anything_new else _unchanged(manifest, before, record, facts)
         if old is not None:
@@ -267,6 +270,14 @@ def add_steps(
         untagged=untagged,
         notes=got.notes,
     )
+
+
+def _refuse_code(artifact: Artifact) -> None:
+    if artifact.safety is not None and artifact.safety.may_run_code:
+        raise Refused(
+            f"loading '{artifact.name}' {artifact.safety}",
+            hint="without --refuse-code it is stored all the same; mvc runs nothing of it",
+        )
 
 
 def _record(
@@ -316,9 +327,11 @@ def _unchanged(
 
 
 def _said(record: Record) -> bytes:
-    """Write a record without what differs each time: who, when, and the code's state."""
+    """Write a record without what differs each time: who, when, the code's state, the label."""
     lineage = {**record.lineage, "code": None}
-    return records.encode(replace(record, id="", created="", author="", family="", lineage=lineage))
+    artifact = replace(record.artifact, safety=None)  # a newer mvc may judge otherwise
+    said = replace(record, lineage=lineage, artifact=artifact)
+    return records.encode(replace(said, id="", created="", author="", family=""))
 
 
 def _settle(place: Place, manifest: Manifest, store: Store, name: str) -> None:
