@@ -41,8 +41,12 @@ LIBRARIES: dict[str, set[str]] = {
     "backports": {"mvc/codecs/zstd.py"},
     "compression": {"mvc/codecs/zstd.py"},
     "numpy": {
+        "mvc/codecs/delta.py",
         "mvc/codecs/plan.py",
         "mvc/codecs/planes.py",
+        "mvc/codecs/predict.py",
+        "mvc/codecs/residual.py",
+        "mvc/codecs/sections.py",
         "mvc/codecs/transpose.py",
         "mvc/frameworks/without_torch.py",
     },

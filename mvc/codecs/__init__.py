@@ -9,21 +9,24 @@ Nothing heavy is imported here: a module, and the library beneath it, is
 loaded when the first object in its encoding is met.
 
 Formats: ``docs/formats/encodings.md``.
-Public names: ``Encoding``, ``Encoded``, ``encode``, ``decode``.
+Public names: ``Encoding``, ``Encoded``, ``Base``, ``encode``, ``promise``, ``decode``,
+``decode_delta``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
-from mvc.codecs.encoding import Encoded, Encoding
+from mvc.codecs.encoding import Base, Encoded, Encoding
 from mvc.digest import Buffer
 from mvc.errors import FormatError, Unsupported
 
-__all__ = ["Encoded", "Encoding", "decode", "encode"]
+__all__ = ["Base", "Encoded", "Encoding", "decode", "decode_delta", "encode", "promise"]
 
 _CHOOSER = "mvc.codecs.choose"
+_DELTA = "mvc.codecs.delta"
 
 _MODULES = {
     Encoding.RAW: "mvc.codecs.raw",
@@ -38,13 +41,21 @@ class _Decoder(Protocol):
     def decode(self, payload: memoryview, size: int) -> Buffer: ...
 
 
+class _DeltaDecoder(Protocol):
+    """What the module of deltas offers."""
+
+    def decode(self, payload: memoryview, size: int, base: Buffer) -> Buffer: ...
+
+
 class _Chooser(Protocol):
     """What the module that picks an encoding offers."""
 
-    def encode(self, data: Buffer, width: int) -> Encoded: ...
+    def encode(self, data: Buffer, width: int, bases: Sequence[Base]) -> Encoded: ...
+
+    def promise(self, data: Buffer, width: int, bases: Sequence[Base]) -> float: ...
 
 
-def encode(data: Buffer, width: int) -> Encoded:
+def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
     """Keep ``data`` in the smallest encoding that its samples promise.
 
     Thread-safe. The pieces of the result may be views of ``data``.
@@ -53,8 +64,15 @@ def encode(data: Buffer, width: int) -> Encoded:
         data: The plain bytes, contiguous.
         width: Bytes per element, a hint: 0 where it is unknown. A wrong one
             costs compression, never correctness.
+        bases: Objects that a delta may be kept over; a link to one has to be
+            worth it.
     """
-    return cast(_Chooser, import_module(_CHOOSER)).encode(data, width)
+    return cast(_Chooser, import_module(_CHOOSER)).encode(data, width, bases)
+
+
+def promise(data: Buffer, width: int, bases: Sequence[Base]) -> float:
+    """Return what ``encode`` would about need, in bytes, from samples; a link counts its worth."""
+    return cast(_Chooser, import_module(_CHOOSER)).promise(data, width, bases)
 
 
 def decode(encoding: Encoding, payload: memoryview, size: int) -> Buffer:
@@ -65,11 +83,13 @@ def decode(encoding: Encoding, payload: memoryview, size: int) -> Buffer:
 
     Raises:
         FormatError: The payload does not follow its page, gives more or fewer
-            bytes than ``size``, or is a recipe, which only a store can follow.
+            bytes than ``size``, or is a recipe or a delta, which only a store
+            can follow.
         Unsupported: The encoding is one that a newer mvc writes.
     """
-    if encoding == Encoding.RECIPE:
-        raise FormatError("a recipe is put together by its store, not decoded by itself")
+    if encoding in (Encoding.RECIPE, Encoding.DELTA):
+        kind = encoding.name.lower()
+        raise FormatError(f"a {kind} is put together by its store, not decoded by itself")
     module = _MODULES.get(encoding)
     if module is None:
         raise Unsupported(
@@ -77,3 +97,14 @@ def decode(encoding: Encoding, payload: memoryview, size: int) -> Buffer:
             hint="A newer mvc wrote it; upgrade to read it.",
         )
     return cast(_Decoder, import_module(module)).decode(payload, size)
+
+
+def decode_delta(payload: memoryview, size: int, base: Buffer) -> Buffer:
+    """Return the ``size`` plain bytes of a delta's payload over its plain ``base``.
+
+    Thread-safe. Allocates as ``decode`` does.
+
+    Raises:
+        FormatError: As for ``decode``.
+    """
+    return cast(_DeltaDecoder, import_module(_DELTA)).decode(payload, size, base)

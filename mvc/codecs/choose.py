@@ -5,22 +5,29 @@ hint. Small objects are encoded in every way and the smallest is kept; of
 larger ones a few windows are tried, then the most promising encoding is used
 and dropped again if it does not hold what the windows promised.
 
-Public names: ``encode``.
+Public names: ``encode``, ``promise``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mvc.codecs import raw, zstd
-from mvc.codecs.encoding import Encoded
+from mvc.codecs.encoding import Base, Encoded
 from mvc.codecs.zstd import Effort
 from mvc.digest import Buffer
 
+if TYPE_CHECKING:
+    from mvc.codecs import delta
+
 KEEP = 0.97
 """An encoding is used if it leaves no more than this part of the plain bytes."""
+
+LINK = 0.9
+"""Each link to a base must leave no more than this part: reading it is paid for each time."""
 
 SMALL = 32 << 10
 """Up to this size, in bytes, everything is tried in full."""
@@ -35,32 +42,66 @@ SKIMMED = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A way to keep the bytes, and the payload's size it promises."""
+    """A way to keep the bytes, and the payload's size it promises.
+
+    A payload counts for ``weight`` times its size: a delta has to be smaller
+    than what needs no base, and smaller still for each further link.
+    """
 
     size: float
     encode: Callable[[], Encoded]
+    weight: float = 1.0
 
 
-def encode(data: Buffer, width: int) -> Encoded:
-    """Keep ``data`` in the smallest of ``raw``, ``zstd`` and ``planes``.
+def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
+    """Keep ``data`` in the best of ``raw``, ``zstd``, ``planes`` and ``delta``.
 
     Args:
         data: The plain bytes, contiguous.
         width: Bytes per element; 0 where it is unknown.
+        bases: What a delta may be kept over.
     """
     plain = memoryview(data).cast("B")
     limit = int(plain.nbytes * KEEP)
+    candidates = _candidates(plain, width) + _over_bases(plain, width, bases)
     if plain.nbytes <= SMALL:
-        attempts = [candidate.encode() for candidate in _candidates(plain, width)]
-        best = min(attempts, key=lambda attempt: attempt.size, default=None)
-        return best if best and best.size <= limit else raw.encode(plain)
-    for candidate in sorted(_candidates(plain, width), key=lambda candidate: candidate.size):
-        if candidate.size > limit:
+        attempts = [(candidate.encode(), candidate.weight) for candidate in candidates]
+        best = min(attempts, key=lambda attempt: attempt[0].size * attempt[1], default=None)
+        return best[0] if best and best[0].size * best[1] <= limit else raw.encode(plain)
+    for candidate in sorted(candidates, key=lambda candidate: candidate.size * candidate.weight):
+        if candidate.size * candidate.weight > limit:
             break
         attempt = candidate.encode()
-        if attempt.size <= limit:
+        if attempt.size * candidate.weight <= limit:
             return attempt
     return raw.encode(plain)
+
+
+def promise(data: Buffer, width: int, bases: Sequence[Base]) -> float:
+    """Return the least that a candidate promises, weighted, in bytes."""
+    plain = memoryview(data).cast("B")
+    candidates = _candidates(plain, width) + _over_bases(plain, width, bases)
+    return min([plain.nbytes, *(each.size * each.weight for each in candidates)])
+
+
+def _over_bases(plain: memoryview, width: int, bases: Sequence[Base]) -> list[_Candidate]:
+    """Return the deltas that are possible, each with the weight of its links."""
+    found = []
+    if plain.nbytes and bases:
+        from mvc.codecs import delta
+
+        for base in bases:
+            planned = delta.make(plain, width, base.data, base.width)
+            if planned is not None:
+                encode = partial(_over, plain, width, base, planned)
+                found.append(_Candidate(planned.size, encode, LINK ** -(base.depth + 1)))
+    return found
+
+
+def _over(plain: memoryview, width: int, base: Base, planned: delta.Plan) -> Encoded:
+    from mvc.codecs import delta
+
+    return replace(delta.encode(plain, width, base.data, planned), base=base)
 
 
 def _candidates(plain: memoryview, width: int) -> list[_Candidate]:

@@ -1,7 +1,7 @@
 """The numbers of encodings, and what an encoder hands to the store.
 
 Layout of each payload: ``docs/formats/encodings.md``.
-Public names: ``Encoding``, ``Encoded``.
+Public names: ``Encoding``, ``Base``, ``Encoded``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mvc.digest import Buffer
+from mvc.digest import Buffer, Digest
 
 
 class Encoding(IntEnum):
@@ -24,8 +24,24 @@ class Encoding(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """An object that a delta may be kept over.
+
+    ``width`` is the bytes per element, ``depth`` the links that reading it
+    takes, ``data`` its plain bytes.
+    """
+
+    digest: Digest
+    width: int
+    depth: int
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A payload in pieces, ready for one vectored write; ``size`` is their sum in bytes.
+
+    ``base`` is what a delta was made over.
 
     A piece may be a view of the bytes that were encoded: whoever reuses that
     buffer must have written, or copied, the pieces before.
@@ -34,6 +50,7 @@ class Encoded:
     encoding: Encoding
     pieces: Sequence[Buffer]
     size: int
+    base: Base | None = None
 
     @classmethod
     def of(cls, encoding: Encoding, *pieces: Buffer) -> Encoded:

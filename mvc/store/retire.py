@@ -138,10 +138,13 @@ def _is_elsewhere(store: Store, entry: Entry, needed: set[Digest] | None) -> boo
     """Say whether an object is in a pack that stays, in a frame that is whole and will be.
 
     That is the same frame, or one all of whose objects are needed and so stay
-    as well. A recipe and an object do not stand for each other.
+    as well. A recipe and an object do not stand for each other, nor does a
+    frame for one of fewer links: what is kept over it relies on their number.
     """
     for found in store.index.find(entry.digest):
         if (found.entry.encoding == Encoding.RECIPE) != (entry.encoding == Encoding.RECIPE):
+            continue
+        if found.entry.depth > entry.depth:
             continue
         with contextlib.suppress(MvcError, OSError):
             found.pack.payload(found.entry)

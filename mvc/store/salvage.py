@@ -30,7 +30,7 @@ from mvc.store.pack import (
     PackReader,
 )
 from mvc.store.store import Store, check_size
-from mvc.store.transaction import Transaction
+from mvc.store.transaction import Offer, Transaction
 
 KNOWN = frozenset(Encoding) - {Encoding.DELTA}
 _WINDOW = 1 << 20
@@ -150,9 +150,9 @@ class Sieve(Transaction):
             return False
         return super().hold(digest, size)
 
-    def put(self, data: Buffer, digest: Digest, width: int) -> None:
+    def put(self, data: Buffer, digest: Digest, width: int, offer: Offer = tuple) -> None:
         if self._unsifted or digest in self._wanted:
-            super().put(data, digest, width)
+            super().put(data, digest, width, offer)
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
         if self._unsifted or digest in self._wanted:

@@ -5,7 +5,7 @@ file formats. Writing goes through a ``Transaction``; this module makes,
 opens and reads a store.
 
 Layout: ``docs/formats/store.md``. Order of every write: ``docs/invariants.md``.
-Public names: ``Store``, ``check_size``.
+Public names: ``Store``, ``MAX_DEPTH``, ``MAX_BASE``, ``check_size``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ T = TypeVar("T")
 MAX_SKELETON = 64 << 20
 # A skeleton is read in many small slices, and so are a file's small tensors.
 _KEPT_OBJECTS = 2
+MAX_DEPTH = 4
+# A larger object is no base: a chain of them must fit into memory.
+MAX_BASE = 8 << 20
 
 
 class Store:
@@ -111,6 +114,26 @@ class Store:
                 return found
         return None
 
+    def chain(
+        self, digest: Digest, size: int | None = None, *, below: int = MAX_DEPTH + 1
+    ) -> list[Found] | None:
+        """Return the frames that an object is read from: its own, its base's, and so on.
+
+        Their checksums hold, and they are here to stay; ``None`` where there is
+        no such chain of fewer than ``below`` links.
+        """
+        for found in self.entries_of(digest):
+            entry = found.entry
+            fits = entry.encoding != Encoding.RECIPE and size in (None, entry.size)
+            if not fits or entry.depth >= below or not found.is_whole():
+                continue
+            if entry.base is None:
+                return [found]
+            rest = self.chain(entry.base, below=entry.depth)
+            if rest is not None:
+                return [found, *rest]
+        return None
+
     def get(self, digest: Digest) -> Buffer:
         """Return the bytes of an object or of a whole file.
 
@@ -178,18 +201,52 @@ class Store:
         for span, data in in_order(spans, load):
             yield memoryview(data)[span.offset : span.offset + span.size]
 
-    def get_object(self, digest: Digest, size: int | None = None, *, hashed: bool = True) -> Buffer:
-        """Return an object that is not a recipe, from any frame of it that is whole."""
+    def get_object(
+        self,
+        digest: Digest,
+        size: int | None = None,
+        *,
+        hashed: bool = True,
+        below: int = MAX_DEPTH + 1,
+    ) -> Buffer:
+        """Return an object that is not a recipe, from any frame of it that is whole.
+
+        Args:
+            digest: Its digest.
+            size: Its plain size, if it is known.
+            hashed: Whether to compare the digest, and those of its bases.
+            below: Frames of this depth or more are passed over.
+        """
 
         def read(entry: Entry, payload: memoryview) -> Buffer:
             if entry.encoding == Encoding.RECIPE:
                 raise FormatError(f"{digest.short} is a recipe where an object should be")
-            data = codecs.decode(entry.encoding, payload, entry.size)
+            if entry.depth >= below:
+                raise FormatError(f"object {digest.short} is kept over too many others")
+            data = self.decoded(entry, payload, hashed=hashed)
             if hashed and digest_of(data) != digest:
                 raise Damaged(f"object {digest.short} is not what was stored")
             return data
 
         return self._first_whole(digest, size, read)
+
+    def decoded(self, entry: Entry, payload: memoryview, *, hashed: bool = True) -> Buffer:
+        """Return the plain bytes of a frame that is no recipe; a delta's base is read for it.
+
+        Raises:
+            FormatError: The payload is not as its page says.
+            Damaged: The base is missing, or no copy of it is whole; it is named.
+        """
+        if entry.encoding != Encoding.DELTA:
+            return codecs.decode(entry.encoding, payload, entry.size)
+        if entry.base is None or not entry.depth:
+            raise FormatError(f"object {entry.digest.short} is a delta without a base")
+        try:
+            base = self.get_object(entry.base, hashed=hashed, below=entry.depth)
+        except MvcError as error:
+            message = f"object {entry.digest.short} is kept over another: {error.message}"
+            raise Damaged(message, hint=error.hint) from None
+        return codecs.decode_delta(payload, entry.size, base)
 
     def lacking(self, digest: Digest, *, read_at_most: int = 0) -> list[str]:
         """Say in words what of a file is missing or damaged.
@@ -197,24 +254,32 @@ class Store:
         Every frame is looked for; the checksums of the first ``read_at_most``
         bytes of them are compared.
         """
+        wanted: list[tuple[Digest, int | None]] = []
         try:
-            refs = dict.fromkeys(span.object for span in self.spans(digest))
+            wanted += ((span.object.digest, span.object.size) for span in self.spans(digest))
         except MvcError as error:
             return [error.message]
-        lacking = []
-        for ref in refs:
+        lacking: list[str] = []
+        seen: set[Digest] = set()
+        for part, size in wanted:  # which grows by bases
+            if part in seen:
+                continue
+            seen.add(part)
             try:
-                found = self.find(ref.digest, ref.size)
+                found = self.find(part, size)
             except MvcError as error:
                 lacking.append(error.message)
                 continue
             if found is None:
-                lacking.append(f"object {ref.digest.short} is missing from the store")
-            elif found.entry.stored <= read_at_most:
+                lacking.append(f"object {part.short} is missing from the store")
+                continue
+            if found.entry.stored <= read_at_most:
                 read_at_most -= found.entry.stored
-                places = self._places(ref.digest)
+                places = self._places(part)
                 if not any(f.is_whole() for place in places for f in place):
-                    lacking.append(f"object {ref.digest.short} is damaged")
+                    lacking.append(f"object {part.short} is damaged")
+            if found.entry.base is not None:
+                wanted.append((found.entry.base, None))
         return lacking
 
     def size(self) -> int:

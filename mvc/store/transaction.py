@@ -8,31 +8,58 @@ fails: this is the *fence*. So nothing a live transaction reuses can vanish
 under it, and no lock is needed.
 
 Steps and what a kill after each leaves: ``docs/invariants.md``.
-Public names: ``Transaction``, ``root_name``, ``is_whole``.
+Public names: ``Transaction``, ``Under``, ``Offer``, ``root_name``, ``is_whole``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mvc import codecs, fileio, recipe
-from mvc.codecs import Encoded, Encoding
+from mvc.codecs import Base, Encoded, Encoding
 from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Busy, MvcError
 from mvc.fileio import NewFile, Steps
 from mvc.recipe import Recipe
+from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
 from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id
-from mvc.store.store import Store
+from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 
 _scratch = threading.local()
 
-_Work = tuple[Digest, Buffer, int]
+
+@dataclass(frozen=True, slots=True)
+class Under:
+    """An object that a delta may be kept over, and the bytes per element there."""
+
+    digest: Digest
+    width: int
+
+
+Offer = Callable[[], Sequence[Under]]
+"""Says, once it is asked, over which objects another may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An object to encode."""
+
+    digest: Digest
+    data: Buffer
+    width: int
+    under: Sequence[Under]
+
+
+_Done = tuple[Encoded, Sequence[Found]]
+"""An object encoded, and the frames of its base that must stay readable."""
 
 
 class Transaction:
@@ -54,7 +81,7 @@ class Transaction:
         self._recipes: set[Digest] = set()
         # Packs reused from stay open, so that their bytes stay readable.
         self._reused_from: set[PackReader] = set()
-        self._encoding: Ahead[_Work, Encoded] = Ahead(_encode)
+        self._encoding: Ahead[_Work, _Done] = Ahead(partial(_encode, store))
 
     def begin(self) -> Steps[None]:
         """Stage the intent. Nothing may be looked up before.
@@ -91,26 +118,32 @@ class Transaction:
         if digest in self._seen:
             self.reused += size
             return True
-        found = self._store.find_whole(digest, size)
-        if found is None:
+        chain = self._store.chain(digest, size)
+        if chain is None:
             return False
-        self._reused_from.add(found.pack)
+        self._reused_from.update(found.pack for found in chain)
         self.reused += size
         return True
 
-    def put(self, data: Buffer, digest: Digest, width: int) -> None:
+    def put(self, data: Buffer, digest: Digest, width: int, offer: Offer = tuple) -> None:
         """Store an object unless it is held.
 
         Args:
             data: The plain bytes; not changed before ``publish`` by anyone.
             digest: Their digest.
             width: Bytes per element where they are numbers, else 0.
+            offer: Says over which objects it may be kept, if the store has
+                them whole; asked only if it is not held.
         """
         if self.hold(digest, len(data)):
             return
         self._seen.add(digest)
-        for work, encoded in self._encoding.submit((digest, data, width)):
-            self._write(work[0], len(work[1]), encoded)
+        for work, done in self._encoding.submit(_Work(digest, data, width, offer())):
+            self._take(work, done)
+
+    def promise(self, data: Buffer, width: int, under: Sequence[Under]) -> float:
+        """Say about how many bytes an object would take over others, links counted."""
+        return codecs.promise(data, width, [base for base, _ in _bases(self._store, under)])
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
         """Store a file as its recipe, whose objects have been put before.
@@ -174,14 +207,21 @@ class Transaction:
         fileio.remove_folder(self._folder)
 
     def _drain(self) -> None:
-        for work, encoded in self._encoding.drain():
-            self._write(work[0], len(work[1]), encoded)
+        for work, done in self._encoding.drain():
+            self._take(work, done)
+
+    def _take(self, work: _Work, done: _Done) -> None:
+        encoded, chain = done
+        self._reused_from.update(found.pack for found in chain)
+        self._write(work.digest, len(work.data), encoded)
 
     def _write(self, digest: Digest, size: int, encoded: Encoded) -> None:
         if not self._packs or self._packs[-1].size + encoded.size > MAX_PACK_SIZE:
             with self._fenced():
                 self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
-        self._packs[-1].add(digest, size, encoded)
+        base = encoded.base
+        link = (base.depth + 1, base.digest) if base else (0, None)
+        self._packs[-1].add(digest, size, encoded, depth=link[0], base=link[1])
         self.stored += encoded.size
 
     @contextlib.contextmanager
@@ -226,12 +266,39 @@ def _laid_together(encoded: Encoded) -> memoryview:
     return view[:at]
 
 
-def _encode(work: _Work) -> Encoded:
+def _encode(store: Store, work: _Work) -> _Done:
     """Encode, decode again and hash: what is published has been read back once."""
-    digest, data, width = work
-    encoded = codecs.encode(data, width)
+    bases = list(_bases(store, work.under))
+    encoded = codecs.encode(work.data, work.width, [base for base, _ in bases])
     if encoded.encoding != Encoding.RAW:
-        payload = _laid_together(encoded)
-        if digest_of(codecs.decode(encoded.encoding, payload, len(data))) != digest:
-            raise MvcError(f"object {digest.short} does not decode to what was encoded")
-    return encoded
+        payload, size = _laid_together(encoded), len(work.data)
+        if encoded.base:
+            plain = codecs.decode_delta(payload, size, encoded.base.data)
+        else:
+            plain = codecs.decode(encoded.encoding, payload, size)
+        if digest_of(plain) != work.digest:
+            raise MvcError(f"object {work.digest.short} does not decode to what was encoded")
+    return encoded, next((chain for base, chain in bases if base is encoded.base), ())
+
+
+def _bases(store: Store, under: Sequence[Under]) -> Iterator[tuple[Base, Sequence[Found]]]:
+    """Yield what may be built upon, each with the frames it is read from."""
+    for each in under:
+        with contextlib.suppress(MvcError, OSError):  # what cannot be read is no base
+            chain = store.chain(each.digest, below=MAX_DEPTH)
+            if chain and chain[0].entry.size <= MAX_BASE:
+                base = Base(each.digest, each.width, chain[0].entry.depth, _plain(chain))
+                if digest_of(base.data) == each.digest:
+                    yield base, chain
+
+
+def _plain(chain: Sequence[Found]) -> Buffer:
+    """Return the plain bytes of the first frame of a chain."""
+    data: Buffer = b""
+    for found in reversed(chain):
+        entry, payload = found.entry, found.pack.payload(found.entry)
+        if entry.base is None:
+            data = codecs.decode(entry.encoding, payload, entry.size)
+        else:
+            data = codecs.decode_delta(payload, entry.size, data)
+    return data

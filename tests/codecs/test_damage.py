@@ -15,7 +15,7 @@ from mvc import codecs
 from mvc.codecs import plan, planes, zstd
 from mvc.codecs.encoding import Encoding
 from mvc.codecs.zstd import Effort
-from mvc.errors import FormatError, Unsupported
+from mvc.errors import FormatError
 
 if sys.version_info >= (3, 14):
     from compression import zstd as library
@@ -217,9 +217,9 @@ def test_nothing_may_follow_a_frame(more: bytes) -> None:
     assert decode_or_refuse(Encoding.ZSTD, frame + more, 500) is None
 
 
-def test_a_delta_asks_for_a_newer_mvc() -> None:
-    """An encoding that only a later release writes is unsupported, not damage."""
-    with pytest.raises(Unsupported, match="upgrade"):
+def test_a_delta_is_not_decoded_by_itself() -> None:
+    """A payload that needs another object is refused where that is not at hand."""
+    with pytest.raises(FormatError, match="by its store"):
         codecs.decode(Encoding.DELTA, memoryview(b"payload"), 7)
 
 

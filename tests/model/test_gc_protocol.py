@@ -53,8 +53,8 @@ class InTurn:
         pass
 
 
-def kept_raw(work: tuple[Digest, bytes, int]) -> Encoded:
-    return Encoded.of(Encoding.RAW, work[1])
+def kept_raw(store: Store, work: Any) -> tuple[Encoded, tuple[()]]:
+    return Encoded.of(Encoding.RAW, work.data), ()
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ def test_what_does_not_decode_is_not_published(
     assert zeros.encoding != Encoding.RAW
     for wrong in (zeros, Encoded.of(zeros.encoding, b"no payload")):
         with monkeypatch.context() as patch:
-            patch.setattr(codecs, "encode", lambda data, width, wrong=wrong: wrong)
+            patch.setattr(codecs, "encode", lambda data, width, bases, wrong=wrong: wrong)
             with pytest.raises(MvcError):
                 build.publish(store, [b"\x01" * 5000])
     assert [names(store.folder / f) for f in ("packs", "roots", "staging")] == [[], [], []]

@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from mvc import codecs, fileio, lines
+from mvc import fileio, lines
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher, digest_of
 from mvc.errors import Damaged, MvcError, Unsupported
@@ -298,7 +298,8 @@ def _check_packs(run: Check, level: str) -> None:
     if level == "quick":
         return
     frames = (Found(pack, entry) for pack in known for entry in pack.index)
-    for found, failure in in_order(frames, _deep if level == "full" else _shallow):
+    look = partial(_deep, run.store) if level == "full" else _shallow
+    for found, failure in in_order(frames, look):
         run.counts["objects"] += 1
         run.counts["bytes"] += found.entry.stored
         if failure:
@@ -335,7 +336,7 @@ def _shallow(found: Found) -> str | None:
     return None
 
 
-def _deep(found: Found) -> str | None:
+def _deep(store: Store, found: Found) -> str | None:
     """Decode an object and compare its digest; files are put together later."""
     entry = found.entry
     try:
@@ -343,7 +344,7 @@ def _deep(found: Found) -> str | None:
         payload = found.pack.payload(entry)
         if entry.encoding == Encoding.RECIPE:
             return None
-        data = codecs.decode(entry.encoding, payload, entry.size)
+        data = store.decoded(entry, payload)
     except (MvcError, OSError) as error:
         return error.message if isinstance(error, MvcError) else str(error)
     return None if digest_of(data) == entry.digest else "its bytes are not what was stored"

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 
 from mvc import formats, tree
@@ -24,11 +25,13 @@ from mvc.formats.content import Cutter
 from mvc.formats.safety import safety_of
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
+from mvc.registry.intake.relatives import Offers, Relatives
 from mvc.registry.intake.sink import Sink
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
 from mvc.store import Store, Transaction
+from mvc.store.transaction import Offer
 from mvc.tree import Tree
 from mvc.verdict import Safety, shortened
 
@@ -95,9 +98,9 @@ class _Gathered:
     small: dict[int | None, bytes] = field(default_factory=dict)
 
 
-def ingest(source: SourceFile, sink: Sink) -> Ingested:
+def ingest(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> Ingested:
     """Put a file's bytes into ``sink``. Raises as ``read`` does."""
-    file = read(source, sink)
+    file = read(source, sink, relatives)
     label = shortened(file.safety)
     artifact = Artifact(FILE, source.name, file.digest, file.size, safety=label)
     contents = file.contents
@@ -113,8 +116,8 @@ def ingest(source: SourceFile, sink: Sink) -> Ingested:
     return Ingested(described, weights_of(contents.rows), contents.framework)
 
 
-def read(source: SourceFile, sink: Sink) -> FileRead:
-    """Put a file's bytes into ``sink``.
+def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> FileRead:
+    """Put a file's bytes into ``sink``, with what ``relatives`` offer to keep them over.
 
     Memory stays bounded whatever the file's size.
 
@@ -123,10 +126,11 @@ def read(source: SourceFile, sink: Sink) -> FileRead:
     """
     layout = formats.describe(source)
     safety = safety_of(source, layout)
+    offers = Offers(relatives, source, layout) if relatives else None
     if source.size <= CHUNK_SIZE:
-        digest, rows = _read_whole(source, sink, layout)
+        digest, rows = _read_whole(source, sink, layout, offers)
     else:
-        digest, rows = _read_parts(source, sink, layout)
+        digest, rows = _read_parts(source, sink, layout, offers)
     return FileRead(digest, source.size, _contents(layout, rows), safety)
 
 
@@ -168,7 +172,7 @@ def weights_of(rows: list[bytes]) -> Digest | None:
 
 
 def _read_whole(
-    source: SourceFile, sink: Sink, layout: Layout | None
+    source: SourceFile, sink: Sink, layout: Layout | None, offers: Offers | None
 ) -> tuple[Digest, list[bytes]]:
     """A file of one chunk at most is one object, without a recipe."""
     data = _read(source, 0, source.size)
@@ -176,7 +180,8 @@ def _read_whole(
     widths = Counter[int]()
     for storage in layout.storages if layout else ():
         widths[storage.width] += storage.size
-    sink.put(data, digest, widths.most_common(1)[0][0] if widths else 0)
+    width = widths.most_common(1)[0][0] if widths else 0
+    sink.put(data, digest, width, partial(offers.whole, width) if offers else tuple)
     rows = []
     if layout is not None:
         rows = [_row(tensor, _digests_of(source, layout, tensor)) for tensor in layout.tensors]
@@ -185,14 +190,14 @@ def _read_whole(
 
 
 def _read_parts(
-    source: SourceFile, sink: Sink, layout: Layout | None
+    source: SourceFile, sink: Sink, layout: Layout | None, offers: Offers | None
 ) -> tuple[Digest, list[bytes]]:
     whole = Hasher()
     gathered = _Gathered()
     for stretch in stretches(layout, source.size):
-        _take(source, stretch, sink, gathered, whole)
+        _take(source, stretch, sink, gathered, whole, offers)
     digest = whole.digest()
-    recipe, rows = _finish(source, layout, gathered, sink)
+    recipe, rows = _finish(source, layout, gathered, sink, offers)
     source.check_unchanged()
     sink.put_recipe(digest, recipe)
     return digest, rows
@@ -204,6 +209,7 @@ def _take(
     sink: Sink,
     gathered: _Gathered,
     whole: Hasher,
+    offers: Offers | None,
 ) -> None:
     first, offset = len(gathered.chunks), len(gathered.skeleton)
     if stretch.kind is Kind.SKELETON:
@@ -212,8 +218,9 @@ def _take(
         data = _read_hashed(source, stretch.offset, stretch.size, whole)
         gathered.small[stretch.storage] = data
     else:
-        for chunk in _chunks(source, stretch, whole):
-            gathered.chunks.append(_put(sink, chunk, stretch.width))
+        for number, chunk in enumerate(_chunks(source, stretch, whole)):
+            offer = partial(offers.chunk, stretch.storage, number) if offers else tuple
+            gathered.chunks.append(_put(sink, chunk, stretch.width, offer))
     count = len(gathered.chunks) - first
     gathered.placed.append(_Placed(stretch, first, count, offset))
 
@@ -233,15 +240,20 @@ def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[byt
 
 
 def _finish(
-    source: SourceFile, layout: Layout | None, gathered: _Gathered, sink: Sink
+    source: SourceFile,
+    layout: Layout | None,
+    gathered: _Gathered,
+    sink: Sink,
+    offers: Offers | None,
 ) -> tuple[Recipe, list[bytes]]:
     """Put skeleton and small tensors, now that they are whole, and make the recipe."""
     small, offsets = _gather_small(layout, gathered.small)
-    heads = {
-        kind: _put(sink, bytes(data), width)
-        for kind, data, width in ((Kind.SKELETON, gathered.skeleton, 0), (Kind.SMALL, small, 4))
-        if data
-    }
+    heads = {}
+    if gathered.skeleton:
+        heads[Kind.SKELETON] = _put(sink, bytes(gathered.skeleton), 0)
+    if small:
+        offer = partial(offers.chunk, next(iter(offsets)), 0) if offers else tuple
+        heads[Kind.SMALL] = _put(sink, small, 4, offer)
     ordinals = {kind: ordinal for ordinal, kind in enumerate(heads)}
     refs = (*heads.values(), *gathered.chunks)
     parts: list[Part] = []
@@ -294,9 +306,9 @@ def _gather_small(
     return bytes(data), offsets
 
 
-def _put(sink: Sink, data: bytes, width: int) -> ObjectRef:
+def _put(sink: Sink, data: bytes, width: int, offer: Offer = tuple) -> ObjectRef:
     digest = digest_of(data)
-    sink.put(data, digest, width)
+    sink.put(data, digest, width, offer)
     return ObjectRef(digest, len(data))
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from mvc import tree
 from mvc.registry.intake.folder import FolderFile, SourceFolder
 from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
+from mvc.registry.intake.relatives import Relatives
 from mvc.registry.intake.sink import Sink
 from mvc.registry.record import Artifact, directory
 from mvc.tree import Tree, TreeFile
@@ -28,7 +29,7 @@ PYTHON_SUFFIX, PYTHON_CODE = ".py", "Python code"
 _Read = list[tuple[FolderFile, FileRead]]
 
 
-def ingest_folder(source: SourceFolder, sink: Sink) -> Ingested:
+def ingest_folder(source: SourceFolder, sink: Sink, relatives: Relatives | None = None) -> Ingested:
     """Put a folder's files and its tree into ``sink``.
 
     Raises:
@@ -37,7 +38,7 @@ def ingest_folder(source: SourceFolder, sink: Sink) -> Ingested:
     found: _Read = []
     for file in source.files:
         with source.open(file) as opened:
-            found.append((file, read(opened, sink)))
+            found.append((file, read(opened, sink, relatives)))
     source.check_unchanged()
     made = Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
     safety = shortened(worst(_label(file, got) for file, got in found))

@@ -32,6 +32,7 @@ from mvc.registry.intake.cutting import CHUNK_SIZE
 from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
+from mvc.registry.intake.relatives import Relatives, nearest
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
@@ -235,10 +236,13 @@ def add_steps(
         yield from transaction.begin()
         if isinstance(source, Origin):
             got = reuse(store, source.record, transaction)
-        elif isinstance(source, SourceFolder):
-            got = ingest_folder(source, transaction)
         else:
-            got = ingest(source, transaction)
+            near = nearest(manifest, before, [origin_of(manifest, p).record for p in facts.parents])
+            relatives = Relatives(transaction, store, near)
+            if isinstance(source, SourceFolder):
+                got = ingest_folder(source, transaction, relatives)
+            else:
+                got = ingest(source, transaction, relatives)
         yield "objects"
         if facts.refuse_code:
             _refuse_code(got.artifact)

@@ -12,12 +12,13 @@ from typing import Protocol
 
 from mvc.digest import Buffer, Digest
 from mvc.recipe import Recipe
+from mvc.store.transaction import Offer
 
 
 class Sink(Protocol):
     """Takes the objects of a file, then how it is put together."""
 
-    def put(self, data: Buffer, digest: Digest, width: int) -> None: ...
+    def put(self, data: Buffer, digest: Digest, width: int, offer: Offer = ...) -> None: ...
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None: ...
 
@@ -25,7 +26,7 @@ class Sink(Protocol):
 class Nowhere:
     """Keeps nothing."""
 
-    def put(self, data: Buffer, digest: Digest, width: int) -> None:
+    def put(self, data: Buffer, digest: Digest, width: int, offer: Offer = tuple) -> None:
         pass
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
