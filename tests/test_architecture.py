@@ -42,6 +42,7 @@ LIBRARIES: dict[str, set[str]] = {
     "compression": {"mvc/codecs/zstd.py"},
     "numpy": {
         "mvc/codecs/delta.py",
+        "mvc/codecs/palette.py",
         "mvc/codecs/plan.py",
         "mvc/codecs/planes.py",
         "mvc/codecs/predict.py",

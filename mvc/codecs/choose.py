@@ -44,12 +44,13 @@ SKIMMED = 256 << 10
 class _Candidate:
     """A way to keep the bytes, and the payload's size it promises.
 
-    A payload counts for ``weight`` times its size: a delta has to be smaller
-    than what needs no base, and smaller still for each further link.
+    ``encode`` gives ``None`` where it turns out not to go that way. A payload
+    counts for ``weight`` times its size: a delta has to be smaller than what
+    needs no base, and smaller still for each further link.
     """
 
     size: float
-    encode: Callable[[], Encoded]
+    encode: Callable[[], Encoded | None]
     weight: float = 1.0
 
 
@@ -65,14 +66,14 @@ def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
     limit = int(plain.nbytes * KEEP)
     candidates = _candidates(plain, width) + _over_bases(plain, width, bases)
     if plain.nbytes <= SMALL:
-        attempts = [(candidate.encode(), candidate.weight) for candidate in candidates]
+        attempts = [(made, each.weight) for each in candidates if (made := each.encode())]
         best = min(attempts, key=lambda attempt: attempt[0].size * attempt[1], default=None)
         return best[0] if best and best[0].size * best[1] <= limit else raw.encode(plain)
     for candidate in sorted(candidates, key=lambda candidate: candidate.size * candidate.weight):
         if candidate.size * candidate.weight > limit:
             break
         attempt = candidate.encode()
-        if attempt.size * candidate.weight <= limit:
+        if attempt and attempt.size * candidate.weight <= limit:
             return attempt
     return raw.encode(plain)
 
@@ -113,10 +114,14 @@ def _candidates(plain: memoryview, width: int) -> list[_Candidate]:
     width = min(width, 8)
     if width not in (2, 4, 8):
         return [_as_zstd(plain, skimmed)]
-    from mvc.codecs import plan, planes  # numpy, which text and tables do not need
+    from mvc.codecs import palette, plan, planes  # numpy, which text and tables do not need
 
     planned = plan.make(plain, width)
     as_planes = _Candidate(planned.size, partial(planes.encode, plain, planned))
+    few = palette.make(plain, width)
+    if few is not None and few.size < planned.size:
+        as_numbers = _Candidate(few.size, partial(palette.encode, plain, few))
+        return [as_numbers, as_planes, _as_zstd(plain, skimmed)]
     dense = planned.plain_mantissa and planned.size <= KEEP * plain.nbytes
     if dense and skimmed > KEEP and plain.nbytes > SMALL:
         # Dense weights, and nothing repeats: a search for matches is lost time.

@@ -5,7 +5,7 @@ encoding it. It says which planes are worth compressing, and predicts the
 size of the payload. It may be wrong: that costs compression, never
 correctness.
 
-Public names: ``Plan``, ``make``.
+Public names: ``Plan``, ``make``, ``sample``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make(data: memoryview, width: int) -> Plan:
     efforts: list[Effort | None] = []
     constant = set()
     size = data.nbytes - values.nbytes
-    for place, plane in enumerate(split(_sample(values))):
+    for place, plane in enumerate(split(sample(values))):
         if len(plane) and plane.min() == plane.max():
             constant.add(place)
             efforts.append(Effort.MATCHES)  # in case that there are exceptions
@@ -78,7 +78,7 @@ def _measure(plane: Bytes) -> tuple[float, Effort]:
     return alone, Effort.BYTES
 
 
-def _sample(values: Elements) -> Elements:
+def sample(values: Elements) -> Elements:
     """Return up to ``WINDOWS * WINDOW`` elements, from evenly spread windows."""
     if len(values) <= WINDOWS * WINDOW:
         return values

@@ -15,7 +15,7 @@ import struct
 
 import numpy as np
 
-from mvc.codecs import sections, zstd
+from mvc.codecs import palette, sections, zstd
 from mvc.codecs.encoding import Encoded, Encoding
 from mvc.codecs.plan import Plan
 from mvc.codecs.sections import ENTRY, Kind, Section
@@ -52,6 +52,8 @@ def decode(payload: memoryview, size: int) -> Buffer:
         FormatError: The header breaks a rule, the lengths do not add up to
             the payload's, or a plane does not give a byte per element.
     """
+    if payload.nbytes >= _HEADER.size and any(payload[2:4]) and payload[0] in WIDTHS:
+        return palette.decode(payload, size)
     width, entries = _read_header(payload, size)
     count, tail = divmod(size, width)
     at = _HEADER.size + width * ENTRY.size
