@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mvc import codecs
-from mvc.codecs import plan, planes
+from mvc.codecs import delta, plan, planes
 from mvc.codecs.encoding import Encoding
+from mvc.codecs.predict import Prediction
 from mvc.codecs.zstd import Effort
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats" / "encodings.md"
@@ -39,6 +40,14 @@ def test_the_example_is_what_the_writer_lays_out(example: dict[str, bytes]) -> N
     assert bytes(header[9:]) == payload[9:24]
     assert int.from_bytes(header[5:9], "little") == len(frame)
     assert b"".join(others) == payload[24 + 17 :]
+
+
+def test_the_delta_on_the_page_reads_and_is_written_so(example: dict[str, bytes]) -> None:
+    """The delta printed on the page gives the file printed there, and is what the writer makes."""
+    base, child, payload = example["base"], example["child"], example["delta"]
+    assert bytes(codecs.decode_delta(memoryview(payload), len(child), base)) == child
+    planned = delta.Plan(Prediction.FLOAT32_TO_BFLOAT16, b"\x80", 0)
+    assert b"".join(delta.encode(memoryview(child), 2, base, planned).pieces) == payload
 
 
 def test_the_table_of_numbers_is_the_codes() -> None:

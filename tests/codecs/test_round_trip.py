@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,3 +128,15 @@ def test_threads_get_what_one_thread_gets() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(encoded_payload, jobs))
     assert together == alone
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_another_zstd_reads_our_frames_and_is_read(effort: Effort) -> None:
+    """Frames are those of the standard: a library of other people reads them, and writes ours."""
+    exponents = (np.random.default_rng(0).normal(120, 2, 1 << 20)).astype(np.uint8).tobytes()
+    for plain in (b"", b"weights and biases " * 400, exponents):
+        frame = zstd.compress(plain, effort)
+        assert zstandard.ZstdDecompressor().decompress(frame, max_output_size=len(plain)) == plain
+        for sized in (True, False):
+            theirs = zstandard.ZstdCompressor(write_content_size=sized).compress(plain)
+            assert zstd.decompress(theirs, len(plain)) == plain
