@@ -75,6 +75,17 @@ def test_a_parent_of_another_family_is_a_base(project: Project) -> None:
     assert project.bytes_of("tuned") == other
 
 
+def test_a_prefix_does_not_hide_a_namesake(project: Project) -> None:
+    """Weights inside a checkpoint, or behind a wrapper's prefix, are kept over those alone."""
+    weights, later = model(0), trained(model(0), 1)
+    project.add(save(weights))
+    before = stored(project)
+    wrapped = save({f"state_dict.module.{name}": value for name, value in later.items()})
+    project.add(wrapped)
+    assert stored(project) - before < 0.5 * len(wrapped)
+    assert project.bytes_of("net") == wrapped
+
+
 def test_a_first_variant_is_found_below_later_ones(project: Project) -> None:
     """Variants of one base are kept over the base, also when it is not among the last versions."""
     base = model(0)

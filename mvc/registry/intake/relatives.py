@@ -30,12 +30,16 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.reach import files_of
 from mvc.registry.record import Artifact, Record
 from mvc.store import Store, Transaction
+from mvc.store.store import MAX_DEPTH
 from mvc.store.transaction import Under
 
 LAST = 3
 """How many of a family's last versions are looked at."""
 
 SAMPLES = 2
+
+MOST_WHOLE = 6
+"""Over how many others a file that is one object is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,31 @@ class _Choice:
     hops: int
 
 
+class _Table:
+    """A relative's tensors by name, and by the ends of names where only one is called so.
+
+    So ``model.layer1.weight`` of a checkpoint and ``layer1.weight`` of the
+    weights alone, or with a wrapper's prefix, are namesakes.
+    """
+
+    def __init__(self, tensors: dict[str | None, _Chunks]) -> None:
+        self.whole = tensors.pop(None, None)
+        self._named: dict[str, _Chunks | None] = {}
+        for name, chunks in tensors.items():
+            for ending in _endings(name or ""):
+                self._named[ending] = None if ending in self._named else chunks
+        self._named.update((name, chunks) for name, chunks in tensors.items() if name)
+
+    def find(self, name: str) -> _Chunks | None:
+        return next(filter(None, map(self._named.get, (name, *_endings(name)))), None)
+
+
+def _endings(name: str) -> Iterator[str]:
+    """Yield the ends of a dotted name, of two parts and more, the longest first."""
+    parts = name.split(".")
+    return (".".join(parts[start:]) for start in range(1, len(parts) - 1))
+
+
 class Relatives:
     """Versions near to what is being added, as far as they can be told beforehand."""
 
@@ -63,9 +92,9 @@ class Relatives:
         self._artifacts = artifacts
 
     @cached_property
-    def tables(self) -> list[dict[str | None, _Chunks]]:
-        """Per relative its tensors by name; under ``None`` a file that is one object."""
-        return [dict(self._table(artifact)) for artifact in self._artifacts]
+    def tables(self) -> list[_Table]:
+        """What each relative has."""
+        return [_Table(dict(self._tensors(artifact))) for artifact in self._artifacts]
 
     def below(self, digest: Digest, width: int) -> Iterator[Under]:
         """Yield an object and what it is kept over, down to what needs no base.
@@ -76,7 +105,9 @@ class Relatives:
                 what they are below.
         """
         frames = self._store.entries_of(digest)
-        while frames:
+        for _ in range(MAX_DEPTH + 1):  # whatever a damaged store says
+            if not frames:
+                return
             entry = frames[0].entry
             yield Under(entry.digest, width)
             frames = self._store.entries_of(entry.base) if entry.base else []
@@ -88,8 +119,8 @@ class Relatives:
         """Say whether the store has an object already."""
         return self._store.find(digest, size) is not None
 
-    def _table(self, artifact: Artifact) -> Iterator[tuple[str | None, _Chunks]]:
-        with contextlib.suppress(MvcError):  # what cannot be read is nobody's relative
+    def _tensors(self, artifact: Artifact) -> Iterator[tuple[str | None, _Chunks]]:
+        with contextlib.suppress(MvcError, OSError):  # what cannot be read is nobody's relative
             for file in files_of(self._store, artifact):
                 recipe = self._store.recipe(file.digest)
                 if recipe is None:
@@ -115,21 +146,20 @@ class Offers:
         self._relatives = relatives
         self._source = source
         self._layout = layout
-        self._names: dict[int | None, str] = {}
+        self._names: dict[int, str] = {}
         for tensor in layout.tensors if layout else ():
-            if not tensor.offset:
+            if tensor.storage is not None and not tensor.offset:
                 self._names.setdefault(tensor.storage, tensor.name)
 
     def whole(self, width: int) -> Sequence[Under]:
         """Offer the files of relatives for a file that is one object."""
-        tables = [table[None] for table in self._relatives.tables if None in table]
-        return list(
-            dict.fromkeys(u for t in tables for u in self._relatives.below(t.digests[0], width))
-        )
+        files = [table.whole.digests[0] for table in self._relatives.tables if table.whole]
+        found = (under for file in files for under in self._relatives.below(file, width))
+        return list(dict.fromkeys(found))[:MOST_WHOLE]
 
     def chunk(self, storage: int | None, number: int) -> Sequence[Under]:
         """Offer an object for one chunk of a storage, or for small tensors put together."""
-        name = self._names.get(storage)
+        name = None if storage is None else self._names.get(storage)
         if name is None or self._choice is None:
             return ()
         return self._under(name, number, self._choice)
@@ -153,11 +183,8 @@ class Offers:
         found: dict[tuple[Under, ...], _Choice] = {}
         names = [name for name, _ in self._sampled()]
         for number, table in enumerate(self._relatives.tables):
-            ways = [
-                list(self._relatives.below(c.digests[0], c.width))
-                for c in map(table.get, names)
-                if c
-            ]
+            namesakes = filter(None, map(table.find, names))
+            ways = [list(self._relatives.below(c.digests[0], c.width)) for c in namesakes]
             for hops in range(max(map(len, ways), default=0)):
                 under = tuple(way[min(hops, len(way) - 1)] for way in ways if way)
                 found.setdefault(under, _Choice(number, hops))
@@ -175,14 +202,13 @@ class Offers:
     def _sampled(self) -> list[tuple[str, int]]:
         """Return name and place of the storages to measure: the largest and a middling one."""
         assert self._layout is not None
-        named = [(self._layout.storages[at].size, name, at)
-                 for at, name in self._names.items() if at is not None]  # fmt: skip
+        named = [(self._layout.storages[at].size, name, at) for at, name in self._names.items()]
         large = sorted(row for row in named if row[0] >= SMALL_STORAGE)
         picked = dict.fromkeys(large[at] for at in (-1, len(large) // 2) if large)
         return [(name, at) for _, name, at in picked][:SAMPLES]
 
     def _under(self, name: str, number: int, choice: _Choice) -> list[Under]:
-        chunks = self._relatives.tables[choice.relative].get(name)
+        chunks = self._relatives.tables[choice.relative].find(name)
         if chunks is None or number >= len(chunks.digests):
             return []
         way = list(self._relatives.below(chunks.digests[number], chunks.width))
