@@ -153,7 +153,7 @@ class Reader:
         total = int(self._counts.sum())
         mask = self._section(-(-total // 8))
         if not isinstance(mask, int):
-            live = np.unpackbits(mask, count=total, bitorder="little")
+            live = np.unpackbits(mask, count=total, bitorder="little").view(np.bool_)
             kept = np.flatnonzero(live)
             self._counts = _left_of(self._counts, live)
             self._chosen = kept if self._chosen is None else self._chosen[kept]
@@ -178,9 +178,8 @@ class Reader:
 def _left_of(counts: NDArray[np.intp], live: NDArray[np.generic]) -> NDArray[np.intp]:
     """Return how many elements of each group are live."""
     ends = np.cumsum(counts)
-    running = np.concatenate([[0], np.cumsum(live, dtype=np.intp)])
-    found: NDArray[np.intp] = running[ends] - running[ends - counts]
-    return found
+    groups = [live[end - count : end] for count, end in zip(counts, ends, strict=True)]
+    return np.array([np.count_nonzero(group) for group in groups])
 
 
 def _grouped(predicted: Elements, bounds: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
