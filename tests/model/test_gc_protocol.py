@@ -402,10 +402,11 @@ def _packs_are_not_listed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_trash_is_reused_from(patch: pytest.MonkeyPatch) -> None:
-    def found_anywhere(self: Store, digest: Digest, size: int, *, recipe: bool = False) -> Any:
-        return None if recipe else self.find(digest, size)
+    def found_anywhere(self: Store, digest: Digest, size: int) -> Any:
+        found = self.find(digest, size)
+        return [found] if found else None
 
-    patch.setattr(Store, "find_whole", found_anywhere)
+    patch.setattr(Store, "chain", found_anywhere)
 
 
 def _roots_of_one_registry(patch: pytest.MonkeyPatch) -> None:
