@@ -34,7 +34,7 @@ MAX_SKELETON = 64 << 20
 # A skeleton is read in many small slices, and so are a file's small tensors.
 _KEPT_OBJECTS = 2
 MAX_DEPTH = 4
-# A larger object is no base: a chain of them must fit into memory.
+# A larger object is no delta and no base: a chain of them must fit into memory.
 MAX_BASE = 8 << 20
 
 
@@ -239,8 +239,8 @@ class Store:
         """
         if entry.encoding != Encoding.DELTA:
             return codecs.decode(entry.encoding, payload, entry.size)
-        if entry.base is None or not entry.depth:
-            raise FormatError(f"object {entry.digest.short} is a delta without a base")
+        if entry.base is None or not entry.depth or entry.size > MAX_BASE:
+            raise FormatError(f"object {entry.digest.short} is a delta that nobody writes")
         try:
             base = self.get_object(entry.base, hashed=hashed, below=entry.depth)
         except MvcError as error:

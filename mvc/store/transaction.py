@@ -268,7 +268,7 @@ def _laid_together(encoded: Encoded) -> memoryview:
 
 def _encode(store: Store, work: _Work) -> _Done:
     """Encode, decode again and hash: what is published has been read back once."""
-    bases = list(_bases(store, work.under))
+    bases = list(_bases(store, work.under)) if len(work.data) <= MAX_BASE else []
     encoded = codecs.encode(work.data, work.width, [base for base, _ in bases])
     if encoded.encoding != Encoding.RAW:
         payload, size = _laid_together(encoded), len(work.data)
