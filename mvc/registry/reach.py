@@ -1,9 +1,10 @@
 """Reach: which objects a version needs, and which versions need an object.
 
-Edges are: version → artifact, tree → files, file → what its recipe names.
+Edges are: version → artifact, tree → files, file → what its recipe names,
+object → the base it is kept over.
 
 Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
-``files_of``, ``lacking``, ``released``, ``standings``.
+``preferred``, ``files_of``, ``lacking``, ``released``, ``standings``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from mvc import tree
 from mvc.digest import Digest
@@ -21,6 +23,7 @@ from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import DIRECTORY, Artifact, Record
 from mvc.store import Store
+from mvc.store.pack import Entry
 from mvc.tree import PLAIN, TreeFile
 
 
@@ -91,15 +94,33 @@ def closure(store: Store, artifact: Artifact) -> frozenset[Digest]:
     return frozenset([artifact.digest]).union(*files)
 
 
-def closure_of_file(store: Store, digest: Digest) -> frozenset[Digest]:
-    """Return a file's digest and those of the objects it is made of.
+def closure_of_file(
+    store: Store, digest: Digest, entry: Callable[[Digest], Entry | None] | None = None
+) -> frozenset[Digest]:
+    """Return a file's digest and those of the objects it is made of, with all their bases.
+
+    Args:
+        entry: Says which frame of an object counts, if it is not the preferred one.
 
     Raises:
         Damaged: Its recipe is missing or damaged.
     """
+    entry = entry or partial(preferred, store)
     recipe = store.recipe(digest)
-    parts = (ref.digest for ref in recipe.objects) if recipe else ()
-    return frozenset([digest, *parts])
+    waiting = [digest, *(ref.digest for ref in (recipe.objects if recipe else ()))]
+    found = set(waiting)
+    while waiting:
+        frame = entry(waiting.pop())
+        if frame and frame.base is not None and frame.base not in found:
+            found.add(frame.base)
+            waiting.append(frame.base)
+    return frozenset(found)
+
+
+def preferred(store: Store, digest: Digest) -> Entry | None:
+    """Return the frame of an object that a reader prefers, of those in the store itself."""
+    held = (found.entry for found in store.entries_of(digest) if found.pack.holds(found.entry))
+    return next(held, None)
 
 
 def files_of(store: Store | None, artifact: Artifact) -> tuple[TreeFile, ...]:

@@ -22,11 +22,11 @@ from functools import cache, partial
 from pathlib import Path
 
 from mvc import fileio, lines
-from mvc.codecs import Encoding
-from mvc.digest import Digest, Hasher, digest_of
+from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.care.frames import Frames, deep, shallow
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -35,7 +35,6 @@ from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pipeline import in_order
-from mvc.store.store import check_size
 from mvc.store.transaction import root_name
 from mvc.tree import TreeFile
 
@@ -123,6 +122,10 @@ class Check:
     rotten: set[str] = field(default_factory=set)
     derived: list[str] = field(default_factory=list)
     reach: dict[Digest, frozenset[Digest]] = field(default_factory=dict)
+    frames: Frames = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frames = Frames(self.store)
 
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
@@ -285,7 +288,7 @@ def _check_packs(run: Check, level: str) -> None:
         else:
             _find_pack(run, name, error.message)
     run.counts["packs"] = len(readable) + len(index.damaged)
-    known = []
+    known, failures = [], []
     for pack in readable:
         try:
             pack.check()
@@ -295,15 +298,20 @@ def _check_packs(run: Check, level: str) -> None:
         except MvcError as error:
             _find_pack(run, pack.path.name, error.message)
         known.append(pack)
-    if level == "quick":
-        return
-    frames = (Found(pack, entry) for pack in known for entry in pack.index)
-    look = partial(_deep, run.store) if level == "full" else _shallow
-    for found, failure in in_order(frames, look):
-        run.counts["objects"] += 1
-        run.counts["bytes"] += found.entry.stored
-        if failure:
-            _find_object(run, found, failure)
+    if level != "quick":
+        frames = (Found(pack, entry) for pack in known for entry in pack.index)
+        look = partial(deep, run.store) if level == "full" else shallow
+        for found, failure in in_order(frames, look):
+            run.counts["objects"] += 1
+            run.counts["bytes"] += found.entry.stored
+            if failure:
+                failures.append((found, failure))
+                run.frames.note(found)
+    misplaced = list(run.frames.misplaced(known))
+    for found, _ in misplaced:
+        run.frames.note(found)
+    for found, failure in (*failures, *misplaced):
+        _find_object(run, found, failure)
 
 
 def _find_pack(run: Check, name: str, reason: str) -> None:
@@ -314,10 +322,9 @@ def _find_pack(run: Check, name: str, reason: str) -> None:
 
 def _find_object(run: Check, found: Found, reason: str) -> None:
     digest = found.entry.digest
-    lies = _shallow(found) is None
+    lies = shallow(found) is None
     (run.packs if lies else run.rotten).add(found.pack.path.name)
-    others = [f for f in run.store.entries_of(digest) if f.pack.path != found.pack.path]
-    if any(_shallow(other) is None for other in others):
+    if run.frames.serves(digest):
         run.notes.append(
             f"{digest.short} in '{found.pack.path.name}' is damaged; another copy serves"
         )
@@ -325,29 +332,6 @@ def _find_object(run: Check, found: Found, reason: str) -> None:
     run.damaged[digest] = reason
     remedy = f"{reason}{_part_of(run, digest)}; {FROM_A_COPY}"
     run.find("object", str(digest), found.pack.path, _needing(run, digest), remedy)
-
-
-def _shallow(found: Found) -> str | None:
-    """Compare a frame's checksum; return what is wrong."""
-    try:
-        found.pack.payload(found.entry)
-    except (MvcError, OSError) as error:
-        return error.message if isinstance(error, MvcError) else str(error)
-    return None
-
-
-def _deep(store: Store, found: Found) -> str | None:
-    """Decode an object and compare its digest; files are put together later."""
-    entry = found.entry
-    try:
-        check_size(entry)
-        payload = found.pack.payload(entry)
-        if entry.encoding == Encoding.RECIPE:
-            return None
-        data = store.decoded(entry, payload)
-    except (MvcError, OSError) as error:
-        return error.message if isinstance(error, MvcError) else str(error)
-    return None if digest_of(data) == entry.digest else "its bytes are not what was stored"
 
 
 def _check_needs(run: Check, with_alternates: Store) -> None:
@@ -373,9 +357,7 @@ def _check_files(run: Check) -> None:
     """Put every file together and compare its digest."""
     for file in _distinct_files(run):
         digest = file.digest
-        if run.store.lacking(digest) or any(
-            part in run.damaged for part in closure_of_file(run.store, digest)
-        ):
+        if run.store.lacking(digest) or any(part in run.damaged for part in _closure(run, digest)):
             continue
         run.counts["files"] += 1
         try:
@@ -407,7 +389,7 @@ def _part_of(run: Check, digest: Digest) -> str:
         if artifact.kind == DIRECTORY and digest in _reach(run, artifact):
             with contextlib.suppress(MvcError):
                 for file in files_of(run.store, artifact):
-                    if digest in closure_of_file(run.store, file.digest):
+                    if digest in _closure(run, file.digest):
                         return f"; it is of '{file.path}' in {version.id}"
     return ""
 
@@ -430,9 +412,14 @@ def _reach(run: Check, artifact: Artifact) -> frozenset[Digest]:
         for file in files:
             needed.add(file.digest)
             with contextlib.suppress(MvcError):
-                needed |= closure_of_file(run.store, file.digest)
+                needed |= _closure(run, file.digest)
         run.reach[digest] = frozenset(needed)
     return run.reach[digest]
+
+
+def _closure(run: Check, digest: Digest) -> frozenset[Digest]:
+    """Return what a file needs as it can be read now: over the frames that are not damaged."""
+    return closure_of_file(run.store, digest, run.frames.entry)
 
 
 def _hurt(run: Check) -> set[str]:

@@ -19,11 +19,10 @@ from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.reach import Held, closure_of_file, files_of, held
+from mvc.registry.reach import Held, closure_of_file, files_of, held, preferred
 from mvc.registry.record import Artifact
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, eviction
-from mvc.store.pack import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +119,9 @@ class _Sizes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._entries: dict[Digest, Entry | None] = {}
         self._closures: dict[Digest, frozenset[Digest]] = {}
-        self._of_file = cache(partial(closure_of_file, store))
+        self._entry = cache(partial(preferred, store))
+        self._of_file = cache(partial(closure_of_file, store, entry=self._entry))
 
     def needed(self, items: Iterable[Held]) -> frozenset[Digest]:
         return frozenset[Digest]().union(*(self._closure(item.record.artifact) for item in items))
@@ -135,29 +134,11 @@ class _Sizes:
             try:
                 files = files_of(self._store, artifact)
                 parts = (self._of_file(file.digest) for file in files)
-                named = frozenset([artifact.digest]).union(*parts)
-                self._closures[artifact.digest] = self._with_bases(named)
+                self._closures[artifact.digest] = frozenset([artifact.digest]).union(*parts)
             except MvcError as error:
                 warnings.warn(error.message, StoreWarning, stacklevel=2)
                 self._closures[artifact.digest] = frozenset()
         return self._closures[artifact.digest]
-
-    def _with_bases(self, digests: frozenset[Digest]) -> frozenset[Digest]:
-        """Return objects with all that they are deltas upon, however long the chain."""
-        found, waiting = set(digests), list(digests)
-        while waiting:
-            entry = self._entry(waiting.pop())
-            if entry and entry.base is not None and entry.base not in found:
-                found.add(entry.base)
-                waiting.append(entry.base)
-        return frozenset(found)
-
-    def _entry(self, digest: Digest) -> Entry | None:
-        if digest not in self._entries:
-            frames = self._store.entries_of(digest)
-            held = (found.entry for found in frames if found.pack.holds(found.entry))
-            self._entries[digest] = next(held, None)
-        return self._entries[digest]
 
 
 def _cache_size(place: Place) -> int:

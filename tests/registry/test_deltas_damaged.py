@@ -1,0 +1,125 @@
+"""What a damaged or lost base does to what is kept over it: it is named, and comes back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from mvc import Damaged
+from mvc.codecs import Encoding
+from mvc.registry.care.fsck import LEVELS, Report
+from mvc.store.index import Found
+from tests.support.registry_builders import Project, flip
+
+SEED = np.random.default_rng(0).normal(0, 0.02, 100_000)
+FILES = [
+    save({"w": (SEED + step * 1e-6 * np.random.default_rng(step).normal(0, 1, 100_000))
+          .astype("<f4")})
+    for step in range(3)
+]  # fmt: skip
+
+
+@pytest.fixture
+def held(project: Project) -> Project:
+    """A base, a version kept over it, another family's kept over that, and one by itself."""
+    project.add(FILES[0])
+    project.add(FILES[1])
+    project.add(FILES[2], family="tuned", parents=["net@v2"])
+    project.add(b"by itself", family="other")
+    (project.folder / "model.bin").unlink()
+    kinds = [frame.entry.encoding for frame in frames(project)]
+    assert kinds.count(Encoding.DELTA) == 2
+    return project
+
+
+@pytest.fixture
+def backup(held: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(held.mvc, tmp_path_factory.mktemp("backup") / "old")
+
+
+def frames(project: Project) -> list[Found]:
+    index = project.registry().presence.store.index
+    return [Found(pack, entry) for pack in index.packs() for entry in pack.index]
+
+
+def of_version(project: Project, ref: str) -> Found:
+    """Return the largest frame of what only this version has: its weights."""
+    digest = project.registry().show(ref).artifact.digest
+    store = project.registry().presence.store
+    parts = {span.object.digest for span in store.spans(digest)}
+    found = [frame for frame in frames(project) if frame.entry.digest in parts]
+    return max(found, key=lambda frame: frame.entry.size)
+
+
+def rot(found: Found) -> None:
+    flip(found.pack.path, found.entry.end - 20)
+
+
+def repair(project: Project, *sources: Path) -> Report:
+    return project.registry().fsck("full", repair=True, sources=sources)
+
+
+@pytest.mark.parametrize("level", ["default", "full"])
+def test_a_damaged_base_is_one_finding_with_all_that_hang_on_it(held: Project, level: str) -> None:
+    """The versions of all families that are read with a damaged base are named, and no other."""
+    base = of_version(held, "net@v1")
+    rot(base)
+    (finding,) = held.registry().fsck(level).findings
+    assert (finding.kind, finding.object) == ("object", str(base.entry.digest))
+    assert finding.versions == ("net/v1", "net/v2", "tuned/v1")
+    for ref in finding.versions:
+        with pytest.raises(Damaged):
+            held.bytes_of(ref.replace("/", "@"))
+    assert held.bytes_of("other") == b"by itself"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_lost_base_is_one_finding_with_all_that_hang_on_it(held: Project, level: str) -> None:
+    """A base that no pack has is named once, at every level, with every version read with it."""
+    of_version(held, "net@v1").pack.path.unlink()
+    found = held.registry().fsck(level).findings
+    named = [finding.versions for finding in found]
+    assert ("net/v1", "net/v2", "tuned/v1") in named
+    assert not any("other/v1" in versions for versions in named)
+    assert not [finding for finding in found if finding.kind == "object"]
+
+
+def test_a_damaged_delta_hurts_only_what_is_read_with_it(held: Project) -> None:
+    """Damage in the middle of a chain leaves the base's own version whole."""
+    rot(of_version(held, "net@v2"))
+    (finding,) = held.registry().fsck().findings
+    below = of_version(held, "tuned").entry.base
+    hurt = {"net/v2"} | ({"tuned/v1"} if str(below) == finding.object else set())
+    assert set(finding.versions) == hurt
+    assert held.bytes_of("net@v1") == FILES[0]
+
+
+def plain_copy(project: Project, data: bytes) -> None:
+    """Store a file's objects once more, over nothing, as another registry's add may."""
+    other = Project(project.folder / "elsewhere")
+    other.folder.mkdir()
+    other.add(data)
+    for pack in other.packs:
+        shutil.copy(pack, project.mvc / "store" / "packs" / pack.name)
+
+
+@pytest.mark.parametrize("rotten", ["plain", "delta", "base"])
+def test_of_two_frames_one_serves(held: Project, rotten: str) -> None:
+    """An object kept plainly and over another is read from the one that is whole."""
+    delta = of_version(held, "net@v2")
+    plain_copy(held, FILES[1])
+    both = [f for f in frames(held) if f.entry.digest == delta.entry.digest]
+    (plain,) = [f for f in both if f.entry.base is None]
+    if rotten == "base":
+        rot(of_version(held, "net@v1"))
+    else:
+        rot({"plain": plain, "delta": delta}[rotten])
+    assert held.bytes_of("net@v2") == FILES[1]
+    report = held.registry().fsck("full")
+    hurt = {version for finding in report.findings for version in finding.versions}
+    assert "net/v2" not in hurt
+    assert report.ok == (rotten != "base")
