@@ -5,20 +5,23 @@ written, and its bytes hash to its name. So frames are found in a pack without
 its index, wherever the damage lies.
 
 What a repair makes of them: ``docs/repair.md``.
-Public names: ``is_pack``, ``frames``, ``frames_of``, ``whole``, ``Sieve``.
+A delta proves itself only with its base, which may be in another pack.
+
+Public names: ``is_pack``, ``frames``, ``entries_in``, ``Salvage``, ``Sieve``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvc import codecs, fileio, recipe
 from mvc.codecs import Encoded, Encoding
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
-from mvc.errors import MvcError
+from mvc.errors import Damaged, FormatError, MvcError
 from mvc.recipe import Recipe
 from mvc.store.pack import (
     FRAME_CHECKSUM,
@@ -29,13 +32,13 @@ from mvc.store.pack import (
     Entry,
     PackReader,
 )
-from mvc.store.store import Store, check_size
+from mvc.store.store import MAX_DEPTH, Store, check_size
 from mvc.store.transaction import Offer, Transaction
 
-KNOWN = frozenset(Encoding) - {Encoding.DELTA}
 _WINDOW = 1 << 20
 
 _Read = Callable[[int, int], bytes]
+Frame = tuple[Entry, memoryview]
 
 
 def is_pack(path: Path) -> bool:
@@ -81,37 +84,93 @@ def frames(path: Path, *, forgiving: bool = True) -> Iterator[tuple[Entry, memor
         os.close(descriptor)
 
 
-def frames_of(path: Path, wanted: Collection[Digest]) -> Iterator[tuple[Entry, memoryview]]:
-    """Yield the whole frames of ``wanted`` objects; by the pack's index, if that is whole."""
+def entries_in(path: Path) -> Mapping[Digest, Sequence[Entry]]:
+    """Return the frames of a file, by its index if that is whole; none is proved to be whole.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    found: dict[Digest, list[Entry]] = {}
     try:
         pack = PackReader(path)
-        entries = [entry for digest in wanted for entry in pack.index.find(digest)]
+        pack.check()
+        listed: Iterable[Entry] = list(pack.index)
     except MvcError:
-        for entry, payload in frames(path):
-            if entry.digest in wanted and whole(entry, payload):
-                yield entry, payload
-        return
-    for entry in entries:
-        with contextlib.suppress(MvcError, OSError):
-            payload = pack.payload(entry)
-            if whole(entry, payload):
-                yield entry, payload
+        listed = (entry for entry, _ in frames(path))
+    for entry in listed:
+        found.setdefault(entry.digest, []).append(entry)
+    return found
 
 
-def whole(entry: Entry, payload: memoryview) -> bool:
-    """Say whether a frame whose checksum holds decodes to the object that it names.
+class Salvage:
+    """Decodes frames of any pack, with bases from the store, and from given packs where it fails.
 
-    Of a recipe only the form can be seen: its file may not be there.
+    Args:
+        store: Where a base is looked for first.
+        packs: Where after that, however damaged they are.
     """
-    try:
+
+    def __init__(self, store: Store, packs: Sequence[Path] = ()) -> None:
+        self._store = store
+        self._packs = packs
+        self._entries = functools.cache(_entries_if_any)
+
+    def frames_of(self, path: Path, wanted: Collection[Digest] | None = None) -> Iterator[Frame]:
+        """Yield the frames of ``wanted`` objects, or all, that are whole; bases come first."""
+        found = self._entries(path)
+        chosen = found if wanted is None else [digest for digest in wanted if digest in found]
+        entries = [entry for digest in chosen for entry in found[digest]]
+        pack = PackReader(path) if entries else None
+        for entry in sorted(entries, key=lambda entry: (entry.depth, entry.offset)):
+            with contextlib.suppress(MvcError, OSError):
+                assert pack is not None, "there are entries"
+                payload = pack.payload(entry)
+                if self.is_whole(entry, payload):
+                    yield entry, payload
+
+    def is_whole(self, entry: Entry, payload: memoryview) -> bool:
+        """Say whether a frame whose checksum holds decodes to the object that it names.
+
+        Of a recipe only the form can be seen: its file may not be there.
+        """
+        try:
+            check_size(entry)
+            if entry.encoding == Encoding.RECIPE:
+                return recipe.decode(payload).size == entry.size
+            return digest_of(self.plain(entry, payload)) == entry.digest
+        except MvcError:
+            return False
+
+    def plain(self, entry: Entry, payload: memoryview) -> Buffer:
+        """Decode a frame that is no recipe.
+
+        Raises:
+            MvcError: It cannot be decoded, or its base is nowhere whole.
+        """
         check_size(entry)
-        if entry.encoding == Encoding.RECIPE:
-            made = recipe.decode(payload)
-            return made.size == entry.size
-        data = codecs.decode(entry.encoding, payload, entry.size)
-    except MvcError:
-        return False
-    return digest_of(data) == entry.digest
+        if entry.encoding != Encoding.DELTA:
+            return codecs.decode(entry.encoding, payload, entry.size)
+        if entry.base is None or not 0 < entry.depth <= MAX_DEPTH:
+            raise FormatError(f"object {entry.digest.short} is a delta without a base")
+        return codecs.decode_delta(payload, entry.size, self._base(entry.base, entry.depth))
+
+    def _base(self, digest: Digest, below: int) -> Buffer:
+        with contextlib.suppress(MvcError, OSError):
+            return self._store.get_object(digest, below=below)
+        for path in self._packs:
+            for entry in self._entries(path).get(digest, ()):
+                if entry.depth < below and entry.encoding != Encoding.RECIPE:
+                    with contextlib.suppress(MvcError, OSError):
+                        data = self.plain(entry, PackReader(path).payload(entry))
+                        if digest_of(data) == digest:
+                            return data
+        raise Damaged(f"the base {digest.short} is nowhere whole")
+
+
+def _entries_if_any(path: Path) -> Mapping[Digest, Sequence[Entry]]:
+    with contextlib.suppress(OSError, MvcError):
+        return entries_in(path)
+    return {}
 
 
 class Sieve(Transaction):
@@ -125,6 +184,8 @@ class Sieve(Transaction):
         super().__init__(store)
         self._wanted = wanted
         self._unsifted = False
+        self._links: dict[Digest, int] = {}
+        self._most_links: dict[Digest, int] | None = None
 
     @property
     def taken(self) -> int:
@@ -158,8 +219,11 @@ class Sieve(Transaction):
         if self._unsifted or digest in self._wanted:
             super().put_recipe(digest, made)
 
-    def put_frame(self, entry: Entry, payload: memoryview) -> None:
-        """Store a frame that is whole as it is, unless its object is held or was put."""
+    def put_frame(self, entry: Entry, payload: memoryview, salvage: Salvage) -> None:
+        """Store a frame that is whole as it is, unless its object is held or was put.
+
+        A delta whose base is not here, or only over as many links, is stored anew.
+        """
         if entry.encoding == Encoding.RECIPE:
             held = self._store.find_whole(entry.digest, entry.size, recipe=True)
             wanted = entry.digest in self._wanted or held is None
@@ -168,11 +232,33 @@ class Sieve(Transaction):
             self._recipes.add(entry.digest)
         elif self.hold(entry.digest, entry.size):
             return
+        elif entry.base is not None and not self._fits(entry, entry.base):
+            # The first byte of a delta says how many bytes an element has.
+            super().put(salvage.plain(entry, payload), entry.digest, payload[0])
+            self._links[entry.digest] = 0
+            return
         else:
             self._seen.add(entry.digest)
+            self._links[entry.digest] = entry.depth
         self._drain()
         encoded = Encoded(entry.encoding, [bytes(payload)], entry.stored)
-        self._write(entry.digest, entry.size, encoded)
+        self._write(entry.digest, entry.size, encoded, entry.depth, entry.base)
+
+    def _fits(self, entry: Entry, base: Digest) -> bool:
+        """Say whether a delta can be read here, and what is kept over it too; its base stays."""
+        if self._most_links is None:
+            self._most_links = {}
+            for below in (e for pack in self._store.index.packs() for e in pack.index if e.base):
+                assert below.base is not None, "these have one"
+                most = self._most_links.get(below.base, MAX_DEPTH + 1)
+                self._most_links[below.base] = min(most, below.depth)
+        if entry.depth >= self._most_links.get(entry.digest, MAX_DEPTH + 1):
+            return False
+        if base in self._links:
+            return self._links[base] < entry.depth
+        chain = None if base in self._wanted else self._store.chain(base, below=entry.depth)
+        self._reused_from.update(found.pack for found in chain or ())
+        return chain is not None
 
 
 def _frame_at(read: _Read, at: int) -> tuple[Entry, memoryview] | None:
@@ -180,7 +266,7 @@ def _frame_at(read: _Read, at: int) -> tuple[Entry, memoryview] | None:
     if len(header) < FRAME_HEADER.size or not header.startswith(FRAME_MAGIC):
         return None
     _, encoding, depth, reserved, size, stored, digest, base = FRAME_HEADER.unpack(header)
-    if reserved or depth or any(base) or stored > MAX_PAYLOAD or encoding not in KNOWN:
+    if reserved or stored > MAX_PAYLOAD or encoding not in frozenset(Encoding):
         return None
     frame = read(FRAME_HEADER.size + stored + FRAME_CHECKSUM.size, at)
     body = memoryview(frame)[: FRAME_HEADER.size + stored]
@@ -188,7 +274,8 @@ def _frame_at(read: _Read, at: int) -> tuple[Entry, memoryview] | None:
     if checksum != FRAME_CHECKSUM.pack(checksum_of(body)):
         return None
     number = FRAME_CHECKSUM.unpack(checksum)[0]
-    entry = Entry(Digest(digest), at, stored, size, Encoding(encoding), number)
+    kind = Encoding(encoding), number, depth, Digest(base) if any(base) else None
+    entry = Entry(Digest(digest), at, stored, size, *kind)
     return entry, body[FRAME_HEADER.size :]
 
 

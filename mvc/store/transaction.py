@@ -213,15 +213,22 @@ class Transaction:
     def _take(self, work: _Work, done: _Done) -> None:
         encoded, chain = done
         self._reused_from.update(found.pack for found in chain)
-        self._write(work.digest, len(work.data), encoded)
+        base = encoded.base
+        link = (base.depth + 1, base.digest) if base else (0, None)
+        self._write(work.digest, len(work.data), encoded, *link)
 
-    def _write(self, digest: Digest, size: int, encoded: Encoded) -> None:
+    def _write(
+        self,
+        digest: Digest,
+        size: int,
+        encoded: Encoded,
+        depth: int = 0,
+        base: Digest | None = None,
+    ) -> None:
         if not self._packs or self._packs[-1].size + encoded.size > MAX_PACK_SIZE:
             with self._fenced():
                 self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
-        base = encoded.base
-        link = (base.depth + 1, base.digest) if base else (0, None)
-        self._packs[-1].add(digest, size, encoded, depth=link[0], base=link[1])
+        self._packs[-1].add(digest, size, encoded, depth=depth, base=base)
         self.stored += encoded.size
 
     @contextlib.contextmanager

@@ -123,3 +123,82 @@ def test_of_two_frames_one_serves(held: Project, rotten: str) -> None:
     hurt = {version for finding in report.findings for version in finding.versions}
     assert "net/v2" not in hurt
     assert report.ok == (rotten != "base")
+
+
+def deltas(project: Project) -> int:
+    return sum(found.entry.encoding is Encoding.DELTA for found in frames(project))
+
+
+def all_is_whole(project: Project) -> None:
+    assert project.registry().fsck("full").ok
+    for ref, data in zip(("net@v1", "net@v2", "tuned"), FILES, strict=True):
+        assert project.bytes_of(ref) == data
+
+
+def test_a_backup_gives_bases_and_deltas_as_they_are(held: Project, backup: Path) -> None:
+    """All packs are lost: what comes back from a store's packs is kept as it was there."""
+    for pack in held.packs:
+        pack.unlink()
+    assert repair(held, backup).ok
+    all_is_whole(held)
+    assert deltas(held) == 2
+
+
+@pytest.mark.parametrize("ref", ["net@v1", "net@v2", "tuned"])
+def test_any_link_of_a_chain_comes_back(held: Project, backup: Path, ref: str) -> None:
+    """A base, a delta that others are kept over, and the last of a chain come back alone."""
+    of_version(held, ref).pack.path.unlink()
+    assert repair(held, backup).ok
+    all_is_whole(held)
+    assert deltas(held) == 2
+
+
+def test_a_delta_over_what_is_not_here_is_stored_anew(
+    held: Project, backup: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What a backup keeps over an object that nothing here needs is decoded there first."""
+    other = Project(tmp_path_factory.mktemp("other"))
+    other.add(FILES[1])
+    (other.folder / "model.bin").unlink()
+    for pack in other.packs:
+        pack.unlink()
+    assert repair(other, backup).ok
+    assert other.bytes_of("net") == FILES[1]
+    assert deltas(other) == 0
+
+
+def test_a_base_comes_back_with_few_enough_links(
+    held: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A base that its source keeps over as many links as what needs it here is stored anew."""
+    source = Project(tmp_path_factory.mktemp("source"))
+    source.add(FILES[2])
+    source.add(FILES[0])
+    assert of_version(source, "net@v2").entry.depth == of_version(held, "net@v2").entry.depth == 1
+    plain_copy(held, FILES[2])
+    of_version(held, "net@v1").pack.path.unlink()
+    assert repair(held, source.mvc).ok
+    all_is_whole(held)
+
+
+def test_deltas_of_a_pack_cut_off_are_saved(held: Project) -> None:
+    """A delta found without its pack's index is stored again as it is, over its base."""
+    for pack in held.packs:
+        pack.chmod(0o644)
+        with open(pack, "r+b") as file:
+            file.truncate(pack.stat().st_size - 40)
+    assert repair(held).ok
+    all_is_whole(held)
+    assert deltas(held) == 2
+
+
+def test_a_base_without_a_copy_is_named_and_comes_back_later(held: Project) -> None:
+    """A repair without a source hurts nothing else; a whole file mends all that hang on it."""
+    rot(of_version(held, "net@v1"))
+    report = repair(held)
+    (finding,) = report.findings
+    assert finding.versions == ("net/v1", "net/v2", "tuned/v1")
+    assert held.bytes_of("other") == b"by itself"
+    assert repair(held, held.file(FILES[0], "copy.bin")).ok
+    all_is_whole(held)
+    assert deltas(held) == 2

@@ -9,7 +9,7 @@ Public names: ``mend_objects``, ``set_packs_aside``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,20 +23,16 @@ from mvc.registry.care.fsck import Check
 from mvc.registry.care.mending import Repair, keep_aside
 from mvc.registry.intake.ingest import ingest
 from mvc.registry.intake.source import SourceFile
-from mvc.registry.reach import Held, files_of
+from mvc.registry.reach import Held, closure_of_file, files_of
 from mvc.registry.record import DIRECTORY
 from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 from mvc.store.pack import Entry, PackReader, is_whole
-from mvc.store.salvage import Sieve, frames, frames_of, whole
+from mvc.store.salvage import Salvage, Sieve, frames
 from mvc.tree import Tree
 
 # A tree leads to files, a file's recipe to its parts: each may come to light in a round.
 MOST_ROUNDS = 6
-
-Frame = tuple[Entry, memoryview]
-# A file's recipe and an object of the same bytes do not stand for each other.
-Kind = tuple[Digest, bool]
 
 
 @dataclass(slots=True)
@@ -55,18 +51,19 @@ def mend_objects(run: Repair, found: Check) -> Steps[None]:
     own = [path for name in sorted(found.packs) if (path := _pack(run, name)).exists()]
     damaged, parts = set(found.damaged), set[Digest]()
     for number in range(MOST_ROUNDS if found.versions else 0):
-        needs = _needs(run.store, found.versions, damaged)
+        needs = _needs(run.store, found, damaged)
         if not needs.wanted and not own:
             return
         needs.wanted |= {part for part in parts if not _holds(run.store, part, damaged)}
         sieve = Sieve(run.store, needs.wanted)
+        salvage = Salvage(run.store, (*own, *run.material.packs))
         try:
             yield from sieve.begin()
             _take_trees(run, found.versions, needs, sieve)
-            _take_objects(run, own, needs, sieve)
+            _take_objects(run, own, needs, sieve, salvage)
             if number == 0 or parts:
                 _take_files(run, needs, sieve)
-            before, parts = parts, _take_recipes(run, own, needs, sieve)
+            before, parts = parts, _take_recipes(run, own, needs, sieve, salvage)
             if sieve.anything_new:
                 yield "objects"
                 rooted = next((v for v in found.versions if v not in found.rootless), None)
@@ -82,10 +79,10 @@ def mend_objects(run: Repair, found: Check) -> Steps[None]:
             return
 
 
-def _needs(store: Store, versions: Sequence[Held], damaged: set[Digest]) -> _Needs:
+def _needs(store: Store, found: Check, damaged: set[Digest]) -> _Needs:
     needs = _Needs()
     for artifact in {version.record.artifact.digest: version.record.artifact
-                     for version in versions}.values():  # fmt: skip
+                     for version in found.versions}.values():  # fmt: skip
         if artifact.kind == DIRECTORY and not _holds(store, artifact.digest, damaged):
             needs.wanted.add(artifact.digest)
         try:
@@ -94,7 +91,8 @@ def _needs(store: Store, versions: Sequence[Held], damaged: set[Digest]) -> _Nee
             continue
         for file in files:
             try:
-                refs = {span.object.digest for span in store.spans(file.digest)}
+                store.spans(file.digest)
+                refs = closure_of_file(store, file.digest, found.frames.entry)
             except MvcError:
                 needs.wanted.add(file.digest)
                 needs.files.add(file.digest)
@@ -118,21 +116,23 @@ def _take_trees(run: Repair, versions: Sequence[Held], needs: _Needs, sieve: Sie
                 run.done("object", f"the tree of {version.id}", "from its record")
 
 
-def _take_objects(run: Repair, own: list[Path], needs: _Needs, sieve: Sieve) -> None:
+def _take_objects(
+    run: Repair, own: list[Path], needs: _Needs, sieve: Sieve, salvage: Salvage
+) -> None:
     """Take what packs have whole: of our damaged ones all that is nowhere else."""
     for path in own:
         taken = sieve.taken
-        for entry, payload in _frames_in(path):
-            here = entry.digest in needs.wanted or not _elsewhere(run.store, _kind(entry), path)
-            if here and entry.encoding != Encoding.RECIPE and whole(entry, payload):
+        for entry, payload in salvage.frames_of(path):
+            here = entry.digest in needs.wanted or not _elsewhere(run.store, entry, path, salvage)
+            if here and entry.encoding != Encoding.RECIPE:
                 needs.wanted.add(entry.digest)
-                sieve.put_frame(entry, payload)
+                sieve.put_frame(entry, payload, salvage)
         _say_taken(run, sieve, taken, path)
     for path in run.material.packs:
         taken = sieve.taken
-        for entry, payload in frames_of(path, frozenset(needs.wanted)):
+        for entry, payload in salvage.frames_of(path, needs.wanted):
             if entry.encoding != Encoding.RECIPE:
-                sieve.put_frame(entry, payload)
+                sieve.put_frame(entry, payload, salvage)
         _say_taken(run, sieve, taken, path)
 
 
@@ -150,7 +150,9 @@ def _take_files(run: Repair, needs: _Needs, sieve: Sieve) -> None:
         _say_taken(run, sieve, taken, path)
 
 
-def _take_recipes(run: Repair, own: list[Path], needs: _Needs, sieve: Sieve) -> set[Digest]:
+def _take_recipes(
+    run: Repair, own: list[Path], needs: _Needs, sieve: Sieve, salvage: Salvage
+) -> set[Digest]:
     """Take recipes that make their file; return the parts of those that lack some.
 
     A recipe's name is the digest of the file, so only the file proves it.
@@ -159,27 +161,21 @@ def _take_recipes(run: Repair, own: list[Path], needs: _Needs, sieve: Sieve) -> 
     for path in (*own, *run.material.packs):
         ours = path in own
         taken = sieve.taken
-        found = _frames_in(path) if ours else frames_of(path, frozenset(needs.wanted))
-        for entry, payload in found:
-            if entry.encoding != Encoding.RECIPE or not whole(entry, payload):
+        for entry, payload in salvage.frames_of(path, None if ours else needs.wanted):
+            if entry.encoding != Encoding.RECIPE:
                 continue
             if entry.digest not in needs.wanted and (
-                not ours or _elsewhere(run.store, _kind(entry), path)
+                not ours or _elsewhere(run.store, entry, path, salvage)
             ):
                 continue
             made = recipe.decode(payload)
             if _makes(run.store, made, entry.digest):
                 needs.wanted.add(entry.digest)
-                sieve.put_frame(entry, payload)
+                sieve.put_frame(entry, payload, salvage)
             else:
                 parts |= {ref.digest for ref in made.objects}
         _say_taken(run, sieve, taken, path)
     return parts
-
-
-def _frames_in(path: Path) -> Iterator[Frame]:
-    with contextlib.suppress(OSError, MvcError):
-        yield from frames(path)
 
 
 def _makes(store: Store, made: Recipe, digest: Digest) -> bool:
@@ -202,15 +198,18 @@ def _say_taken(run: Repair, sieve: Sieve, before: int, path: Path) -> None:
 
 def set_packs_aside(run: Repair, found: Check) -> Steps[None]:
     """Move damaged packs to quarantine, once all that is whole in them is elsewhere, too."""
+    salvage = Salvage(run.store)
     for name in sorted(found.packs | found.rotten):
         path = _pack(run, name)
         if not path.exists():
             continue
-        if is_whole(path) and not _lies(path):
+        if is_whole(path) and not _lies(path, salvage):
             run.done("pack", name, "replaced by a whole one; the damaged is in quarantine")
             continue
         contents = _contents(path)
-        if contents is None or not all(_elsewhere(run.store, kind, path) for kind in contents):
+        if contents is None or not all(
+            _elsewhere(run.store, entry, path, salvage) for entry in contents
+        ):
             why = "it cannot be read" if contents is None else "it holds what is nowhere else"
             run.notes.append(f"'{name}' stays where it is: {why}")
             continue
@@ -222,37 +221,33 @@ def set_packs_aside(run: Repair, found: Check) -> Steps[None]:
         run.done("pack", name, "in quarantine; all it held is in other packs")
 
 
-def _contents(path: Path) -> set[Kind] | None:
-    """Return what a pack holds: all that its index lists, else every frame that is whole.
+def _contents(path: Path) -> list[Entry] | None:
+    """Return what a pack holds: all that its index lists, else every frame that may be whole.
 
     ``None`` where the disk does not give all of it: then nobody knows.
     """
     try:
-        return {_kind(entry) for entry in PackReader(path).index}
+        return list(PackReader(path).index)
     except (MvcError, OSError):
         pass
     try:
-        found = frames(path, forgiving=False)
-        return {_kind(entry) for entry, payload in found if whole(entry, payload)}
+        return [entry for entry, _ in frames(path, forgiving=False)]
     except (MvcError, OSError):
         return None
 
 
-def _lies(path: Path) -> bool:
+def _lies(path: Path, salvage: Salvage) -> bool:
     pack = PackReader(path)
-    return not all(whole(entry, pack.payload(entry)) for entry in pack.index)
+    return not all(salvage.is_whole(entry, pack.payload(entry)) for entry in pack.index)
 
 
-def _kind(entry: Entry) -> Kind:
-    return entry.digest, entry.encoding == Encoding.RECIPE
-
-
-def _elsewhere(store: Store, kind: Kind, path: Path) -> bool:
+def _elsewhere(store: Store, entry: Entry, path: Path, salvage: Salvage) -> bool:
     """Say whether another pack has the object, or the recipe, whole."""
-    for other in store.entries_of(kind[0]):
-        if other.pack.path != path and _kind(other.entry) == kind:
+    for other in store.entries_of(entry.digest):
+        kinds = {each.encoding == Encoding.RECIPE for each in (entry, other.entry)}
+        if other.pack.path != path and len(kinds) == 1:
             with contextlib.suppress(MvcError, OSError):
-                if whole(other.entry, other.pack.payload(other.entry)):
+                if salvage.is_whole(other.entry, other.pack.payload(other.entry)):
                     return True
     return False
 
