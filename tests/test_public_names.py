@@ -49,6 +49,7 @@ METHODS = [
     "plan_move_store",
     "register",
     "relink_store",
+    "repack",
     "resolve",
     "restore",
     "rm",

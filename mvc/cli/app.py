@@ -75,6 +75,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole."),
             Entry("gc", "mvc.cli.gc:gc", "Free the bytes of versions withdrawn long ago."),
+            Entry("repack", "mvc.cli.repack:repack", "Make what is read most quick to read."),
             Entry("du", "mvc.cli.care:du", "Show what versions take on disk."),
             Entry("store", "mvc.cli.store:store", "Look at the store, or take it elsewhere."),
             Entry("demo", "mvc.cli.demo:demo", "Show the main job on real models, step by step."),

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from mvc import environment, fileio
 from mvc.errors import NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
+from mvc.registry.care_methods import CareMethods
 from mvc.registry.family import Family, Rule
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.tensor_methods import TensorMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
-class ModelRegistry(TensorMethods):
+class ModelRegistry(CareMethods):
     """A registry of model families in a folder.
 
     Args:

@@ -11,7 +11,7 @@ Public names: ``Need``, ``Census``, ``edges_of``, ``reachable``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,15 @@ class Census:
     def holds(self, digest: Digest) -> bool:
         """Say whether there is any frame of an object."""
         return digest in self._plain or digest in self._edged
+
+    def least_depths(self, going: Collection[Path]) -> dict[Digest, int]:
+        """Return for each base the least depth of a frame over it, outside some packs."""
+        depths: dict[Digest, int] = {}
+        for frames in self._edged.values():
+            for path, entry in frames:
+                if entry.base is not None and path not in going:
+                    depths[entry.base] = min(entry.depth, depths.get(entry.base, entry.depth))
+        return depths
 
     def edges(self, digest: Digest) -> set[Digest]:
         """Return what an object's frames need, all of them that can still be decoded.

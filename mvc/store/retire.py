@@ -14,7 +14,7 @@ Public names: ``Retired``, ``retire``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mvc.codecs import Encoding
 from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.fileio import Steps
+from mvc.store.index import Found
 from mvc.store.intents import settle
 from mvc.store.mark import Census, Need, edges_of, reachable
 from mvc.store.pack import SUFFIX, Entry, PackReader, is_whole
@@ -72,9 +73,12 @@ def retire(
             if living:
                 return Retired(waiting=len(living))
             wanted = list(needs())  # before the packs are looked at: children come first
-            needed = reachable(Census.of(store), wanted)
+            census = Census.of(store)
+            needed = reachable(census, wanted)
             yield "marked"
-        back = [path for path in taken if _is_needed(store, path, needed)]
+            back = _needed_after_all(store, census, taken, needed)
+        else:
+            back = [path for path in taken if _is_needed(store, path, None, {})]
         yield "judged"
     except MvcError:
         for path in taken:
@@ -120,7 +124,23 @@ def _to_trash(store: Store, names: Iterable[str], *, take_over: bool) -> Steps[l
     return taken
 
 
-def _is_needed(store: Store, path: Path, needed: set[Digest] | None) -> bool:
+def _needed_after_all(
+    store: Store, census: Census, taken: list[Path], needed: set[Digest]
+) -> list[Path]:
+    """Return which packs must go back, and with them what their own frames rely on."""
+    back: list[Path] = []
+    while True:
+        going = [path for path in taken if path not in back]
+        depths = census.least_depths(going)
+        more = [path for path in going if _is_needed(store, path, needed, depths)]
+        if not more:
+            return back
+        back += more
+
+
+def _is_needed(
+    store: Store, path: Path, needed: set[Digest] | None, depths: Mapping[Digest, int]
+) -> bool:
     """Say whether a pack in the trash holds something needed that is not elsewhere."""
     store.index.refresh()
     try:
@@ -128,31 +148,43 @@ def _is_needed(store: Store, path: Path, needed: set[Digest] | None) -> bool:
     except FileNotFoundError:  # somebody took it over
         return False
     return any(
-        not _is_elsewhere(store, entry, needed)
+        not _is_elsewhere(store, entry, needed, depths)
         for entry in pack.index
         if needed is None or entry.digest in needed
     )
 
 
-def _is_elsewhere(store: Store, entry: Entry, needed: set[Digest] | None) -> bool:
+def _is_elsewhere(
+    store: Store, entry: Entry, needed: set[Digest] | None, depths: Mapping[Digest, int]
+) -> bool:
     """Say whether an object is in a pack that stays, in a frame that is whole and will be.
 
     That is the same frame, or one all of whose objects are needed and so stay
-    as well. A recipe and an object do not stand for each other, nor does a
-    frame for one of fewer links: what is kept over it relies on their number.
+    as well. A recipe and an object do not stand for each other. A frame stands
+    for one of fewer links only where it has fewer than every frame that is kept
+    over it: ``depths`` has the least of those, where all writers were waited for.
     """
     for found in store.index.find(entry.digest):
         if (found.entry.encoding == Encoding.RECIPE) != (entry.encoding == Encoding.RECIPE):
             continue
-        if found.entry.depth > entry.depth:
+        depth = found.entry.depth
+        if depth > entry.depth and (needed is None or depth >= depths.get(entry.digest, depth + 1)):
             continue
         with contextlib.suppress(MvcError, OSError):
             found.pack.payload(found.entry)
             if found.entry.checksum == entry.checksum:
                 return True
-            if needed is not None and edges_of(found.entry, found.pack.payload) <= needed:
+            if needed is not None and _stands(store, found, needed):
                 return True
     return False
+
+
+def _stands(store: Store, found: Found, needed: set[Digest]) -> bool:
+    """Say whether all that a frame needs stays, and its base can be read with fewer links."""
+    base = found.entry.base
+    if base is not None and store.chain(base, below=found.entry.depth) is None:
+        return False
+    return edges_of(found.entry, found.pack.payload) <= needed
 
 
 def _size_alone(path: Path) -> int:

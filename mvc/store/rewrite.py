@@ -6,16 +6,19 @@ times in its life, and a store of any age has some hundred small packs at most.
 What is copied is checked and kept as it is, byte for byte; the new pack is
 durable before an old one is touched.
 
-Public names: ``rewrite``, ``merge``, ``merge_all``, ``tidy``, ``due``.
+Public names: ``Frame``, ``frames``, ``write``, ``rewrite``, ``merge``, ``merge_all``, ``tidy``,
+``due``.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from mvc import fileio
 from mvc.codecs import Encoded
+from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.store.lock import maintenance
@@ -26,6 +29,18 @@ from mvc.store.store import Store
 
 SMALL = 64 << 20
 MANY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An object as it is to be written; ``made`` is when its pack counts as made, in ns."""
+
+    digest: Digest
+    size: int
+    encoded: Encoded
+    made: int
+    depth: int = 0
+    base: Digest | None = None
 
 
 def due(store: Store) -> list[str]:
@@ -69,27 +84,31 @@ def tidy(store: Store) -> None:
 def rewrite(store: Store, names: Iterable[str], keep: Callable[[Entry], bool]) -> Steps[list[str]]:
     """Write the frames to ``keep`` of some packs into new packs, durable when this ends.
 
-    A new pack counts as made when the youngest of the old was: what is garbage
-    in it does not get younger by being copied.
-
     Returns:
         The names of the new packs.
 
     Raises:
         Damaged: A frame to keep is not whole; nothing was published.
     """
+    return (yield from write(store, frames(store, names, keep)))
+
+
+def write(store: Store, given: Iterable[Frame]) -> Steps[list[str]]:
+    """Write frames into new packs, durable when this ends; return their names.
+
+    A new pack counts as made when the youngest of the old was: what is garbage
+    in it does not get younger by being copied.
+    """
     folder = store.folder / STAGING / new_id()
     fileio.make_folder(folder)
     made: list[tuple[PackWriter, int]] = []
     try:
-        for pack, entry in _frames(store, names, keep):
-            if not made or made[-1][0].size + entry.stored > MAX_PACK_SIZE:
+        for frame in given:
+            if not made or made[-1][0].size + frame.encoded.size > MAX_PACK_SIZE:
                 made.append((PackWriter(folder / f"{len(made)}.pack"), 0))
             writer, youngest = made[-1]
-            payload = pack.payload(entry)
-            encoded = Encoded(entry.encoding, [payload], len(payload))
-            writer.add(entry.digest, entry.size, encoded, depth=entry.depth, base=entry.base)
-            made[-1] = writer, max(youngest, pack.changed)
+            writer.add(frame.digest, frame.size, frame.encoded, depth=frame.depth, base=frame.base)
+            made[-1] = writer, max(youngest, frame.made)
         new = []
         for writer, youngest in made:
             new.append(writer.finish(made=youngest))
@@ -105,9 +124,7 @@ def rewrite(store: Store, names: Iterable[str], keep: Callable[[Entry], bool]) -
         fileio.remove_folder(folder)
 
 
-def _frames(
-    store: Store, names: Iterable[str], keep: Callable[[Entry], bool]
-) -> Iterator[tuple[PackReader, Entry]]:
+def frames(store: Store, names: Iterable[str], keep: Callable[[Entry], bool]) -> Iterator[Frame]:
     """Yield the frames to keep in the order in which they lie, equal ones once."""
     seen = set()
     for name in names:
@@ -115,4 +132,8 @@ def _frames(
         for entry in sorted(pack.index, key=lambda entry: entry.offset):
             if keep(entry) and (entry.digest, entry.checksum) not in seen:
                 seen.add((entry.digest, entry.checksum))
-                yield pack, entry
+                payload = pack.payload(entry)
+                encoded = Encoded(entry.encoding, [payload], len(payload))
+                yield Frame(
+                    entry.digest, entry.size, encoded, pack.changed, entry.depth, entry.base
+                )

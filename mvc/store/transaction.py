@@ -14,7 +14,6 @@ Public names: ``Transaction``, ``Under``, ``Offer``, ``root_name``, ``is_whole``
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +29,9 @@ from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
+from mvc.store.reading_back import read_back
 from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
-
-_scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,33 +256,11 @@ def root_name(record: bytes) -> str:
     return f"{digest_of(record).hex()}.yaml"
 
 
-def _laid_together(encoded: Encoded) -> memoryview:
-    """Return a payload in one piece, good until this thread asks again.
-
-    The memory is used over and over: to touch new pages costs more than to copy.
-    """
-    scratch: bytearray = getattr(_scratch, "data", bytearray())
-    if len(scratch) < encoded.size:
-        scratch = _scratch.data = bytearray(encoded.size)
-    view, at = memoryview(scratch), 0
-    for piece in encoded.pieces:
-        view[at : at + len(piece)] = piece
-        at += len(piece)
-    return view[:at]
-
-
 def _encode(store: Store, work: _Work) -> _Done:
     """Encode, decode again and hash: what is published has been read back once."""
     bases = list(_bases(store, work.under)) if len(work.data) <= MAX_BASE else []
     encoded = codecs.encode(work.data, work.width, [base for base, _ in bases])
-    if encoded.encoding != Encoding.RAW:
-        payload, size = _laid_together(encoded), len(work.data)
-        if encoded.base:
-            plain = codecs.decode_delta(payload, size, encoded.base.data)
-        else:
-            plain = codecs.decode(encoded.encoding, payload, size)
-        if digest_of(plain) != work.digest:
-            raise MvcError(f"object {work.digest.short} does not decode to what was encoded")
+    read_back(encoded, work.digest, len(work.data))
     return encoded, next((chain for base, chain in bases if base is encoded.base), ())
 
 

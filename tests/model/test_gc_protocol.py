@@ -345,7 +345,7 @@ def test_two_copies_are_not_both_retired(disk: MemoryDisk) -> None:
 
 
 def _nothing_is_marked_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(retire, "_is_needed", lambda store, path, needed: False)
+    patch.setattr(retire, "_is_needed", lambda store, path, needed, depths: False)
 
 
 def _nobody_is_asked(patch: pytest.MonkeyPatch) -> None:
@@ -441,7 +441,7 @@ def _marked_before_the_wait(store: Store, names: Any, needs: Any) -> Steps[retir
     if (yield from intents.settle(store.folder, lambda: False)):
         return retire.Retired(waiting=1)
     for path in taken:
-        if not retire._is_needed(store, path, needed):
+        if not retire._is_needed(store, path, needed, {}):
             fileio.unlink(path)
             yield "deleted"
     return retire.Retired()
@@ -454,7 +454,7 @@ def _marks_before_the_trash(store: Store, names: Any, needs: Any) -> Steps[retir
     if (yield from intents.settle(store.folder, lambda: False)):
         return retire.Retired(waiting=1)
     for path in taken:
-        if not retire._is_needed(store, path, needed):
+        if not retire._is_needed(store, path, needed, {}):
             fileio.unlink(path)
             yield "deleted"
     return retire.Retired()
@@ -526,7 +526,7 @@ def test_counting_the_trash_as_a_copy_loses_something(
     """A copy that is itself on its way out is none."""
     packs = [garbage([X]), garbage([X, Y])]
     root(X)
-    monkeypatch.setattr(retire, "_is_elsewhere", lambda store, entry, needed: True)
+    monkeypatch.setattr(retire, "_is_elsewhere", lambda store, entry, needed, depths: True)
     with pytest.raises(Broken, match="lost its bytes"):
         walk(disk, *(partial(replacing, name, all_again=True) for name in packs))
 

@@ -158,7 +158,7 @@ def _restore_does_not_look_again(patch: pytest.MonkeyPatch) -> None:
 
 def _packs_go_before_the_root(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(gc, "_unroot", lambda gone: iter(()))
-    patch.setattr("mvc.store.retire._is_needed", lambda store, path, needed: False)
+    patch.setattr("mvc.store.retire._is_needed", lambda store, path, needed, depths: False)
 
 
 MUTATIONS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mvc import fileio
-from mvc.codecs import Encoded, Encoding
+from mvc import codecs, fileio
+from mvc.codecs import Base, Encoded, Encoding
 from mvc.digest import Digest, digest_of
 from mvc.errors import Damaged
 from mvc.recipe import ObjectRef, Part, Recipe
@@ -18,7 +18,7 @@ from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.pack import PackReader, PackWriter
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import MANY, due, merge, rewrite, tidy
+from mvc.store.rewrite import MANY, Frame, due, merge, rewrite, tidy, write
 from tests.support import store_builders as build
 
 A, B, C = (bytes([letter]) * 5000 + os.urandom(100) for letter in b"abc")
@@ -265,3 +265,52 @@ def test_a_pack_that_cannot_be_read_ends_marking(store: Store) -> None:
     build.flip(path, path.stat().st_size - 10)
     with pytest.raises(Damaged, match="cannot be read"):
         Census.of(store)
+
+
+def frames_of(store: Store, *given: Frame) -> str:
+    """Add a pack with these frames."""
+    (name,) = fileio.run(write(store, given))
+    store.index.refresh()
+    return name
+
+
+def as_delta(data: bytes, over: bytes, depth: int) -> Frame:
+    encoded = codecs.encode(data, 1, [Base(digest_of(over), 1, depth - 1, over)])
+    assert encoded.encoding == Encoding.DELTA
+    return Frame(digest_of(data), len(data), encoded, 1, depth, digest_of(over))
+
+
+def test_a_plain_frame_goes_where_nobody_relies_on_it(store: Store) -> None:
+    """A delta of the same object stands for it: all others have no base, or one that stays."""
+    old, near = os.urandom(50_000), os.urandom(50)
+    new = near + old[50:]
+    plain = pack_of(store, old)
+    pack_of(store, new)
+    frames_of(store, as_delta(old, new, 1))
+    assert retired(store, [plain], old, new).deleted == (plain,)
+    assert bytes(store.get(digest_of(old))) == old
+
+
+def test_a_plain_frame_stays_where_a_delta_relies_on_it(store: Store) -> None:
+    """What is kept over it at one link needs it without any, in a pack that stays or goes back."""
+    old = os.urandom(50_000)
+    new, third = os.urandom(50) + old[50:], old[:-50] + os.urandom(50)
+    plain = pack_of(store, old)
+    pack_of(store, new)
+    over = frames_of(store, as_delta(third, old, 1))
+    frames_of(store, as_delta(old, new, 1))
+    assert retired(store, [plain], old, new, third).restored == (plain,)
+    assert set(retired(store, [plain, over], old, new, third).restored) == {plain, over}
+    assert bytes(store.get(digest_of(third))) == third
+
+
+def test_a_delta_whose_base_has_more_links_stands_for_nothing(store: Store) -> None:
+    """A frame that cannot be read by fewer links than its own is no copy."""
+    old = os.urandom(50_000)
+    new, third = os.urandom(50) + old[50:], old[:-50] + os.urandom(50)
+    plain = pack_of(store, third)
+    pack_of(store, new)
+    frames_of(store, as_delta(old, new, 1))
+    frames_of(store, as_delta(third, old, 1))
+    assert retired(store, [plain], old, new, third).restored == (plain,)
+    assert bytes(store.get(digest_of(third))) == third

@@ -21,13 +21,11 @@ from functools import cached_property
 from mvc.digest import Digest, digest_of
 from mvc.errors import MvcError
 from mvc.formats import Layout
-from mvc.formats.dtypes import width_of
-from mvc.recipe import Recipe
 from mvc.registry.family import Family
 from mvc.registry.intake.cutting import SMALL_STORAGE, chunk_size
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.manifest import Manifest
-from mvc.registry.reach import files_of
+from mvc.registry.namesakes import Table
 from mvc.registry.record import Artifact, Record
 from mvc.store import Store, Transaction
 from mvc.store.store import MAX_DEPTH
@@ -43,44 +41,11 @@ MOST_WHOLE = 6
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunks:
-    """A tensor's objects in order, and the bytes per element."""
-
-    digests: tuple[Digest, ...]
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Choice:
     """A relative, and how many bases below its objects ours are to be kept over."""
 
     relative: int
     hops: int
-
-
-class _Table:
-    """A relative's tensors by name, and by the ends of names where only one is called so.
-
-    So ``model.layer1.weight`` of a checkpoint and ``layer1.weight`` of the
-    weights alone, or with a wrapper's prefix, are namesakes.
-    """
-
-    def __init__(self, tensors: dict[str | None, _Chunks]) -> None:
-        self.whole = tensors.pop(None, None)
-        self._named: dict[str, _Chunks | None] = {}
-        for name, chunks in tensors.items():
-            for ending in _endings(name or ""):
-                self._named[ending] = None if ending in self._named else chunks
-        self._named.update((name, chunks) for name, chunks in tensors.items() if name)
-
-    def find(self, name: str) -> _Chunks | None:
-        return next(filter(None, map(self._named.get, (name, *_endings(name)))), None)
-
-
-def _endings(name: str) -> Iterator[str]:
-    """Yield the ends of a dotted name, of two parts and more, the longest first."""
-    parts = name.split(".")
-    return (".".join(parts[start:]) for start in range(1, len(parts) - 1))
 
 
 class Relatives:
@@ -92,9 +57,9 @@ class Relatives:
         self._artifacts = artifacts
 
     @cached_property
-    def tables(self) -> list[_Table]:
+    def tables(self) -> list[Table]:
         """What each relative has."""
-        return [_Table(dict(self._tensors(artifact))) for artifact in self._artifacts]
+        return [Table(self._store, artifact) for artifact in self._artifacts]
 
     def below(self, digest: Digest, width: int) -> Iterator[Under]:
         """Yield an object and what it is kept over, down to what needs no base.
@@ -118,25 +83,6 @@ class Relatives:
     def holds(self, digest: Digest, size: int) -> bool:
         """Say whether the store has an object already."""
         return self._store.find(digest, size) is not None
-
-    def _tensors(self, artifact: Artifact) -> Iterator[tuple[str | None, _Chunks]]:
-        with contextlib.suppress(MvcError, OSError):  # what cannot be read is nobody's relative
-            for file in files_of(self._store, artifact):
-                recipe = self._store.recipe(file.digest)
-                if recipe is None:
-                    yield None, _Chunks((file.digest,), 0)
-                else:
-                    yield from _tensors(recipe)
-
-
-def _tensors(recipe: Recipe) -> Iterator[tuple[str, _Chunks]]:
-    for tensor in recipe.tensors:
-        refs = recipe.objects[tensor.first : tensor.first + tensor.count]
-        # Small tensors lie together, as fp32 wherever they are kept.
-        small = tensor.size < SMALL_STORAGE
-        width = 4 if small else width_of(tensor.dtype)
-        if refs and (small or not tensor.offset):
-            yield tensor.name, _Chunks(tuple(ref.digest for ref in refs), width)
 
 
 class Offers:

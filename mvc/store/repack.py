@@ -1,0 +1,379 @@
+"""Repacking: objects are encoded again, so that those read most are read without a base.
+
+First the *plain* objects are settled: those wished for, and those that others
+are kept over as things are. Every other has at most one link afterwards, to a
+plain one; so no circle can close. All new frames are durable before an old
+one leaves, and packs leave by ``retire``, which asks anew who relies on them.
+
+What it promises, step by step: ``docs/repack.md``.
+Public names: ``Wishes``, ``Change``, ``RepackPlan``, ``plan``, ``carry_out``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+
+from mvc import codecs
+from mvc.codecs import Base, Encoded, Encoding, choose
+from mvc.digest import Buffer, Digest
+from mvc.errors import Damaged
+from mvc.fileio import Steps
+from mvc.store.mark import Census, Need, reachable
+from mvc.store.pack import Entry, PackReader
+from mvc.store.pipeline import in_order
+from mvc.store.reading_back import read_back
+from mvc.store.retire import Retired, retire
+from mvc.store.rewrite import SMALL, Frame, frames, write
+from mvc.store.settings import PACKS
+from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
+from mvc.store.transaction import Under
+
+MOST_LARGER = 1.095
+"""How much larger a store may become for the sake of fewer links: a tenth, as it is estimated."""
+
+# Objects that stay decoded, while those near them are looked at one after the other.
+_KEPT = 4
+_ADVICE = "mvc fsck says more; nothing is repacked before everything can be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is known of objects beside their bytes.
+
+    ``plain`` are to be read without a base; ``offers`` says over which of
+    those another may be kept; ``widths`` are bytes per element.
+    """
+
+    plain: frozenset[Digest]
+    offers: Mapping[Digest, tuple[Under, ...]]
+    widths: Mapping[Digest, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object to encode again: over ``base``, or without; it will take ``about`` bytes."""
+
+    digest: Digest
+    size: int
+    width: int
+    base: Under | None
+    about: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepackPlan:
+    """What repacking will do.
+
+    ``packs`` are written anew; ``before`` and ``after``, about, are bytes of
+    all packs. ``kept`` are the frames that are copied, by digest and checksum.
+    """
+
+    changes: tuple[Change, ...]
+    packs: tuple[str, ...]
+    before: int
+    after: int
+    kept: frozenset[tuple[Digest, int]] = field(repr=False)
+
+    @property
+    def plain(self) -> int:
+        """How many objects lose their last link."""
+        return sum(change.base is None for change in self.changes)
+
+    @property
+    def rebased(self) -> int:
+        """How many objects get a new base."""
+        return len(self.changes) - self.plain
+
+
+def plan(store: Store, wishes: Wishes) -> RepackPlan:
+    """Work out which objects to encode again and which packs to write anew; changes nothing.
+
+    Raises:
+        Damaged: A pack, an object or a base cannot be read.
+    """
+    holdings = _Holdings.of(store)
+    changes = holdings.within(MOST_LARGER, _Planner(store, holdings, wishes).changes(), wishes)
+    after = holdings.size_after(changes)
+    packs = holdings.to_rewrite({change.digest for change in changes})
+    changed = {change.digest for change in changes}
+    kept = frozenset(
+        (entry.digest, entry.checksum)
+        for name, entry in holdings.final()
+        if name in packs and (entry.encoding == Encoding.RECIPE or entry.digest not in changed)
+    )
+    return RepackPlan(tuple(changes), tuple(packs), holdings.size, after, kept)
+
+
+def carry_out(
+    store: Store,
+    planned: RepackPlan,
+    needs: Callable[[], Iterable[Need]],
+    patience: Callable[[], bool] = lambda: False,
+) -> Steps[Retired]:
+    """Write what a plan says into new packs, then retire the old ones.
+
+    Raises:
+        Damaged: Something cannot be read, or nobody knows what is needed; nothing is removed.
+    """
+    wanted = list(needs())  # before the packs are looked at: children come first
+    reachable(Census.of(store), wanted)
+    yield "checked"
+    if not planned.packs:
+        return Retired()
+    made = max(PackReader(store.folder / PACKS / name).changed for name in planned.packs)
+    copied = frames(store, planned.packs, lambda e: (e.digest, e.checksum) in planned.kept)
+    new = yield from write(store, itertools.chain(copied, _encoded(store, planned, made)))
+    old = [name for name in planned.packs if name not in new]
+    return (yield from retire(store, old, needs, patience))
+
+
+def _encoded(store: Store, planned: RepackPlan, made: int) -> Iterator[Frame]:
+    """Encode ahead, in order; each object is decoded again and hashed before it is handed on."""
+    bases = _reader(store)
+
+    def encode(change: Change) -> Encoded:
+        data = store.get_object(change.digest, change.size)
+        over = () if change.base is None else (_base(bases, change.base, change.width),)
+        encoded = codecs.encode(data, change.width, over)
+        read_back(encoded, change.digest, change.size)
+        return encoded
+
+    for change, encoded in in_order(planned.changes, encode):
+        link = (1, encoded.base.digest) if encoded.base else (0, None)
+        yield Frame(change.digest, change.size, encoded, made, *link)
+
+
+def _reader(store: Store) -> Callable[[Digest], Buffer]:
+    """Return what reads objects, and keeps the last of them."""
+    return lru_cache(maxsize=_KEPT)(partial(store.get_object, size=None))
+
+
+def _base(bases: Callable[[Digest], Buffer], under: Under, width: int) -> Base:
+    return Base(under.digest, under.width or width, 0, bases(under.digest))
+
+
+def _by_base(change: Change) -> tuple[bytes, bytes]:
+    return change.base.digest if change.base else b"", change.digest
+
+
+_Place = tuple[str, Entry]
+
+
+@dataclass(slots=True)
+class _Holdings:
+    """Every frame in the packs; of an object that has several, the one with the fewest links."""
+
+    store: Store
+    size: int
+    sizes: dict[str, int]
+    objects: dict[Digest, _Place] = field(default_factory=dict)
+    recipes: dict[tuple[Digest, int], _Place] = field(default_factory=dict)
+    superseded: set[str] = field(default_factory=set)
+    beside: int = 0
+
+    @classmethod
+    def of(cls, store: Store) -> _Holdings:
+        store.index.refresh(trust_cache=False)
+        sizes: dict[str, int] = {}
+        frames: dict[Digest, list[_Place]] = {}
+        found = cls(store, 0, sizes)
+        for pack in store.index.packs():
+            sizes[pack.name] = pack.file_size
+            for entry in pack.index:
+                if entry.encoding != Encoding.RECIPE:
+                    frames.setdefault(entry.digest, []).append((pack.name, entry))
+                elif (entry.digest, entry.checksum) in found.recipes:
+                    found.superseded.add(pack.name)
+                else:
+                    found.recipes[entry.digest, entry.checksum] = pack.name, entry
+        for name, error in store.index.damaged.items():
+            raise Damaged(f"pack '{name}' cannot be read: {error.message}", hint=_ADVICE)
+        found.size = sum(sizes.values())
+        for digest, places in frames.items():
+            found.objects[digest] = found._best(places)
+            found.superseded |= {p[0] for p in places if p is not found.objects[digest]}
+        found.beside = found.size - sum(e.cost for row in frames.values() for _, e in row)
+        return found
+
+    def _best(self, places: list[_Place]) -> _Place:
+        if len(places) == 1:
+            return places[0]
+        ordered = sorted(places, key=lambda p: (p[1].depth, p[1].stored, p[0]))
+        return next(filter(self._is_whole, ordered), ordered[0])
+
+    def _is_whole(self, place: _Place) -> bool:
+        name, entry = place
+        try:
+            PackReader(self.store.folder / PACKS / name).payload(entry)
+        except (Damaged, OSError):
+            return False
+        return True
+
+    def final(self) -> Iterator[_Place]:
+        """Yield the frames that stay, unless their object is encoded again."""
+        yield from self.objects.values()
+        yield from self.recipes.values()
+
+    def size_after(self, changes: Iterable[Change]) -> int:
+        """Return about what all packs take when ``changes`` are carried out."""
+        about = {change.digest: change.about for change in changes}
+        costs = (
+            e.cost - e.stored + about.get(e.digest, e.stored) for _, e in self.objects.values()
+        )
+        return self.beside + sum(costs)
+
+    def within(self, most: float, changes: list[Change], wishes: Wishes) -> list[Change]:
+        """Leave out the changes that cost most, where all packs would become too large.
+
+        A frame of two links or more may stay as it is: what it is kept over
+        has one link afterwards, or stays as well.
+        """
+        excess = self.size_after(changes) - most * self.size
+        kept = []
+        for change in sorted(changes, key=self._growth, reverse=True):
+            _, entry = self.objects[change.digest]
+            growth = self._growth(change)
+            if excess > 0 < growth and entry.depth > 1 and change.digest not in wishes.plain:
+                excess -= growth
+            else:
+                kept.append(change)
+        return sorted(kept, key=_by_base)
+
+    def _growth(self, change: Change) -> int:
+        return change.about - self.objects[change.digest][1].stored
+
+    def to_rewrite(self, changed: set[Digest]) -> list[str]:
+        """Return the packs with a frame that is to go, and the small ones, if they are several."""
+        packs = {name for name, entry in self.objects.values() if entry.digest in changed}
+        packs |= self.superseded
+        small = {name for name, size in self.sizes.items() if size < SMALL}
+        return sorted(packs | small if packs or len(small) > 1 else ())
+
+
+class _Planner:
+    """Decides of every object what it is kept over."""
+
+    def __init__(self, store: Store, holdings: _Holdings, wishes: Wishes) -> None:
+        self._store = store
+        self._entries = {digest: entry for digest, (_, entry) in holdings.objects.items()}
+        self._packs = {digest: name for digest, (name, _) in holdings.objects.items()}
+        self._wishes = wishes
+        self._wished = wishes.plain & self._entries.keys()
+        self._read = _reader(store)
+
+    def changes(self) -> list[Change]:
+        """Return what to encode again; those over one base follow one another."""
+        made = [self._change(digest, {None: self._plain_cost(digest)})
+                for digest in self._wished if self._entries[digest].depth]  # fmt: skip
+        above: dict[Digest, list[Digest]] = {}
+        for digest, entry in self._entries.items():
+            if entry.depth and digest not in self._wished:
+                above.setdefault(self._anchor(entry), []).append(digest)
+        for digest, entry in self._entries.items():
+            if not entry.depth and digest not in self._wished and self._offers(digest):
+                above.setdefault(digest, [])
+        for anchor, those in sorted(above.items()):
+            made += self._around(anchor, those)
+        return made
+
+    def _around(self, anchor: Digest, above: list[Digest]) -> Iterator[Change]:
+        """Yield the changes to an object that is plain, or will be, and to those kept over it.
+
+        One that was not wished for is kept over another itself where that
+        saves more than it costs those that were kept over it.
+        """
+        entry = self._entries[anchor]
+        good = {digest for digest in above if self._entries[digest].depth == 1}
+        own = self._over(anchor, self._offers(anchor)) if anchor not in self._wished else {}
+        if not own:
+            yield from (self._change(d, self._costs(d, anchor)) for d in above if d not in good)
+            return
+        costs = {digest: self._costs(digest, anchor) for digest in above}
+        keeping = entry.stored + sum(
+            self._entries[digest].stored if digest in good else min(found.values())
+            for digest, found in costs.items()
+        )
+        elsewhere = {
+            digest: {u: cost for u, cost in found.items() if u is None or u.digest != anchor}
+            for digest, found in costs.items()
+        }
+        moving = min(own.values()) + sum(min(found.values()) for found in elsewhere.values())
+        if moving < keeping:
+            yield self._change(anchor, own)
+            yield from (self._change(digest, found) for digest, found in elsewhere.items())
+        else:
+            yield from (self._change(d, found) for d, found in costs.items() if d not in good)
+
+    def _change(self, digest: Digest, costs: Mapping[Under | None, int]) -> Change:
+        base = min(costs, key=lambda under: costs[under])
+        size, width = self._entries[digest].size, self._width(digest)
+        return Change(digest, size, width, base, costs[base])
+
+    def _anchor(self, entry: Entry) -> Digest:
+        """Return the first object below that has no base, or will have none."""
+        base = entry.base
+        for _ in range(MAX_DEPTH):
+            below = self._entries.get(base) if base is not None else None
+            if below is None:
+                break
+            if not below.depth or below.digest in self._wished:
+                return below.digest
+            base = below.base
+        raise Damaged(f"what object {entry.digest.short} is kept over is missing", hint=_ADVICE)
+
+    def _offers(self, digest: Digest) -> list[Under]:
+        if self._entries[digest].size > MAX_BASE:
+            return []
+        return [
+            under
+            for under in self._wishes.offers.get(digest, ())
+            if under.digest != digest
+            and under.digest in self._wished
+            and self._entries[under.digest].size <= MAX_BASE
+        ]
+
+    def _costs(self, digest: Digest, anchor: Digest) -> dict[Under | None, int]:
+        """Return what a delta would take over each of its possible bases, and without any."""
+        offers = self._offers(digest)
+        entry = self._entries[digest]
+        costs: dict[Under | None, int] = {None: self._plain_cost(digest)}
+        costs |= self._over(digest, offers)
+        if all(under.digest != anchor for under in offers):
+            under = Under(anchor, self._width(anchor))
+            costs |= {under: entry.stored} if entry.base == anchor else self._over(digest, [under])
+        return costs
+
+    def _over(self, digest: Digest, offers: Iterable[Under]) -> dict[Under | None, int]:
+        """Return about what an object takes over each base that is worth the link."""
+        found: dict[Under | None, int] = {}
+        for under in offers:
+            about, taken = self._about(digest, under)
+            if taken:
+                found[under] = about
+        return found
+
+    def _plain_cost(self, digest: Digest) -> int:
+        return self._about(digest, None)[0]
+
+    def _about(self, digest: Digest, under: Under | None) -> tuple[int, bool]:
+        """Return about what an object takes, and whether the encoder would use the base."""
+        data, width = self._read(digest), self._width(digest)
+        bases = [] if under is None else [_base(self._read, under, width)]
+        if len(data) <= choose.SMALL:  # no more work than a promise
+            encoded = codecs.encode(data, width, bases)
+            return encoded.size, encoded.base is not None
+        promised = codecs.promise(data, width, bases)
+        if under is None:
+            return int(promised), False
+        return int(promised * choose.LINK), promised < codecs.promise(data, width, [])
+
+    def _width(self, digest: Digest) -> int:
+        """Return the bytes per element: as told, or as the payload begins with it."""
+        entry = self._entries[digest]
+        told = self._wishes.widths.get(digest)
+        if told or entry.encoding not in (Encoding.PLANES, Encoding.DELTA):
+            return told or 0
+        return PackReader(self._store.folder / PACKS / self._packs[digest]).payload(entry)[0]
