@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mvc.formats import gguf, npy, onnx, safetensors, torch_dcp, torch_legacy, torch_zip
+from mvc.formats import (
+    gguf,
+    npy,
+    numpy_pickle,
+    onnx,
+    safetensors,
+    torch_dcp,
+    torch_legacy,
+    torch_zip,
+)
 from mvc.formats.layout import Layout, Source, Storage, Tensor
 from mvc.formats.validate import validated
 
@@ -24,6 +33,7 @@ FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Layout]], ...] 
     (torch_zip.matches, torch_zip.describe),
     (torch_dcp.matches, torch_dcp.describe),
     (torch_legacy.matches, torch_legacy.describe),
+    (numpy_pickle.matches, numpy_pickle.describe),
     (gguf.matches, gguf.describe),
     (npy.matches, npy.describe),
     (npy.matches_npz, npy.describe_npz),

@@ -5,7 +5,7 @@ pattern and not with Python's own parser, which nesting can overflow; what the
 pattern does not fit, as structured types and pickled objects, is not told.
 
 Layout, limits and a worked example: ``docs/formats/npy.md``.
-Public names: ``matches``, ``describe``, ``matches_npz``, ``describe_npz``.
+Public names: ``matches``, ``describe``, ``matches_npz``, ``describe_npz``, ``type_of``.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _array(source: Source, start: int, end: int) -> _Array:
     at += PREFIX_SIZES[version] + start
     fields = _fields(read_exactly(source, at, length, limit=MAX_HEADER).decode("latin-1"))
     descr, order, lengths = fields["descr"], fields["fortran_order"], fields["shape"]
-    dtype, width, item_size = _type(descr)
+    dtype, width, item_size = type_of(descr)
     shape = tuple(int(number) for number in re.findall(r"\d+", lengths))
     stride = (1, *accumulate(shape[:-1], mul)) if order == "True" and shape else None
     if stride is not None and (0 in shape or is_row_major(shape, stride)):
@@ -154,7 +154,7 @@ def _fields(header: str) -> dict[str, str]:
     return fields
 
 
-def _type(descr: str) -> tuple[str, int, int]:
+def type_of(descr: str) -> tuple[str, int, int]:
     """Return the word for a type, the width of its storages, and the bytes of an element."""
     found = _TYPE.fullmatch(descr)
     if found is None:

@@ -6,7 +6,7 @@ harmful can never be complete, one of what is harmless can. Nothing is
 imported and nothing is run.
 
 What the verdicts promise and what not: ``docs/safety.md``.
-Public names: ``safety_of``, ``judged``.
+Public names: ``safety_of``, ``globals_of``, ``judged``.
 """
 
 from __future__ import annotations
@@ -96,14 +96,19 @@ def safety_of(source: Source, layout: Layout | None) -> Safety | None:
     """
     if layout is not None:
         return judged(layout.globals)
+    found = globals_of(source)
+    return None if found is None else judged(found)
+
+
+def globals_of(source: Source) -> Globals | None:
+    """Return what a file names if it is a pickle, or not to be trusted; else ``None``."""
     head = source.read(0, min(HEAD_SIZE, source.size))
     if _may_carry_code(head) or _is_hdf5(source):
-        return Safety(Verdict.UNPARSEABLE)
+        return Globals(complete=False)
     if not head or head[0] not in OPCODES:
         return None
     data = source.read(0, min(source.size, MAX_PICKLE))
-    found = names_in(data, is_all=len(data) == source.size)
-    return None if found is None else judged(found)
+    return names_in(data, is_all=len(data) == source.size)
 
 
 def judged(found: Globals | None) -> Safety:

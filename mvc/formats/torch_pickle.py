@@ -9,7 +9,7 @@ lists. A ``state_dict`` so gives exactly torch's names, a checkpoint
 The search is all or nothing: a tensor it does not understand is a
 ``FormatError``, because half a table would make different weights look equal.
 
-Public names: ``Found``, ``StorageType``, ``find_tensors``, ``storage_types``.
+Public names: ``Found``, ``Search``, ``StorageType``, ``find_tensors``, ``storage_types``.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def storage_types(nodes: Iterable[Persistent]) -> dict[str, StorageType]:
 
 def find_tensors(root: object) -> list[Found]:
     """Return every tensor under ``root``, shared ones once under each name."""
-    return _Search().run(root)
+    return Search().run(root)
 
 
-class _Search:
+class Search:
     """A walk through the graph by name, depth first, without recursion.
 
     A node may be reached by many ways and has as many names, so it is entered
@@ -149,17 +149,24 @@ class _Search:
 
     def _enter(self, name: str, node: object) -> list[tuple[str | None, object]]:
         self._count(1, len(name))
-        if isinstance(node, Persistent):
-            storage = _storage_type(node)
-            if storage is not None:
-                self.found.append(_whole(name or ROOT, storage, *_view(node, storage)))
-                return []
-        if isinstance(node, Call) and _names(node.function, TENSORS):
-            self.found.append(_tensor(name or ROOT, node.function, node.args))
-            if node.function == QUANTIZED and len(node.args) > 4:
+        if self.take(name, node):
+            if isinstance(node, Call) and node.function == QUANTIZED and len(node.args) > 4:
                 return list(self._below(f"{name or ROOT}.quantizer", node.args[4]))
             return []
         return list(self._below(name, node))
+
+    def take(self, name: str, node: object) -> bool:
+        """Note the tensor that ``node`` is, if it is one."""
+        if isinstance(node, Persistent):
+            storage = _storage_type(node)
+            if storage is None:
+                return False
+            self.found.append(_whole(name or ROOT, storage, *_view(node, storage)))
+            return True
+        if isinstance(node, Call) and _names(node.function, TENSORS):
+            self.found.append(_tensor(name or ROOT, node.function, node.args))
+            return True
+        return False
 
     def _below(self, name: str, node: object) -> Iterator[tuple[str | None, object]]:
         children = self._children(node)

@@ -7,6 +7,7 @@ failure names format and number.
 from __future__ import annotations
 
 import io
+import pickle
 import random
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tests.formats.torch_files import (
     small_model,
 )
 
+joblib = pytest.importorskip("joblib")
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -102,6 +104,15 @@ FORMATS: dict[str, Callable[[], list[bytes]]] = {
         _in_memory(lambda file: np.lib.format.write_array(file, np.ones(2), (3, 0))),
     ],
     "onnx": lambda: [example("onnx.md")],
+    "pickle": lambda: [
+        *(pickle.dumps(_arrays() | {"none": np.zeros((0, 2))}, protocol) for protocol in (3, 4, 5)),
+        pickle.dumps([np.ones((256, 256), "u1", "F"), np.zeros(1, "M8[ns]"), ["x", 1]], 4),
+    ],
+    "joblib": lambda: [
+        _in_memory(lambda file: joblib.dump(_arrays() | {"none": np.zeros((0, 2))}, file)),
+        _in_memory(lambda file: joblib.dump([np.ones((9, 99)), {"x": np.array("text")}], file)),
+        _in_memory(lambda file: joblib.dump(np.ones(9), file, protocol=2)),
+    ],
     "npz": lambda: [_in_memory(lambda file: np.savez(file, **_arrays(), none=np.zeros((0, 2))))],
 }
 

@@ -14,6 +14,7 @@ from mvc.formats import (
     describe,
     gguf,
     npy,
+    numpy_pickle,
     onnx,
     safetensors,
     torch_dcp,
@@ -25,7 +26,7 @@ from mvc.formats.content import AVERAGE_SIZE, MAX_SIZE, MIN_SIZE, Cutter
 from mvc.formats.dtypes import width_of
 from mvc.formats.inert_pickle import MAX_OPCODES
 from mvc.formats.layout import Globals
-from mvc.formats.pickle_machine import MAX_GLOBALS
+from mvc.formats.pickle_machine import MAX_ALL_TEXT, MAX_GLOBALS, MAX_TEXT
 from mvc.formats.torch_pickle import MAX_STEPS
 from tests.formats.pages import example, page
 from tests.formats.sources import Bytes, layout_of
@@ -105,6 +106,22 @@ def test_the_example_of_npy() -> None:
     assert loaded.tolist() == [[1.0, 3.0, 5.0], [-2.0, 4.0, 6.0]]
     assert f"{npy.MAX_HEADER:,} bytes" in page("npy.md")
     assert f"{npy.MAX_ARRAYS:,} entries" in page("npy.md")
+
+
+def test_the_example_of_pickle() -> None:
+    """The example is read as its page says, and as joblib itself reads it."""
+    data = example("pickle.md")
+    layout = layout_of(data)
+    assert layout.storages == (Storage(240, 8, 4),)
+    assert layout.tensors == (Tensor("w", "float32", (2,), 0, 0, 8),)
+    assert "8 bytes at offset 240, of width 4" in page("pickle.md")
+    loaded = pytest.importorskip("joblib").load(io.BytesIO(data))
+    assert loaded["w"].tolist() == [1.0, -2.0]
+    assert f"windows of {numpy_pickle.WINDOW >> 10} KiB" in page("pickle.md")
+    assert f"{MAX_OPCODES:,} opcodes, {MAX_ALL_TEXT >> 20} MiB of text" in page("pickle.md")
+    assert f"at most {MAX_TEXT:,} bytes, and {numpy_pickle.MAX_ARRAYS:,} arr" in page("pickle.md")
+    assert f"at least {numpy_pickle.SMALLEST_ALONE:,} bytes" in page("pickle.md")
+    assert f"bytes over {numpy_pickle.LARGEST_SCALAR} that" in page("pickle.md")
 
 
 def test_the_example_of_onnx() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import tracemalloc
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,17 +16,30 @@ from mvc.formats import describe
 from tests.formats.sources import Bytes, is_sound, layout_of
 from tests.formats.torch_files import of_every_type, saved, saved_the_old_way, small_model
 
+joblib = pytest.importorskip("joblib")
+np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 FLAT = torch.arange(40.0)
+ARRAYS = {"a": np.ones((3, 4)), "b": np.zeros(2, np.int8), "t": np.ones((2, 3), order="F")}
 STATE = {"a": torch.ones(3, 4), "b": torch.zeros(2, dtype=torch.int8), "c": torch.ones(())}
+
+
+def dumped(value: Any) -> bytes:
+    joblib.dump(value, file := io.BytesIO())
+    return file.getvalue()
+
+
 FILES = [
     saved(STATE | {"flat": [FLAT[:10], FLAT[10:30]], "t": torch.ones(2, 3).t()}),
     saved(small_model()),
     saved(of_every_type(), pickle_protocol=4),
     saved_the_old_way(STATE | {"flat": [FLAT[:10], FLAT[10:30]], "t": torch.ones(2, 3).t()}),
     safetensors_torch.save(STATE),
+    pickle.dumps(ARRAYS, 4),
+    pickle.dumps(ARRAYS, 5),
+    dumped(ARRAYS),
 ]
 
 
@@ -83,6 +99,7 @@ class Endless:
         saved_the_old_way({})[: len(saved_the_old_way({})) - 10],
         (100_000_000).to_bytes(8, "little") + b"{",
         b"\xff" * 8 + b"{",
+        b"\x80\x05\x96" + (1 << 49).to_bytes(8, "little"),
     ],
 )
 def test_claims_are_capped_before_they_are_read(head: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -36,6 +37,16 @@ def npz() -> bytes:
     return file.getvalue()
 
 
+def pickled() -> bytes:
+    return pickle.dumps({name: one.numpy() for name, one in STATE.items()}, 5)
+
+
+def joblib() -> bytes:
+    library = pytest.importorskip("joblib")
+    library.dump({name: one.numpy() for name, one in STATE.items()}, file := io.BytesIO())
+    return bytes(file.getvalue())
+
+
 def gguf() -> bytes:
     gguf_files = pytest.importorskip("tests.formats.gguf_files")
     return bytes(gguf_files.saved({name: one.numpy() for name, one in STATE.items()}))
@@ -51,7 +62,7 @@ def onnx() -> bytes:
     )
 
 
-@pytest.mark.parametrize("write", [old, distributed, npz, gguf, onnx])
+@pytest.mark.parametrize("write", [old, distributed, npz, pickled, joblib, gguf, onnx])
 def test_a_second_file_of_the_same_weights_costs_almost_nothing(
     project: Project, write: Callable[[], bytes]
 ) -> None:
