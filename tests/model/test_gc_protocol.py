@@ -28,7 +28,16 @@ from mvc.recipe import decode as decode_recipe
 from mvc.recipe import encode as encode_recipe
 from mvc.store import Store, Transaction, intents, retire, rewrite, transaction
 from mvc.store.mark import Census, Need, reachable
-from mvc.store.pack import FOOTER, FOOTER_SIZE, FRAME_HEADER, INDEX_HEADER, IndexBlock, PackWriter
+from mvc.store.pack import (
+    FOOTER,
+    FOOTER_SIZE,
+    FRAME_HEADER,
+    INDEX_HEADER,
+    Entry,
+    IndexBlock,
+    PackWriter,
+)
+from mvc.store.store import MAX_DEPTH
 from tests.support.interleave import Broken, Search, Walked
 from tests.support.memory_disk import ROOT, MemoryDisk
 
@@ -141,8 +150,8 @@ def replacing(name: str, *, all_again: bool) -> Steps[str]:
 
 
 @functools.cache
-def frames_in(data: bytes) -> list[tuple[Digest, frozenset[Digest]]]:
-    """Return the objects of a pack, each with what its frame needs."""
+def frames_in(data: bytes) -> list[tuple[Entry, frozenset[Digest]]]:
+    """Return the frames of a pack, each with the parts that it names if it is a recipe."""
     place, size = FOOTER.unpack_from(data, len(data) - FOOTER_SIZE)[4:6]
     found = []
     for entry in IndexBlock(memoryview(data)[place + INDEX_HEADER.size : place + size]):
@@ -151,16 +160,21 @@ def frames_in(data: bytes) -> list[tuple[Digest, frozenset[Digest]]]:
             start = entry.offset + FRAME_HEADER.size
             made = decode_recipe(data[start : start + entry.stored])
             refs = frozenset(ref.digest for ref in made.objects)
-        found.append((entry.digest, refs))
+        found.append((entry, refs))
     return found
 
 
 @functools.cache
 def readable(packs: frozenset[bytes]) -> frozenset[Digest]:
-    """Return what can be read from these packs."""
+    """Return what can be read from these packs, bases over fewer links than what needs them."""
     frames = [frame for pack in packs for frame in frames_in(pack)]
-    plain = {digest for digest, refs in frames if not refs}
-    return frozenset(plain | {digest for digest, refs in frames if refs and refs <= plain})
+    links: dict[Digest, int] = {}
+    for entry, refs in sorted(frames, key=lambda frame: frame[0].depth):
+        if not refs and (entry.base is None or links.get(entry.base, MAX_DEPTH) < entry.depth):
+            links.setdefault(entry.digest, entry.depth)
+    return frozenset(
+        {*links, *(entry.digest for entry, refs in frames if refs and refs <= links.keys())}
+    )
 
 
 def everything_is_there(disk: MemoryDisk) -> None:
