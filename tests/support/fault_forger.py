@@ -35,6 +35,8 @@ class Forged:
     digest: Digest = NOWHERE
     offset: int | None = None
     stored: int | None = None
+    depth: int = 0
+    base: Digest | None = None
 
 
 def sealed(text: str | bytes) -> bytes:
@@ -73,14 +75,14 @@ def put_pack(folder: Path, frames: Sequence[Forged]) -> Path:
     body = bytearray(pack.PACK_HEADER.pack(b"MVCPACK\n", 0, 0, 0))
     rows = []
     for frame in frames:
-        kind = frame.encoding, 0, 0
+        kind = frame.encoding, frame.depth, 0
         stored = len(frame.payload) if frame.stored is None else frame.stored
-        none = bytes(32)
-        header = pack.FRAME_HEADER.pack(b"MVCF", *kind, frame.size, stored, frame.digest, none)
+        base = frame.base or bytes(32)
+        header = pack.FRAME_HEADER.pack(b"MVCF", *kind, frame.size, stored, frame.digest, base)
         checksum = checksum_of(header + frame.payload)
         offset = len(body) if frame.offset is None else frame.offset
         numbers = offset, stored, frame.size, checksum
-        rows.append(pack.INDEX_ENTRY.pack(frame.digest, none, *numbers, *kind, 0))
+        rows.append(pack.INDEX_ENTRY.pack(frame.digest, base, *numbers, *kind, 0))
         body += header + frame.payload + pack.FRAME_CHECKSUM.pack(checksum)
     index = pack.INDEX_HEADER.pack(b"MVCI", 0, 0, len(rows)) + b"".join(sorted(rows))
     name = digest_of(index)
