@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from mvc import ModelRegistry
 from mvc.fileio import PRIVATE_PREFIX
@@ -92,6 +94,22 @@ def test_a_killed_add_leaves_a_whole_version_or_none(
         assert copy.add("net", source) == f"net/v{3 + len(new)}", death
         again = records_of(whole(copy))
         assert {name: again[name] for name in after} == after, death
+
+
+def test_a_killed_add_of_deltas_leaves_all_or_nothing(project: Project, files: Files) -> None:
+    """A version kept over an earlier one is there with its base, or is not there."""
+    source = files("noise", 3)
+    weights = np.random.default_rng(0).normal(0, 0.02, 20_000).astype("<f4")
+    source.write_bytes(save({"w": weights}))
+    project.add("net", source)
+    near = save({"w": np.nextafter(weights, np.float32(1))})
+    source.write_bytes(near)
+    for copy, death in killed_after_steps(project, lambda at: ModelRegistry(at).add("net", source)):
+        registry = whole(copy)
+        assert ("v4" in registry.list("net")) == (COMMIT_POINT in death.done), death
+        copy.held[registry.add("net", source).id] = near
+        packs = whole(copy).presence.store.index.packs()
+        assert any(entry.base for pack in packs for entry in pack.index), death
 
 
 def test_a_file_in_several_packs_is_there_whole_or_not_at_all(

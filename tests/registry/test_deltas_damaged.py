@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from mvc import Damaged
 from mvc.codecs import Encoding
 from mvc.registry.care.fsck import LEVELS, Report
+from mvc.store import alternates
 from mvc.store.index import Found
 from tests.support.registry_builders import Project, flip
 
@@ -202,3 +203,28 @@ def test_a_base_without_a_copy_is_named_and_comes_back_later(held: Project) -> N
     assert repair(held, held.file(FILES[0], "copy.bin")).ok
     all_is_whole(held)
     assert deltas(held) == 2
+
+
+def test_bases_are_in_the_same_store_after_a_move(held: Project, tmp_path: Path) -> None:
+    """A store that was moved has every base of its deltas, and needs nothing of the old place."""
+    held.registry().move_store(tmp_path / "moved")
+    shutil.rmtree(held.mvc / "store")
+    assert held.registry().presence.store.folder == tmp_path / "moved"
+    all_is_whole(held)
+    assert deltas(held) == 2
+
+
+def test_what_only_an_alternate_has_is_no_base(held: Project, tmp_path: Path) -> None:
+    """What is near an object of another store is stored by itself, and reads without that store."""
+    lent = Project(tmp_path / "lent")
+    lent.folder.mkdir()
+    lent.add(FILES[0])
+    store = lent.mvc / "store"
+    for pack in lent.packs:
+        pack.unlink()
+    alternates.change(store, add=held.mvc / "store")
+    assert lent.bytes_of("net@v1") == FILES[0]
+    lent.add(FILES[1])
+    assert deltas(lent) == 0
+    alternates.change(store, remove=held.mvc / "store")
+    assert lent.bytes_of("net@v2") == FILES[1]
