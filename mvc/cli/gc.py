@@ -83,6 +83,9 @@ def _tell(done: Collected) -> None:
         output.note(_orphans(len(done.orphans)))
     for item in done.others:
         output.note(f"registry {item.name[:8]} uses this store: {item.why}")
+    if done.beneath:
+        kept = output.size(done.beneath)
+        output.note(f"{kept} of no version stay: versions are kept over them; see mvc repack")
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")

@@ -93,8 +93,11 @@ class Census:
                     depths[entry.base] = min(entry.depth, depths.get(entry.base, entry.depth))
         return depths
 
-    def edges(self, digest: Digest) -> set[Digest]:
+    def edges(self, digest: Digest, *, bases: bool = True) -> set[Digest]:
         """Return what an object's frames need, all of them that can still be decoded.
+
+        Args:
+            bases: Whether also what deltas are kept over.
 
         Raises:
             Damaged: There is none, or a recipe cannot be read.
@@ -103,7 +106,7 @@ class Census:
         for path, entry in self._edged.get(digest, ()):
             needed = edges_of(entry, partial(self._payload, path))
             if all(map(self.holds, needed)):
-                kept |= needed
+                kept |= needed if bases else needed - {entry.base}
                 whole = True
         if not whole:
             raise Damaged(f"object {digest.short} is missing from the store", hint=_ADVICE)
@@ -137,8 +140,11 @@ def edges_of(entry: Entry, payload: Callable[[Entry], memoryview]) -> set[Digest
     return needed
 
 
-def reachable(census: Census, needs: Iterable[Need]) -> set[Digest]:
+def reachable(census: Census, needs: Iterable[Need], *, bases: bool = True) -> set[Digest]:
     """Return every object that ``needs`` need, themselves included.
+
+    Without ``bases`` those are left out that are needed only because others
+    are kept over them.
 
     Raises:
         Damaged: One of them is not there, or what it needs cannot be told.
@@ -152,7 +158,7 @@ def reachable(census: Census, needs: Iterable[Need]) -> set[Digest]:
     while waiting:
         digest = waiting.pop()
         if digest not in found:
-            waiting.extend(census.edges(digest))
+            waiting.extend(census.edges(digest, bases=bases))
             found.add(digest)
     return found
 

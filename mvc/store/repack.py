@@ -32,7 +32,7 @@ from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 from mvc.store.transaction import Under
 
 MOST_LARGER = 1.095
-"""How much larger a store may become for the sake of fewer links: a tenth, as it is estimated."""
+"""How much larger the packs may become, by estimate."""
 
 # Objects that stay decoded, while those near them are looked at one after the other.
 _KEPT = 4
@@ -44,12 +44,14 @@ class Wishes:
     """What is known of objects beside their bytes.
 
     ``plain`` are to be read without a base; ``offers`` says over which of
-    those another may be kept; ``widths`` are bytes per element.
+    those another may be kept; ``widths`` are bytes per element. ``idle`` are
+    needed for nothing but that others are kept over them.
     """
 
     plain: frozenset[Digest]
     offers: Mapping[Digest, tuple[Under, ...]]
     widths: Mapping[Digest, int]
+    idle: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +284,14 @@ class _Planner:
     def _around(self, anchor: Digest, above: list[Digest]) -> Iterator[Change]:
         """Yield the changes to an object that is plain, or will be, and to those kept over it.
 
-        One that was not wished for is kept over another itself where that
-        saves more than it costs those that were kept over it.
+        One that was not wished for is kept over another itself, and an idle one
+        left to gc, where that saves more than it costs those kept over it.
         """
-        entry = self._entries[anchor]
+        entry, idle = self._entries[anchor], self._wishes.idle
         good = {digest for digest in above if self._entries[digest].depth == 1}
-        own = self._over(anchor, self._offers(anchor)) if anchor not in self._wished else {}
-        if not own:
+        fixed = anchor in self._wished or anchor in idle
+        own = {} if fixed else self._over(anchor, self._offers(anchor))
+        if not own and anchor not in idle:
             yield from (self._change(d, self._costs(d, anchor)) for d in above if d not in good)
             return
         costs = {digest: self._costs(digest, anchor) for digest in above}
@@ -299,11 +302,12 @@ class _Planner:
         elsewhere = {
             digest: {u: cost for u, cost in found.items() if u is None or u.digest != anchor}
             for digest, found in costs.items()
+            if own or digest not in idle
         }
-        moving = min(own.values()) + sum(min(found.values()) for found in elsewhere.values())
+        changed = {**elsewhere, anchor: own} if own else elsewhere
+        moving = sum(min(found.values()) for found in changed.values())
         if moving < keeping:
-            yield self._change(anchor, own)
-            yield from (self._change(digest, found) for digest, found in elsewhere.items())
+            yield from (self._change(digest, found) for digest, found in changed.items())
         else:
             yield from (self._change(d, found) for d, found in costs.items() if d not in good)
 

@@ -54,6 +54,7 @@ VARYING = (
     (re.compile(r'(?<="roots": 1,\n  )"size": \d+'), '"size": <number>'),
     (re.compile(r"(?<=another one \()[0-9a-f]{8}(, not [0-9a-f]{8})?"), "<id>"),
     (re.compile(r"[\d.]+ k?B (became|would become about) [\d.]+ k?B"), r"<size> \1 <size>"),
+    (re.compile(r"[\d.]+ k?B(?= of no version stay)"), "<size>"),
     (re.compile(r"(?<=nothing to do: )[\d.]+ k?B"), "<size>"),
     (re.compile(r'"(before|after)": [1-9]\d*'), r'"\1": <number>'),
     (re.compile(r"(?<=only they keep )[\d.]+ k?B"), "<size>"),

@@ -45,7 +45,8 @@ class Collected:
 
     ``items`` were given up; ``later`` are when their time has come. ``orphans``
     and ``others`` are kept. ``waiting`` counts the commands under way on whose
-    account packs were kept back for the next gc.
+    account packs were kept back for the next gc. ``beneath`` are bytes that no
+    version has any more and that stay, because versions are kept over them.
     """
 
     executed: bool
@@ -56,6 +57,7 @@ class Collected:
     orphans: tuple[Item, ...]
     others: tuple[Item, ...]
     waiting: int = 0
+    beneath: int = 0
 
 
 def collect(
@@ -185,4 +187,5 @@ def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int
         orphans=planned.orphans,
         others=planned.others,
         waiting=waiting,
+        beneath=planned.beneath,
     )

@@ -75,7 +75,8 @@ class Plan:
     and ``others`` are kept. ``garbage`` are bytes that nobody needs and that
     stay for now, ``live`` those that are needed afterwards. ``idle`` are packs
     that nobody needs today, ``dead`` those that nobody needs afterwards,
-    ``wasteful`` those to be written anew.
+    ``wasteful`` those to be written anew. ``beneath`` are bytes that no version
+    has and that stay, because versions are kept over them.
     """
 
     items: tuple[Item, ...]
@@ -91,6 +92,7 @@ class Plan:
     dead: tuple[str, ...] = field(repr=False)
     wasteful: tuple[str, ...] = field(repr=False)
     leftovers: tuple[Path, ...] = field(repr=False)
+    beneath: int = 0
 
     @property
     def freed(self) -> int:
@@ -141,12 +143,12 @@ def plan(
     left_alone = [root for root in survey.orphans if root not in dropped]
     kept = [*survey.kept, *survey.others, *left_alone]
     census = Census.of(store)
-    after = reachable(census, needs_of([*kept, *(release.root for release in survey.later)]))
+    needs = needs_of([*kept, *(release.root for release in survey.later)])
+    after = reachable(census, needs)
     going = [*(release.root for release in survey.releases), *dropped]
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
-    live = sum(e.cost for index in census.packs.values() for e in index if e.digest in today)
-    _refuse_shrunk(store, live, force)
+    _refuse_shrunk(store, _cost(census, today), force)
     packs = _Packs(store, census, after, today, moment, grace)
     left = leftovers(store.folder)  # once: what is listed is what is removed
     items = [
@@ -158,14 +160,13 @@ def plan(
     trashed = dict(_in_trash(store, census, after))
     if trashed:
         items.append(Item("packs", "in trash", sum(trashed.values()), "were on their way out"))
-    for_good = reachable(census, needs_of(kept))
     return Plan(
         items=tuple(items),
-        later=tuple(_later(census, survey.later, for_good, grace)),
+        later=tuple(_later(census, survey.later, reachable(census, needs_of(kept)), grace)),
         orphans=tuple(Item("orphan", root.path.stem, 0, _told(root)) for root in left_alone),
         others=tuple(_others(survey.others)),
         garbage=packs.staying,
-        live=sum(e.cost for index in census.packs.values() for e in index if e.digest in after),
+        live=_cost(census, after),
         before=timestamp(moment - grace),
         releases=tuple(survey.releases),
         dropped=tuple(dropped),
@@ -173,6 +174,7 @@ def plan(
         dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
         leftovers=tuple(left),
+        beneath=_cost(census, after - reachable(census, needs, bases=False)),
     )
 
 
@@ -375,6 +377,11 @@ def _in_trash(store: Store, census: Census, after: set[Digest]) -> Iterator[tupl
                     yield pack.name, pack.file_size
 
 
+def _cost(census: Census, digests: set[Digest]) -> int:
+    """Return what some objects take in the packs that are not on their way out."""
+    return sum(e.cost for index in census.packs.values() for e in index if e.digest in digests)
+
+
 def _later(
     census: Census, releases: Iterable[Release], for_good: set[Digest], grace: timedelta
 ) -> Iterator[Item]:
@@ -382,8 +389,7 @@ def _later(
     for release in sorted(releases, key=lambda release: release.since):
         digests = _reached(census, release.root) - counted
         counted |= digests
-        packs = census.packs.values()
-        size = sum(e.cost for index in packs for e in index if e.digest in digests)
+        size = _cost(census, digests)
         due = (parse_time(release.since) + grace).date()
         yield Item("version", release.id, size, f"{release.why}; goes after {due}")
 

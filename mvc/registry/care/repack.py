@@ -27,7 +27,7 @@ from mvc.store import Store
 from mvc.store import repack as packing
 from mvc.store.intents import waiting
 from mvc.store.lock import maintenance
-from mvc.store.mark import Need
+from mvc.store.mark import Census, Need, reachable
 from mvc.store.repack import RepackPlan, Wishes
 from mvc.store.retire import Retired, retire
 from mvc.store.transaction import Under
@@ -101,7 +101,10 @@ def wishes(manifest: Manifest, store: Store) -> Wishes:
                 widths.setdefault(digest, width)
                 offers.setdefault(digest, {})[under] = None
     found = {digest: tuple(those) for digest, those in offers.items()}
-    return Wishes(frozenset(plain), found, widths)
+    needs = needs_of(roots(store))  # before the packs are looked at: children come first
+    census = Census.of(store)
+    idle = reachable(census, needs) - reachable(census, needs, bases=False)
+    return Wishes(frozenset(plain), found, widths, frozenset(idle))
 
 
 def _parts(store: Store, artifact: Artifact) -> Iterator[Digest]:
