@@ -272,7 +272,9 @@ def _extend(machine: Machine, values: list[object]) -> None:
     if type(target) is list:
         target.extend(values)
     elif type(target) is Call:
-        target.elements = [*(target.elements or ()), *values]
+        if target.elements is None:
+            target.elements = []
+        target.elements.extend(values)
     else:
         raise FormatError("a pickle appends to what is no list")
 
