@@ -52,7 +52,7 @@ class _Chooser(Protocol):
 
     def encode(self, data: Buffer, width: int, bases: Sequence[Base]) -> Encoded: ...
 
-    def promise(self, data: Buffer, width: int, bases: Sequence[Base]) -> float: ...
+    def promise(self, data: Buffer, width: int, base: Base | None) -> float: ...
 
 
 def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
@@ -70,9 +70,12 @@ def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
     return cast(_Chooser, import_module(_CHOOSER)).encode(data, width, bases)
 
 
-def promise(data: Buffer, width: int, bases: Sequence[Base]) -> float:
-    """Return what ``encode`` would about need, in bytes, from samples; a link counts its worth."""
-    return cast(_Chooser, import_module(_CHOOSER)).promise(data, width, bases)
+def promise(data: Buffer, width: int, base: Base | None = None) -> float:
+    """Return about what ``encode`` would need over a base, or without any, from samples.
+
+    In bytes, a link counted as its worth; infinite where it cannot be a base.
+    """
+    return cast(_Chooser, import_module(_CHOOSER)).promise(data, width, base)
 
 
 def decode(encoding: Encoding, payload: memoryview, size: int) -> Buffer:

@@ -10,6 +10,7 @@ Public names: ``encode``, ``promise``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -78,11 +79,13 @@ def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
     return raw.encode(plain)
 
 
-def promise(data: Buffer, width: int, bases: Sequence[Base]) -> float:
-    """Return the least that a candidate promises, weighted, in bytes."""
+def promise(data: Buffer, width: int, base: Base | None) -> float:
+    """Return what a delta over ``base`` promises, weighted, or the least without one, in bytes."""
     plain = memoryview(data).cast("B")
-    candidates = _candidates(plain, width) + _over_bases(plain, width, bases)
-    return min([plain.nbytes, *(each.size * each.weight for each in candidates)])
+    if base is None:
+        return min([plain.nbytes, *(each.size for each in _candidates(plain, width))])
+    deltas = _over_bases(plain, width, [base])
+    return min((each.size * each.weight for each in deltas), default=math.inf)
 
 
 def _over_bases(plain: memoryview, width: int, bases: Sequence[Base]) -> list[_Candidate]:

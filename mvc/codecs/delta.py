@@ -18,7 +18,7 @@ import numpy as np
 from mvc.codecs import residual as residuals
 from mvc.codecs import sections
 from mvc.codecs.encoding import Encoded, Encoding
-from mvc.codecs.plan import WINDOW, WINDOWS
+from mvc.codecs.plan import sample, windows
 from mvc.codecs.predict import Prediction, base_width, fitting, predict
 from mvc.codecs.residual import MOST_GROUPS, Layers, Reader
 from mvc.codecs.sections import ENTRY
@@ -48,12 +48,12 @@ def make(data: memoryview, width: int, base: Buffer, width_of_base: int) -> Plan
     plans = []
     for prediction in fitting(width_of_base, width):
         source = elements(base, width_of_base)
-        sample, under = _sample(values, source)
-        predicted = predict(prediction, under.data, width, len(sample))
-        residual = residuals.residual_of(sample, predicted)
+        some, under = sample(values), _under(source, len(values))
+        predicted = predict(prediction, under.data, width, len(some))
+        residual = residuals.residual_of(some, predicted)
         bounds = residuals.thresholds(residual, predicted)
         layers = residuals.lay(residual, predicted, bounds)
-        share = layers.size / max(1, sample.nbytes)
+        share = layers.size / max(1, some.nbytes)
         size = _HEADER.size + int(share * values.nbytes) + data.nbytes - values.nbytes
         plans.append(Plan(prediction, bounds, size))
     return min(plans, key=lambda plan: plan.size, default=None)
@@ -139,15 +139,10 @@ def _prediction(number: int) -> Prediction:
         ) from None
 
 
-def _sample(values: Elements, base: Elements) -> tuple[Elements, Elements]:
-    """Return windows of ``values`` and the same ones of ``base``, padded with zeros."""
-    if len(values) <= WINDOWS * WINDOW:
-        return values, base[: len(values)]
+def _under(base: Elements, count: int) -> Elements:
+    """Return of ``base`` what lies under a sample of ``count`` elements, zeros where it ends."""
     padded = base
-    if len(base) < len(values):
-        padded = np.zeros(len(values), base.dtype)
+    if len(base) < count:
+        padded = np.zeros(count, base.dtype)
         padded[: len(base)] = base
-    spare = len(values) - WINDOW
-    starts = [spare * (2 * window + 1) // (2 * WINDOWS) for window in range(WINDOWS)]
-    pick = [slice(start, start + WINDOW) for start in starts]
-    return np.concatenate([values[p] for p in pick]), np.concatenate([padded[p] for p in pick])
+    return np.concatenate([padded[window] for window in windows(count)])

@@ -5,7 +5,7 @@ encoding it. It says which planes are worth compressing, and predicts the
 size of the payload. It may be wrong: that costs compression, never
 correctness.
 
-Public names: ``Plan``, ``make``, ``sample``.
+Public names: ``Plan``, ``make``, ``windows``, ``sample``.
 """
 
 from __future__ import annotations
@@ -78,10 +78,15 @@ def _measure(plane: Bytes) -> tuple[float, Effort]:
     return alone, Effort.BYTES
 
 
+def windows(count: int) -> list[slice]:
+    """Return evenly spread windows over ``count`` elements; one over all where they are few."""
+    if count <= WINDOWS * WINDOW:
+        return [slice(0, count)]
+    spare = count - WINDOW
+    starts = [spare * (2 * window + 1) // (2 * WINDOWS) for window in range(WINDOWS)]
+    return [slice(start, start + WINDOW) for start in starts]
+
+
 def sample(values: Elements) -> Elements:
     """Return up to ``WINDOWS * WINDOW`` elements, from evenly spread windows."""
-    if len(values) <= WINDOWS * WINDOW:
-        return values
-    spare = len(values) - WINDOW
-    starts = [spare * (2 * window + 1) // (2 * WINDOWS) for window in range(WINDOWS)]
-    return np.concatenate([values[start : start + WINDOW] for start in starts])
+    return np.concatenate([values[window] for window in windows(len(values))])

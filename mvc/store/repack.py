@@ -265,6 +265,7 @@ class _Planner:
         self._wishes = wishes
         self._wished = wishes.plain & self._entries.keys()
         self._read = _reader(store)
+        self._alone: dict[Digest, float] = {}  # what objects promise without a base
 
     def changes(self) -> list[Change]:
         """Return what to encode again; those over one base follow one another."""
@@ -369,10 +370,13 @@ class _Planner:
         if len(data) <= choose.SMALL:  # no more work than a promise
             encoded = codecs.encode(data, width, bases)
             return encoded.size, encoded.base is not None
-        promised = codecs.promise(data, width, bases)
+        if digest not in self._alone:
+            self._alone[digest] = codecs.promise(data, width)
+        alone = self._alone[digest]
         if under is None:
-            return int(promised), False
-        return int(promised * choose.LINK), promised < codecs.promise(data, width, [])
+            return int(alone), False
+        over = codecs.promise(data, width, *bases)
+        return int(min(over, alone) * choose.LINK), over < alone
 
     def _width(self, digest: Digest) -> int:
         """Return the bytes per element: as told, or as the payload begins with it."""

@@ -14,6 +14,7 @@ Public names: ``Transaction``, ``Under``, ``Offer``, ``root_name``, ``is_whole``
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -139,9 +140,12 @@ class Transaction:
         for work, done in self._encoding.submit(_Work(digest, data, width, offer())):
             self._take(work, done)
 
-    def promise(self, data: Buffer, width: int, under: Sequence[Under]) -> float:
-        """Say about how many bytes an object would take over others, links counted."""
-        return codecs.promise(data, width, [base for base, _ in _bases(self._store, under)])
+    def promise(self, data: Buffer, width: int, under: Under | None) -> float:
+        """Say about how many bytes an object would take over another, or alone, links counted."""
+        if under is None:
+            return codecs.promise(data, width)
+        bases = _bases(self._store, [under])
+        return min((codecs.promise(data, width, base) for base, _ in bases), default=math.inf)
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
         """Store a file as its recipe, whose objects have been put before.

@@ -118,9 +118,12 @@ class Offers:
             return next(iter(choices), None)
         costs = dict.fromkeys(choices, 0.0)
         for name, data, width in self._samples():
+            alone = self._relatives.promise(data, width, None)
             for choice in choices:
-                under = self._under(name, 0, choice)
-                costs[choice] += self._relatives.promise(data, width, under)
+                over = (
+                    self._relatives.promise(data, width, u) for u in self._under(name, 0, choice)
+                )
+                costs[choice] += min([alone, *over])
         return min(costs, key=lambda choice: costs[choice])
 
     def _choices(self) -> list[_Choice]:
