@@ -6,7 +6,7 @@ plain one; so no circle can close. All new frames are durable before an old
 one leaves, and packs leave by ``retire``, which asks anew who relies on them.
 
 What it promises, step by step: ``docs/repack.md``.
-Public names: ``Wishes``, ``Change``, ``RepackPlan``, ``plan``, ``carry_out``.
+Public names: ``Wishes``, ``RepackPlan``, ``plan``, ``carry_out``.
 """
 
 from __future__ import annotations
@@ -14,19 +14,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 
-from mvc import codecs
-from mvc.codecs import Base, Encoded, Encoding, choose
-from mvc.digest import Buffer, Digest
+from mvc.codecs import Encoding
+from mvc.digest import Digest
 from mvc.errors import Damaged
 from mvc.fileio import Steps
+from mvc.store.anew import Change, Measure, Place, encoded
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.pack import Entry, PackReader
-from mvc.store.pipeline import in_order
-from mvc.store.reading_back import read_back
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import SMALL, Frame, frames, write
+from mvc.store.rewrite import SMALL, frames, write
 from mvc.store.settings import PACKS
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 from mvc.store.transaction import Under
@@ -34,8 +31,6 @@ from mvc.store.transaction import Under
 MOST_LARGER = 1.095
 """How much larger the packs may become, by estimate."""
 
-# Objects that stay decoded, while those near them are looked at one after the other.
-_KEPT = 4
 _ADVICE = "mvc fsck says more; nothing is repacked before everything can be read"
 
 
@@ -52,17 +47,6 @@ class Wishes:
     offers: Mapping[Digest, tuple[Under, ...]]
     widths: Mapping[Digest, int]
     idle: frozenset[Digest] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An object to encode again: over ``base``, or without; it will take ``about`` bytes."""
-
-    digest: Digest
-    size: int
-    width: int
-    base: Under | None
-    about: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,41 +111,13 @@ def carry_out(
         return Retired()
     made = max(PackReader(store.folder / PACKS / name).changed for name in planned.packs)
     copied = frames(store, planned.packs, lambda e: (e.digest, e.checksum) in planned.kept)
-    new = yield from write(store, itertools.chain(copied, _encoded(store, planned, made)))
+    new = yield from write(store, itertools.chain(copied, encoded(store, planned.changes, made)))
     old = [name for name in planned.packs if name not in new]
     return (yield from retire(store, old, needs, patience))
 
 
-def _encoded(store: Store, planned: RepackPlan, made: int) -> Iterator[Frame]:
-    """Encode ahead, in order; each object is decoded again and hashed before it is handed on."""
-    bases = _reader(store)
-
-    def encode(change: Change) -> Encoded:
-        data = store.get_object(change.digest, change.size)
-        over = () if change.base is None else (_base(bases, change.base, change.width),)
-        encoded = codecs.encode(data, change.width, over)
-        read_back(encoded, change.digest, change.size)
-        return encoded
-
-    for change, encoded in in_order(planned.changes, encode):
-        link = (1, encoded.base.digest) if encoded.base else (0, None)
-        yield Frame(change.digest, change.size, encoded, made, *link)
-
-
-def _reader(store: Store) -> Callable[[Digest], Buffer]:
-    """Return what reads objects, and keeps the last of them."""
-    return lru_cache(maxsize=_KEPT)(partial(store.get_object, size=None))
-
-
-def _base(bases: Callable[[Digest], Buffer], under: Under, width: int) -> Base:
-    return Base(under.digest, under.width or width, 0, bases(under.digest))
-
-
 def _by_base(change: Change) -> tuple[bytes, bytes]:
     return change.base.digest if change.base else b"", change.digest
-
-
-_Place = tuple[str, Entry]
 
 
 @dataclass(slots=True)
@@ -171,8 +127,8 @@ class _Holdings:
     store: Store
     size: int
     sizes: dict[str, int]
-    objects: dict[Digest, _Place] = field(default_factory=dict)
-    recipes: dict[tuple[Digest, int], _Place] = field(default_factory=dict)
+    objects: dict[Digest, Place] = field(default_factory=dict)
+    recipes: dict[tuple[Digest, int], Place] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
     beside: int = 0
 
@@ -180,7 +136,7 @@ class _Holdings:
     def of(cls, store: Store) -> _Holdings:
         store.index.refresh(trust_cache=False)
         sizes: dict[str, int] = {}
-        frames: dict[Digest, list[_Place]] = {}
+        frames: dict[Digest, list[Place]] = {}
         found = cls(store, 0, sizes)
         for pack in store.index.packs():
             sizes[pack.name] = pack.file_size
@@ -200,13 +156,13 @@ class _Holdings:
         found.beside = found.size - sum(e.cost for row in frames.values() for _, e in row)
         return found
 
-    def _best(self, places: list[_Place]) -> _Place:
+    def _best(self, places: list[Place]) -> Place:
         if len(places) == 1:
             return places[0]
         ordered = sorted(places, key=lambda p: (p[1].depth, p[1].stored, p[0]))
         return next(filter(self._is_whole, ordered), ordered[0])
 
-    def _is_whole(self, place: _Place) -> bool:
+    def _is_whole(self, place: Place) -> bool:
         name, entry = place
         try:
             PackReader(self.store.folder / PACKS / name).payload(entry)
@@ -214,7 +170,7 @@ class _Holdings:
             return False
         return True
 
-    def final(self) -> Iterator[_Place]:
+    def final(self) -> Iterator[Place]:
         """Yield the frames that stay, unless their object is encoded again."""
         yield from self.objects.values()
         yield from self.recipes.values()
@@ -259,17 +215,14 @@ class _Planner:
     """Decides of every object what it is kept over."""
 
     def __init__(self, store: Store, holdings: _Holdings, wishes: Wishes) -> None:
-        self._store = store
         self._entries = {digest: entry for digest, (_, entry) in holdings.objects.items()}
-        self._packs = {digest: name for digest, (name, _) in holdings.objects.items()}
         self._wishes = wishes
         self._wished = wishes.plain & self._entries.keys()
-        self._read = _reader(store)
-        self._alone: dict[Digest, float] = {}  # what objects promise without a base
+        self._measure = Measure(store, holdings.objects, wishes.widths)
 
     def changes(self) -> list[Change]:
         """Return what to encode again; those over one base follow one another."""
-        made = [self._change(digest, {None: self._plain_cost(digest)})
+        made = [self._measure.change(digest, {None: self._measure.alone(digest)})
                 for digest in self._wished if self._entries[digest].depth]  # fmt: skip
         above: dict[Digest, list[Digest]] = {}
         for digest, entry in self._entries.items():
@@ -291,9 +244,11 @@ class _Planner:
         entry, idle = self._entries[anchor], self._wishes.idle
         good = {digest for digest in above if self._entries[digest].depth == 1}
         fixed = anchor in self._wished or anchor in idle
-        own = {} if fixed else self._over(anchor, self._offers(anchor))
+        own = {} if fixed else self._measure.over(anchor, self._offers(anchor))
         if not own and anchor not in idle:
-            yield from (self._change(d, self._costs(d, anchor)) for d in above if d not in good)
+            yield from (
+                self._measure.change(d, self._costs(d, anchor)) for d in above if d not in good
+            )
             return
         costs = {digest: self._costs(digest, anchor) for digest in above}
         keeping = entry.stored + sum(
@@ -308,14 +263,11 @@ class _Planner:
         changed = {**elsewhere, anchor: own} if own else elsewhere
         moving = sum(min(found.values()) for found in changed.values())
         if moving < keeping:
-            yield from (self._change(digest, found) for digest, found in changed.items())
+            yield from (self._measure.change(digest, found) for digest, found in changed.items())
         else:
-            yield from (self._change(d, found) for d, found in costs.items() if d not in good)
-
-    def _change(self, digest: Digest, costs: Mapping[Under | None, int]) -> Change:
-        base = min(costs, key=lambda under: costs[under])
-        size, width = self._entries[digest].size, self._width(digest)
-        return Change(digest, size, width, base, costs[base])
+            yield from (
+                self._measure.change(d, found) for d, found in costs.items() if d not in good
+            )
 
     def _anchor(self, entry: Entry) -> Digest:
         """Return the first object below that has no base, or will have none."""
@@ -344,44 +296,13 @@ class _Planner:
         """Return what a delta would take over each of its possible bases, and without any."""
         offers = self._offers(digest)
         entry = self._entries[digest]
-        costs: dict[Under | None, int] = {None: self._plain_cost(digest)}
-        costs |= self._over(digest, offers)
+        costs: dict[Under | None, int] = {None: self._measure.alone(digest)}
+        costs |= self._measure.over(digest, offers)
         if all(under.digest != anchor for under in offers):
-            under = Under(anchor, self._width(anchor))
-            costs |= {under: entry.stored} if entry.base == anchor else self._over(digest, [under])
+            under = Under(anchor, self._measure.width(anchor))
+            costs |= (
+                {under: entry.stored}
+                if entry.base == anchor
+                else self._measure.over(digest, [under])
+            )
         return costs
-
-    def _over(self, digest: Digest, offers: Iterable[Under]) -> dict[Under | None, int]:
-        """Return about what an object takes over each base that is worth the link."""
-        found: dict[Under | None, int] = {}
-        for under in offers:
-            about, taken = self._about(digest, under)
-            if taken:
-                found[under] = about
-        return found
-
-    def _plain_cost(self, digest: Digest) -> int:
-        return self._about(digest, None)[0]
-
-    def _about(self, digest: Digest, under: Under | None) -> tuple[int, bool]:
-        """Return about what an object takes, and whether the encoder would use the base."""
-        data, width = self._read(digest), self._width(digest)
-        bases = [] if under is None else [_base(self._read, under, width)]
-        if len(data) <= choose.SMALL:  # no more work than a promise
-            encoded = codecs.encode(data, width, bases)
-            return encoded.size, encoded.base is not None
-        if digest not in self._alone:
-            self._alone[digest] = codecs.promise(data, width)
-        alone = self._alone[digest]
-        if under is None:
-            return int(alone), False
-        over = codecs.promise(data, width, *bases)
-        return int(min(over, alone) * choose.LINK), over < alone
-
-    def _width(self, digest: Digest) -> int:
-        """Return the bytes per element: as told, or as the payload begins with it."""
-        entry = self._entries[digest]
-        told = self._wishes.widths.get(digest)
-        if told or entry.encoding not in (Encoding.PLANES, Encoding.DELTA):
-            return told or 0
-        return PackReader(self._store.folder / PACKS / self._packs[digest]).payload(entry)[0]

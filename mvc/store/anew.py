@@ -1,0 +1,136 @@
+"""Encoding anew: about what an object would take over another or alone, and its new frame.
+
+What is told is told from samples; what is written is decoded again and hashed
+before it is handed on.
+
+Public names: ``Place``, ``Change``, ``Measure``, ``encoded``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from mvc import codecs
+from mvc.codecs import Base, Encoded, Encoding, choose
+from mvc.digest import Buffer, Digest
+from mvc.store.pack import Entry, PackReader
+from mvc.store.pipeline import in_order
+from mvc.store.reading_back import read_back
+from mvc.store.rewrite import Frame
+from mvc.store.settings import PACKS
+from mvc.store.store import Store
+from mvc.store.transaction import Under
+
+# Objects that stay decoded, while those near them are looked at one after the other.
+_KEPT = 4
+
+Place = tuple[str, Entry]
+"""A frame, and the name of the pack it lies in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object to encode again; it will take ``about`` bytes.
+
+    That is over ``base``, itself read over so many ``links``, or without.
+    """
+
+    digest: Digest
+    size: int
+    width: int
+    base: Under | None
+    about: int
+    links: int = 0
+
+
+class Measure:
+    """Says about what objects take over others; the frames it is told of say what they are."""
+
+    def __init__(
+        self, store: Store, places: Mapping[Digest, Place], widths: Mapping[Digest, int]
+    ) -> None:
+        self._store = store
+        self._places = places
+        self._widths = widths
+        self._read = _reader(store)
+        self._alone: dict[Digest, float] = {}  # what objects promise without a base
+
+    def over(
+        self, digest: Digest, offers: Iterable[Under], links: int = 0
+    ) -> dict[Under | None, int]:
+        """Return about what an object takes over each base that is worth its links."""
+        found: dict[Under | None, int] = {}
+        for under in offers:
+            about, taken = self._about(digest, under, links)
+            if taken:
+                found[under] = about
+        return found
+
+    def alone(self, digest: Digest) -> int:
+        """Return about what an object takes without a base."""
+        return self._about(digest, None)[0]
+
+    def width(self, digest: Digest) -> int:
+        """Return the bytes per element: as told, or as the payload begins with it."""
+        name, entry = self._places[digest]
+        told = self._widths.get(digest)
+        if told or entry.encoding not in (Encoding.PLANES, Encoding.DELTA):
+            return told or 0
+        return PackReader(self._store.folder / PACKS / name).payload(entry)[0]
+
+    def change(self, digest: Digest, costs: Mapping[Under | None, int], links: int = 0) -> Change:
+        """Return the cheapest of what ``costs`` has for an object."""
+        base = min(costs, key=lambda under: costs[under])
+        size, width = self._places[digest][1].size, self.width(digest)
+        return Change(digest, size, width, base, costs[base], links if base else 0)
+
+    def _about(self, digest: Digest, under: Under | None, links: int = 0) -> tuple[int, bool]:
+        """Return about what an object takes, and whether the encoder would use the base."""
+        data, width = self._read(digest), self.width(digest)
+        base = None if under is None else _base(self._read, under, width, links)
+        if len(data) <= choose.SMALL:  # no more work than a promise
+            made = codecs.encode(data, width, () if base is None else (base,))
+            return made.size, made.base is not None
+        if digest not in self._alone:
+            self._alone[digest] = codecs.promise(data, width)
+        alone = self._alone[digest]
+        if base is None:
+            return int(alone), False
+        over = codecs.promise(data, width, base)
+        return int(min(over, alone) * choose.LINK ** (links + 1)), over < alone
+
+
+def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Frame]:
+    """Encode ahead, in order; each object is decoded again and hashed before it is handed on.
+
+    Args:
+        made: When the frames count as made.
+
+    Raises:
+        Damaged: An object or a base cannot be read.
+    """
+    bases = _reader(store)
+
+    def encode(change: Change) -> Encoded:
+        data = store.get_object(change.digest, change.size)
+        under = change.base
+        over = () if under is None else (_base(bases, under, change.width, change.links),)
+        encoded = codecs.encode(data, change.width, over)
+        read_back(encoded, change.digest, change.size)
+        return encoded
+
+    for change, encoded in in_order(changes, encode):
+        base = encoded.base
+        link = (base.depth + 1, base.digest) if base else (0, None)
+        yield Frame(change.digest, change.size, encoded, made, *link)
+
+
+def _reader(store: Store) -> Callable[[Digest], Buffer]:
+    """Return what reads objects, and keeps the last of them."""
+    return lru_cache(maxsize=_KEPT)(partial(store.get_object, size=None))
+
+
+def _base(bases: Callable[[Digest], Buffer], under: Under, width: int, links: int) -> Base:
+    return Base(under.digest, under.width or width, links, bases(under.digest))
