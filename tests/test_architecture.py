@@ -48,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
         "mvc/codecs/predict.py",
         "mvc/codecs/residual.py",
         "mvc/codecs/sections.py",
+        "mvc/codecs/sketch.py",
         "mvc/codecs/transpose.py",
         "mvc/frameworks/without_torch.py",
     },

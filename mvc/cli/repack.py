@@ -38,6 +38,7 @@ def repack(dry_run: bool, as_json: bool, quiet: bool) -> None:
     A version near another is kept as what the other does not say of it, over
     up to four links. Afterwards the newest and the best version of each
     family have none, every other at most one, and small packs are merged.
+    What those are kept over is looked for in all families.
     The store becomes at most a tenth larger, except where the newest and the
     best need more. Every byte is decoded and compared before anything goes.
 

@@ -8,7 +8,7 @@ Public names: ``Place``, ``Change``, ``Measure``, ``encoded``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -79,6 +79,30 @@ class Measure:
         if told or entry.encoding not in (Encoding.PLANES, Encoding.DELTA):
             return told or 0
         return PackReader(self._store.folder / PACKS / name).payload(entry)[0]
+
+    def length_class(self, digest: Digest) -> int:
+        """Return which objects one may be like at all."""
+        from mvc.codecs import sketch  # numpy, which importing this needs not
+
+        return sketch.length_class(self._places[digest][1].size, self.width(digest))
+
+    def alike(
+        self, seeking: Sequence[Digest], among: Sequence[Digest]
+    ) -> Iterator[tuple[Digest, list[Digest]]]:
+        """Yield those that have any with the objects they are like, the nearest first.
+
+        Each is read once. Where many are like one another the first come first.
+        """
+        from mvc.codecs import sketch
+
+        wanted = dict.fromkeys([*among, *seeking]) if seeking else {}
+        made = {digest: sketch.make(self._read(digest), self.width(digest)) for digest in wanted}
+        told = {digest: found for digest, found in made.items() if found is not None}
+        known = [digest for digest in among if digest in told]
+        sketches = sketch.Sketches([told[digest] for digest in known])
+        for digest in seeking:
+            if digest in told:
+                yield digest, [known[place] for place in sketches.near(told[digest])]
 
     def change(self, digest: Digest, costs: Mapping[Under | None, int], links: int = 0) -> Change:
         """Return the cheapest of what ``costs`` has for an object."""

@@ -25,6 +25,7 @@ from mvc.store.pack import Entry, PackReader
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import SMALL, frames, write
 from mvc.store.settings import PACKS
+from mvc.store.similar import over_similar
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 from mvc.store.transaction import Under
 
@@ -46,6 +47,7 @@ class Wishes:
     plain: frozenset[Digest]
     offers: Mapping[Digest, tuple[Under, ...]]
     widths: Mapping[Digest, int]
+    standing: frozenset[Digest] = frozenset()
     idle: frozenset[Digest] = frozenset()
 
 
@@ -187,14 +189,16 @@ class _Holdings:
         """Leave out the changes that cost most, where all packs would become too large.
 
         A frame of two links or more may stay as it is: what it is kept over
-        has one link afterwards, or stays as well.
+        has one link afterwards, or stays as well. Not so where others are to be
+        kept over it.
         """
+        needed = wishes.plain | {change.base.digest for change in changes if change.base}
         excess = self.size_after(changes) - most * self.size
         kept = []
         for change in sorted(changes, key=self._growth, reverse=True):
             _, entry = self.objects[change.digest]
             growth = self._growth(change)
-            if excess > 0 < growth and entry.depth > 1 and change.digest not in wishes.plain:
+            if excess > 0 < growth and entry.depth > 1 and change.digest not in needed:
                 excess -= growth
             else:
                 kept.append(change)
@@ -233,7 +237,8 @@ class _Planner:
                 above.setdefault(digest, [])
         for anchor, those in sorted(above.items()):
             made += self._around(anchor, those)
-        return made
+        standing = self._wishes.standing
+        return over_similar(self._measure, self._entries, made, self._wished, standing)
 
     def _around(self, anchor: Digest, above: list[Digest]) -> Iterator[Change]:
         """Yield the changes to an object that is plain, or will be, and to those kept over it.

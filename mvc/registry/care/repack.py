@@ -2,7 +2,8 @@
 
 The newest and the best version of each family are to be read without a base.
 Every other version of the family is offered their tensors of the same names.
-What becomes of that, the store decides: ``mvc.store.repack``.
+What else they are like, and what becomes of that, the store decides:
+``mvc.store.repack``.
 
 Public names: ``Repacked``, ``repack``, ``repack_steps``, ``wishes``.
 """
@@ -87,6 +88,7 @@ def wishes(manifest: Manifest, store: Store) -> Wishes:
     plain: set[Digest] = set()
     offers: dict[Digest, dict[Under, None]] = {}
     widths: dict[Digest, int] = {}
+    tensors: set[Digest] = set()
     for folder in manifest.families():
         held = [one for one in reach.held_of(manifest, folder)
                 if store.find(one.record.artifact.digest)]  # fmt: skip
@@ -97,14 +99,16 @@ def wishes(manifest: Manifest, store: Store) -> Wishes:
             plain |= set(_parts(store, standing[number]))
         tables = [Table(store, standing[number]) for number in sorted(numbers)]
         for one in held:
-            for digest, width, under in _offered(store, one.record.artifact, tables):
+            for digest, width, unders in _offered(store, one.record.artifact, tables):
                 widths.setdefault(digest, width)
-                offers.setdefault(digest, {})[under] = None
+                offers.setdefault(digest, {}).update(dict.fromkeys(unders))
+                if not one.withdrawn:
+                    tensors.add(digest)
     found = {digest: tuple(those) for digest, those in offers.items()}
     needs = needs_of(roots(store))  # before the packs are looked at: children come first
     census = Census.of(store)
     idle = reachable(census, needs) - reachable(census, needs, bases=False)
-    return Wishes(frozenset(plain), found, widths, frozenset(idle))
+    return Wishes(frozenset(plain), found, widths, frozenset(tensors), frozenset(idle))
 
 
 def _parts(store: Store, artifact: Artifact) -> Iterator[Digest]:
@@ -116,14 +120,14 @@ def _parts(store: Store, artifact: Artifact) -> Iterator[Digest]:
 
 def _offered(
     store: Store, artifact: Artifact, tables: list[Table]
-) -> Iterator[tuple[Digest, int, Under]]:
+) -> Iterator[tuple[Digest, int, list[Under]]]:
     """Yield the objects of a version with their widths, each with its namesakes in ``tables``."""
     for name, chunks in tensors_of(store, artifact):
-        for table in tables:
-            namesake = table.whole if name is None else table.find(name)
-            if namesake:
-                for mine, other in zip(chunks.digests, namesake.digests, strict=False):
-                    yield mine, chunks.width, Under(other, namesake.width)
+        found = [table.whole if name is None else table.find(name) for table in tables]
+        for number, digest in enumerate(chunks.digests):
+            namesakes = (same for same in found if same and number < len(same.digests))
+            unders = [Under(same.digests[number], same.width) for same in namesakes]
+            yield digest, chunks.width, unders
 
 
 def _told(
