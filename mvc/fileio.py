@@ -42,6 +42,10 @@ WRITABLE = 0o222
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # IOV_MAX on Linux and macOS.
 _MOST_PIECES = 1024
+
+WRITE_BACK = 16 << 20
+"""Bytes after which the disk is set to work, so that the last call finds little left to do."""
+
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -67,6 +71,7 @@ class NewFile:
     def __init__(self, path: Path, mode: int = 0o666, *, within: int | None = None) -> None:
         self.path = path
         self.size = 0
+        self._begun = 0
         self._within = within
         name = path if within is None else path.name
         self._descriptor = os.open(name, os.O_RDWR | _CREATE, mode, dir_fd=within)
@@ -82,6 +87,16 @@ class NewFile:
                     written -= len(views.pop(0))
                 if written:
                     views[0] = views[0][written:]
+        if self.size - self._begun >= WRITE_BACK:
+            self._write_back()
+
+    def _write_back(self) -> None:
+        """Set the disk to work. Pages that are not on it yet stay in memory whatever is advised."""
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with contextlib.suppress(OSError):
+                size = self.size - self._begun
+                os.posix_fadvise(self._descriptor, self._begun, size, os.POSIX_FADV_DONTNEED)
+        self._begun = self.size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return what was written at ``offset``."""

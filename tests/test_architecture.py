@@ -46,6 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
         "mvc/codecs/plan.py",
         "mvc/codecs/planes.py",
         "mvc/codecs/predict.py",
+        "mvc/codecs/reading_back.py",
         "mvc/codecs/residual.py",
         "mvc/codecs/sections.py",
         "mvc/codecs/sketch.py",

@@ -467,3 +467,26 @@ def test_a_discarded_file_leaves_what_was_linked(tmp_path: Path) -> None:
 def test_free_space_is_what_may_be_written(tmp_path: Path) -> None:
     """The number is that of the file system, in bytes."""
     assert 0 < fileio.free_space(tmp_path) < os.statvfs(tmp_path).f_blocks * (1 << 20)
+
+
+def test_the_disk_is_set_to_work_while_a_large_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stretch is advised once and in order, so that ``sync`` finds little left to do."""
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("this system takes no such advice")
+    advised: list[tuple[int, int]] = []
+    original = os.posix_fadvise
+
+    def counted(descriptor: int, offset: int, size: int, advice: int) -> None:
+        advised.append((offset, size))
+        original(descriptor, offset, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", counted)
+    piece = os.urandom(6 << 20)
+    new = fileio.NewFile(tmp_path / "large")
+    for _ in range(10):
+        new.write([piece])
+    new.close()
+    assert advised == [(0, 18 << 20), (18 << 20, 18 << 20), (36 << 20, 18 << 20)]
+    assert (tmp_path / "large").read_bytes() == piece * 10

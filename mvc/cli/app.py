@@ -29,11 +29,12 @@ from mvc.errors import MvcWarning, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command: where it is and what it does in a few words."""
+    """A command: where it is, what it does in a few words, and whether bytes of files go by."""
 
     name: str
     place: str
     summary: str
+    heavy: bool = False
 
 
 SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
@@ -41,9 +42,18 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Register and get back",
         (
             Entry("init", "mvc.cli.init:init", "Make a registry in this folder."),
-            Entry("add", "mvc.cli.add:add", "Register a model file or folder as the next version."),
-            Entry("checkout", "mvc.cli.checkout:checkout", "Write a version's files here."),
-            Entry("path", "mvc.cli.checkout:path", "Print a read-only path to a version."),
+            Entry(
+                "add",
+                "mvc.cli.add:add",
+                "Register a model file or folder as the next version.",
+                heavy=True,
+            ),
+            Entry(
+                "checkout", "mvc.cli.checkout:checkout", "Write a version's files here.", heavy=True
+            ),
+            Entry(
+                "path", "mvc.cli.checkout:path", "Print a read-only path to a version.", heavy=True
+            ),
         ),
     ),
     (
@@ -73,12 +83,29 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Take care",
         (
-            Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole."),
-            Entry("gc", "mvc.cli.gc:gc", "Free the bytes of versions withdrawn long ago."),
-            Entry("repack", "mvc.cli.repack:repack", "Make what is read most quick to read."),
+            Entry("fsck", "mvc.cli.care:fsck", "Check that every version is whole.", heavy=True),
+            Entry(
+                "gc", "mvc.cli.gc:gc", "Free the bytes of versions withdrawn long ago.", heavy=True
+            ),
+            Entry(
+                "repack",
+                "mvc.cli.repack:repack",
+                "Make what is read most quick to read.",
+                heavy=True,
+            ),
             Entry("du", "mvc.cli.care:du", "Show what versions take on disk."),
-            Entry("store", "mvc.cli.store:store", "Look at the store, or take it elsewhere."),
-            Entry("demo", "mvc.cli.demo:demo", "Show the main job on real models, step by step."),
+            Entry(
+                "store",
+                "mvc.cli.store:store",
+                "Look at the store, or take it elsewhere.",
+                heavy=True,
+            ),
+            Entry(
+                "demo",
+                "mvc.cli.demo:demo",
+                "Show the main job on real models, step by step.",
+                heavy=True,
+            ),
         ),
     ),
 )
@@ -126,6 +153,8 @@ class Root(click.Group):
         entry = ENTRIES.get(cmd_name)
         if entry is None:
             return None
+        if entry.heavy:
+            environment.keep_memory()
         module, _, name = entry.place.partition(":")
         found: click.Command = getattr(importlib.import_module(module), name)
         return found

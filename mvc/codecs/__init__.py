@@ -10,7 +10,7 @@ loaded when the first object in its encoding is met.
 
 Formats: ``docs/formats/encodings.md``.
 Public names: ``Encoding``, ``Encoded``, ``Base``, ``encode``, ``promise``, ``decode``,
-``decode_delta``.
+``decode_delta``, ``read_back``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,20 @@ from mvc.codecs.encoding import Base, Encoded, Encoding
 from mvc.digest import Buffer
 from mvc.errors import FormatError, Unsupported
 
-__all__ = ["Base", "Encoded", "Encoding", "decode", "decode_delta", "encode", "promise"]
+__all__ = [
+    "Base",
+    "Encoded",
+    "Encoding",
+    "decode",
+    "decode_delta",
+    "encode",
+    "promise",
+    "read_back",
+]
 
 _CHOOSER = "mvc.codecs.choose"
 _DELTA = "mvc.codecs.delta"
+_READING_BACK = "mvc.codecs.reading_back"
 
 _MODULES = {
     Encoding.RAW: "mvc.codecs.raw",
@@ -53,6 +63,12 @@ class _Chooser(Protocol):
     def encode(self, data: Buffer, width: int, bases: Sequence[Base]) -> Encoded: ...
 
     def promise(self, data: Buffer, width: int, base: Base | None) -> float: ...
+
+
+class _Comparer(Protocol):
+    """What the module that reads back offers."""
+
+    def read_back(self, encoded: Encoded, data: Buffer) -> None: ...
 
 
 def encode(data: Buffer, width: int, bases: Sequence[Base] = ()) -> Encoded:
@@ -111,3 +127,8 @@ def decode_delta(payload: memoryview, size: int, base: Buffer) -> Buffer:
         FormatError: As for ``decode``.
     """
     return cast(_DeltaDecoder, import_module(_DELTA)).decode(payload, size, base)
+
+
+def read_back(encoded: Encoded, data: Buffer) -> None:
+    """Raise ``MvcError`` unless what was encoded decodes to ``data``. Thread-safe."""
+    cast(_Comparer, import_module(_READING_BACK)).read_back(encoded, data)

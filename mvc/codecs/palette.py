@@ -27,6 +27,9 @@ from mvc.errors import FormatError
 
 MOST = 256
 
+FIRST = 512
+"""Elements that are looked at before others: in dense weights hardly two of them are equal."""
+
 HEADER = struct.Struct("<BBH")
 
 
@@ -42,6 +45,8 @@ def make(data: memoryview, width: int) -> Palette | None:
     """Sample ``data``; ``None`` where it has many values, or a single one."""
     values = elements(data, width)
     some = sample(values)
+    if len(set(some[:FIRST].tolist())) > MOST:
+        return None
     found = np.unique(some)
     # More samples would find more values: a palette is for few among many elements.
     if not 2 <= len(found) <= min(MOST, len(some) // 4):

@@ -1,6 +1,6 @@
 """Encoding anew: about what an object would take over another or alone, and its new frame.
 
-What is told is told from samples; what is written is decoded again and hashed
+What is told is told from samples; what is written is decoded again and compared
 before it is handed on.
 
 Public names: ``Place``, ``Change``, ``Measure``, ``encoded``.
@@ -17,7 +17,6 @@ from mvc.codecs import Base, Encoded, Encoding, choose
 from mvc.digest import Buffer, Digest
 from mvc.store.pack import Entry, PackReader
 from mvc.store.pipeline import in_order
-from mvc.store.reading_back import read_back
 from mvc.store.rewrite import Frame
 from mvc.store.settings import PACKS
 from mvc.store.store import Store
@@ -127,7 +126,7 @@ class Measure:
 
 
 def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Frame]:
-    """Encode ahead, in order; each object is decoded again and hashed before it is handed on.
+    """Encode ahead, in order; each object is decoded again and compared before it is handed on.
 
     Args:
         made: When the frames count as made.
@@ -142,7 +141,7 @@ def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Fram
         under = change.base
         over = () if under is None else (_base(bases, under, change.width, change.links),)
         encoded = codecs.encode(data, change.width, over)
-        read_back(encoded, change.digest, change.size)
+        codecs.read_back(encoded, data)
         return encoded
 
     for change, encoded in in_order(changes, encode):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class Ahead(Generic[A, B]):
         return item, future.result()
 
 
-def in_order(items: Iterable[A], call: Callable[[A], B]) -> Iterator[tuple[A, B]]:
-    """Yield each item with ``call(item)``, computed ahead in threads."""
+def in_order(items: Iterable[A], call: Callable[[A], B]) -> Generator[tuple[A, B], None, None]:
+    """Yield each item with ``call(item)``, computed ahead in threads until it is closed."""
     ahead: Ahead[A, B] = Ahead(call)
     try:
         for item in items:

@@ -30,7 +30,6 @@ from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
-from mvc.store.reading_back import read_back
 from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 
@@ -261,10 +260,10 @@ def root_name(record: bytes) -> str:
 
 
 def _encode(store: Store, work: _Work) -> _Done:
-    """Encode, decode again and hash: what is published has been read back once."""
+    """Encode, decode again and compare: what is published has been read back once."""
     bases = list(_bases(store, work.under)) if len(work.data) <= MAX_BASE else []
     encoded = codecs.encode(work.data, work.width, [base for base, _ in bases])
-    read_back(encoded, work.digest, len(work.data))
+    codecs.read_back(encoded, work.data)
     return encoded, next((chain for base, chain in bases if base is encoded.base), ())
 
 

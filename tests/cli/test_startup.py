@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,27 @@ def test_a_shell_can_complete_commands(here: Path) -> None:
     assert process([], asked).stdout == "plain,checkout\n"
     asked = {"_MVC_COMPLETE": "bash_complete", "COMP_WORDS": "mvc fsck --q", "COMP_CWORD": "2"}
     assert process([], asked).stdout == "plain,--quick\n"
+
+
+ROOM = """
+import resource
+from mvc import environment
+environment.keep_memory()
+size = 8 << 20
+bytearray(size)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bytearray(size)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_buffers_are_used_over_and_over() -> None:
+    """Fifty buffers, one after the other, touch no more new pages than one of them has."""
+    if not platform.libc_ver()[0].startswith("glibc"):
+        pytest.skip("only glibc can be told")
+    done = subprocess.run(
+        [sys.executable, "-c", ROOM], capture_output=True, text=True, check=True, timeout=60,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert int(done.stdout) <= 8 << 8

@@ -1,6 +1,7 @@
 """Ingest: read a file once, and put what it consists of into a sink.
 
-Whole-file digest and chunk digests come from the same buffers. What the
+Whole-file digest and chunk digests come from the same buffers, which are read
+and hashed ahead of what is put. What the
 format says is a hint: the recipe is checked against the file's size, every
 byte is in it, and the digest of the whole is taken over the bytes read.
 
@@ -12,9 +13,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from math import prod
 
 from mvc import formats, tree
@@ -31,6 +34,7 @@ from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import files_of
 from mvc.registry.record import DIRECTORY, FILE, Artifact, Record
 from mvc.store import Store, Transaction
+from mvc.store.pipeline import in_order
 from mvc.store.transaction import Offer
 from mvc.tree import Tree
 from mvc.verdict import Safety, shortened
@@ -76,6 +80,19 @@ class FileRead:
     size: int
     contents: Contents | None
     safety: Safety | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is read of a stretch in one go: of a storage, one chunk."""
+
+    stretch: Stretch
+    offset: int
+    size: int
+
+
+_Read = tuple[bytes, Digest | None]
+"""A piece's bytes, and their digest where they are a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +211,10 @@ def _read_parts(
 ) -> tuple[Digest, list[bytes]]:
     whole = Hasher()
     gathered = _Gathered()
-    for stretch in stretches(layout, source.size):
-        _take(source, stretch, sink, gathered, whole, offers)
+    pieces = _pieces(stretches(layout, source.size))
+    with closing(in_order(pieces, partial(_read_piece, source))) as ahead:
+        for stretch, found in groupby(ahead, key=lambda done: done[0].stretch):
+            _take(stretch, _hashed(found, whole), sink, gathered, offers)
     digest = whole.digest()
     recipe, rows = _finish(source, layout, gathered, sink, offers)
     source.check_unchanged()
@@ -203,40 +222,52 @@ def _read_parts(
     return digest, rows
 
 
+def _pieces(found: Sequence[Stretch]) -> Iterator[_Piece]:
+    """Yield at least one piece of every stretch, so that none is forgotten."""
+    for stretch in found:
+        size, end = chunk_size(stretch.width), stretch.offset + stretch.size
+        for offset in range(stretch.offset, end, size) or [stretch.offset]:
+            yield _Piece(stretch, offset, min(size, end - offset))
+
+
+def _read_piece(source: SourceFile, piece: _Piece) -> _Read:
+    data = _read(source, piece.offset, piece.size)
+    return data, digest_of(data) if piece.stretch.kind is Kind.STORAGE else None
+
+
+def _hashed(found: Iterable[tuple[_Piece, _Read]], whole: Hasher) -> Iterator[_Read]:
+    for _, (data, digest) in found:
+        whole.update(data)
+        yield data, digest
+
+
 def _take(
-    source: SourceFile,
     stretch: Stretch,
+    read: Iterator[_Read],
     sink: Sink,
     gathered: _Gathered,
-    whole: Hasher,
     offers: Offers | None,
 ) -> None:
     first, offset = len(gathered.chunks), len(gathered.skeleton)
     if stretch.kind is Kind.SKELETON:
-        gathered.skeleton += _read_hashed(source, stretch.offset, stretch.size, whole)
+        gathered.skeleton += b"".join(data for data, _ in read)
     elif stretch.kind is Kind.SMALL:
-        data = _read_hashed(source, stretch.offset, stretch.size, whole)
-        gathered.small[stretch.storage] = data
+        gathered.small[stretch.storage] = b"".join(data for data, _ in read)
     else:
-        for number, chunk in enumerate(_chunks(source, stretch, whole)):
+        chunks = read if stretch.kind is Kind.STORAGE else _cut(read)
+        for number, (chunk, digest) in enumerate(chunks):
             offer = partial(offers.chunk, stretch.storage, number) if offers else tuple
-            gathered.chunks.append(_put(sink, chunk, stretch.width, offer))
+            gathered.chunks.append(_put(sink, chunk, stretch.width, offer, digest))
     count = len(gathered.chunks) - first
     gathered.placed.append(_Placed(stretch, first, count, offset))
 
 
-def _chunks(source: SourceFile, stretch: Stretch, whole: Hasher) -> Iterator[bytes]:
-    cutter = Cutter() if stretch.kind is Kind.CONTENT else None
-    size, end = chunk_size(stretch.width), stretch.offset + stretch.size
-    for offset in range(stretch.offset, end, size):
-        data = _read_hashed(source, offset, min(size, end - offset), whole)
-        if cutter is None:
-            yield data
-        else:
-            # A chunk is a view of a window that is used again.
-            yield from map(bytes, cutter.feed(data))
-    if cutter is not None:
-        yield from map(bytes, cutter.finish())
+def _cut(read: Iterator[_Read]) -> Iterator[_Read]:
+    """Cut by content. A chunk is copied, as it is a view of a window that is used again."""
+    cutter = Cutter()
+    for data, _ in read:
+        yield from ((bytes(chunk), None) for chunk in cutter.feed(data))
+    yield from ((bytes(chunk), None) for chunk in cutter.finish())
 
 
 def _finish(
@@ -306,8 +337,10 @@ def _gather_small(
     return bytes(data), offsets
 
 
-def _put(sink: Sink, data: bytes, width: int, offer: Offer = tuple) -> ObjectRef:
-    digest = digest_of(data)
+def _put(
+    sink: Sink, data: bytes, width: int, offer: Offer = tuple, digest: Digest | None = None
+) -> ObjectRef:
+    digest = digest or digest_of(data)
     sink.put(data, digest, width, offer)
     return ObjectRef(digest, len(data))
 
@@ -350,12 +383,6 @@ def _contents(layout: Layout | None, rows: list[bytes]) -> Contents | None:
         rows=rows,
         told=bool(layout.tensors) or not layout.storages,
     )
-
-
-def _read_hashed(source: SourceFile, offset: int, size: int, whole: Hasher) -> bytes:
-    data = _read(source, offset, size)
-    whole.update(data)
-    return data
 
 
 def _read(source: SourceFile, offset: int, size: int) -> bytes:
