@@ -27,7 +27,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--only", choices=["speed", "sizes"], help="one part  [default: both]")
     options.add_argument("--json", action="store_true", help="print one JSON value")
-    options.add_argument("--no-peers", action="store_true", help="sizes: mvc alone")
+    options.add_argument("--no-peers", action="store_true", help="mvc alone")
     options.add_argument("--series", type=Path, default=SERIES, help="where the series lie, or go")
     options.add_argument("--folder", type=Path, help="where to work  [default: a temporary folder]")
     chosen = options.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
             if not chosen.json:
                 print(sizes.table(measured["sizes"]), end="\n\n")
         if chosen.only != "sizes":
-            measured["speed"] = speed.run(Path(folder))
+            measured["speed"] = _speed(Path(folder), with_peers=not chosen.no_peers)
             if not chosen.json:
                 print(speed.table(measured["speed"]))
     if chosen.json:
@@ -57,6 +57,14 @@ def _sizes(series: Path, work: Path, *, with_peers: bool) -> list[sizes.Size]:
             measured.append(size)
     except (ModuleNotFoundError, subprocess.CalledProcessError) as problem:
         print(f"note: the series cannot be made here: {problem}", file=sys.stderr)
+    return measured
+
+
+def _speed(folder: Path, *, with_peers: bool) -> list[speed.Figure]:
+    measured = []
+    for figure in speed.run(folder, with_peers=with_peers):
+        print(f"measured: {figure.case}", file=sys.stderr)
+        measured.append(figure)
     return measured
 
 

@@ -4,17 +4,21 @@ Each is used as its manual says, with its own compression where it has one:
 every version takes the place of the one before, at the same path, and is
 saved. Measured is what the tool keeps beside the files, not the files.
 
-Public names: ``Peer``, ``found``, ``keep``, ``size_of``, ``version``.
+Public names: ``Peer``, ``found``, ``keep``, ``time_save``, ``size_of``, ``version``.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Command = Sequence[str]
 MODEL = "model"
@@ -110,6 +114,18 @@ def keep(peer: Peer, versions: Sequence[Path], folder: Path) -> int:
         for command in peer.save(number):
             _call(command, folder, environment)
     return size_of(folder / peer.kept_in)
+
+
+def time_save(peer: Peer, path: Path, folder: Path, timed: Callable[[Command, Path], T]) -> T:
+    """Save a file in the empty ``folder``, made durable, and return what ``timed`` tells of it."""
+    environment = _environment(folder)
+    for command in peer.begin:
+        _call(command, folder, environment)
+    _place(path, folder / MODEL)
+    os.sync()
+    steps = [shlex.join(command) for command in (*peer.save(1), ["sync"])]
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return timed(["env", *settings, "sh", "-c", f"({' && '.join(steps)}) 2>/dev/null"], folder)
 
 
 def size_of(folder: Path) -> int:

@@ -1,8 +1,9 @@
-"""What mvc's commands take in time: beside ``cp`` + ``sync``, as whole processes.
+"""What mvc's commands take in time and memory: beside ``cp`` + ``sync``, as whole processes.
 
 Each case is run in turn with its yardstick, and medians are compared, so that
 a disk or a machine that changes its speed changes both. Core-seconds are the
-processor time of the process and its children. Nothing here is asserted.
+processor time of the process and its children. With ``--folder`` in a file
+system of memory, no disk counts. Nothing here is asserted.
 
 Public names: ``Figure``, ``run``, ``table``.
 """
@@ -10,162 +11,260 @@ Public names: ``Figure``, ``run``, ``table``.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tests.bench import peers
+
 MVC = [sys.executable, "-m", "mvc"]
 ROUNDS = 5
+MOST_FOR_ALL = 1_000_000_000
+TENSORS = 20
 START_UP = (["--version"], ["--help"], ["list"], ["show", "m@v1"], ["log"], ["status"])
+COPY = ["sh", "-c", "cp -r {} copy && sync copy $(find copy)"]
+MODELS = (
+    ("45 MB fp32", 4, 45_000_000),
+    ("1 GB fp32", 4, 1_000_000_000),
+    ("1 GB bf16", 2, 1_000_000_000),
+    ("4 GB fp32", 4, 4_000_000_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process took: seconds, processor seconds, and at most so many bytes of memory."""
+
+    seconds: float
+    cores: float
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A case: medians in seconds, core-seconds a GB, and the ratio to ``cp`` + ``sync``."""
+    """Medians of a case, and of its yardstick where it has one; ``size`` are the plain bytes."""
 
     case: str
-    seconds: float
-    core_seconds_per_gb: float | None
-    yardstick_seconds: float | None
-    ratio: float | None
+    size: int
+    mvc: Usage
+    yardstick: str = ""
+    other: Usage | None = None
 
 
-def run(folder: Path) -> list[Figure]:
-    """Measure every case in ``folder``."""
-    figures: list[Figure] = []
-    for dtype, elements in (
-        ("float32", 11_700_000),
-        ("float32", 250_000_000),
-        ("bfloat16", 500_000_000),
-    ):
-        size = write_model(folder / "model.safetensors", dtype, elements)
-        label = f"{size / 1e6:.0f} MB {dtype}"
-        figures += measure(folder, label, size)
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A command with what is done before each run, and what it is compared with."""
+
+    name: str
+    command: Sequence[str]
+    before: Callable[[], None] = lambda: None
+    yardstick: str = ""
+    other: Sequence[str] = ()
+
+
+def run(folder: Path, *, with_peers: bool) -> Iterator[Figure]:
+    """Measure every case in ``folder``, which gets up to 16 GB."""
+    for label, width, size in MODELS:
+        yield from _model(folder / "work", label, width, size, with_peers=with_peers)
+    yield from _folder(folder / "work")
+    work = _fresh(folder / "work")
+    write_model(work / "model", 4, 1_000_000)
+    call([*MVC, "init", "-q"], work)
+    call([*MVC, "add", "m", "model", "-q"], work)
     for arguments in START_UP:
-        seconds, _ = median([lambda a=arguments: call([*MVC, *a], folder) for _ in range(ROUNDS)])  # type: ignore[misc]
-        figures.append(Figure(f"mvc {' '.join(arguments)}", seconds, None, None, None))
-    return figures
+        yield _measured(work, Case(f"mvc {' '.join(arguments)}", [*MVC, *arguments]), 0)
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Lay the figures out for people."""
-    lines = [f"{'case':<28} {'mvc s':>8} {'core-s/GB':>10} {'cp+sync s':>10} {'cp+sync / mvc':>14}"]
+    """Lay the figures out as a table in Markdown."""
+    lines = [
+        "| case | mvc s | core-s/GB | peak MB | beside | its s | its core-s/GB | ratio |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
     for figure in figures:
-        cells = figure.core_seconds_per_gb, figure.yardstick_seconds, figure.ratio
-        shown = ["" if cell is None else f"{cell:.2f}" for cell in cells]
-        lines.append(
-            f"{figure.case:<28} {figure.seconds:>8.3f} {shown[0]:>10} {shown[1]:>10} {shown[2]:>14}"
-        )
+        mine, other, size = figure.mvc, figure.other, figure.size / 1e9
+        cells = [figure.case, f"{mine.seconds:.3f}"]
+        cells += [f"{mine.cores / size:.2f}" if size else "", f"{mine.memory / 1e6:.0f}"]
+        if other:
+            cells += [figure.yardstick, f"{other.seconds:.3f}", f"{other.cores / size:.2f}"]
+            cells += [f"{other.seconds / mine.seconds:.2f}"]
+        lines.append(f"| {' | '.join(cells + [''] * (8 - len(cells)))} |")
     return "\n".join(lines)
 
 
-def measure(folder: Path, label: str, size: int) -> list[Figure]:
-    """Time add, add again and checkout of ``model.safetensors``, each beside ``cp`` + ``sync``."""
-
-    def fresh() -> None:
-        shutil.rmtree(folder / ".mvc", ignore_errors=True)
-        call([*MVC, "init", "-q"], folder)
-
-    def add() -> None:
-        call([*MVC, "add", "m", "model.safetensors", "-q"], folder)
-
-    def checkout() -> None:
-        call([*MVC, "checkout", "m@latest", "-o", "back.safetensors", "-q"], folder)
-
-    def remove() -> None:
-        (folder / "back.safetensors").unlink(missing_ok=True)
-
-    def copy() -> None:
-        call(["sh", "-c", "cp model.safetensors copy && sync copy ."], folder)
-
-    def uncopy() -> None:
-        (folder / "copy").unlink(missing_ok=True)
-
-    cases: Sequence[tuple[str, Callable[[], None], Callable[[], None]]] = (
-        ("add", fresh, add),
-        ("add again", lambda: None, add),
-        ("checkout", remove, checkout),
-    )
-    return [side_by_side(f"{n}, {label}", size, b, w, uncopy, copy) for n, b, w in cases]
-
-
-def side_by_side(
-    case: str,
-    size: int,
-    before: Callable[[], None],
-    work: Callable[[], None],
-    before_yardstick: Callable[[], None],
-    yardstick: Callable[[], None],
-) -> Figure:
-    """Run ``work`` and ``yardstick`` in turn, each after its preparation, and compare medians."""
-    mine, theirs = [], []
-    for _ in range(ROUNDS):
-        before()
-        os.sync()
-        mine.append(timed(work))
-        before_yardstick()
-        os.sync()
-        theirs.append(timed(yardstick)[0])
-    seconds = statistics.median(wall for wall, _ in mine)
-    cores = statistics.median(core for _, core in mine)
-    other = statistics.median(theirs)
-    return Figure(case, seconds, cores / (size / 1e9), other, other / seconds)
-
-
-def median(calls: Sequence[Callable[[], None]]) -> tuple[float, float]:
-    """Return the medians of wall and processor time of ``calls``."""
-    times = [timed(each) for each in calls]
-    return statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)
-
-
-def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Return the wall time and the processor time of child processes, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    work()
-    wall = time.perf_counter() - start
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, now.ru_utime - used.ru_utime + now.ru_stime - used.ru_stime
-
-
-def call(command: Sequence[str], folder: Path) -> None:
-    """Run a command to its end; its output is thrown away."""
-    subprocess.run(
-        command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-
-
-def write_model(path: Path, dtype: str, elements: int) -> int:
-    """Write normal weights in twenty tensors as ``.safetensors``; return the size in bytes."""
-    width = 4 if dtype == "float32" else 2
-    each = elements // 20
-    word = "F32" if dtype == "float32" else "BF16"
+def write_model(path: Path, width: int, size: int, drift: float = 0.0) -> None:
+    """Write normal weights in fp32 or bf16 as ``.safetensors``; ``drift`` is added noise."""
+    count = size // width // TENSORS
     header = {
         f"layers.{n}.weight": {
-            "dtype": word,
-            "shape": [each],
-            "data_offsets": [n * each * width, (n + 1) * each * width],
+            "dtype": {4: "F32", 2: "BF16"}[width],
+            "shape": [count],
+            "data_offsets": [n * count * width, (n + 1) * count * width],
         }
-        for n in range(20)
+        for n in range(TENSORS)
     }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    random = np.random.default_rng(0)
+    random, noise = np.random.default_rng(0), np.random.default_rng(1)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for _ in range(20):
-            weights = random.standard_normal(each, dtype=np.float32) * np.float32(0.02)
-            if width == 2:
-                file.write((weights.view(np.uint32) >> 16).astype(np.uint16).tobytes())
-            else:
-                file.write(weights.tobytes())
-    return path.stat().st_size
+        for _ in range(TENSORS):
+            weights = random.standard_normal(count, dtype=np.float32) * np.float32(0.02)
+            if drift:
+                weights *= 1 + np.float32(drift) * noise.standard_normal(count, dtype=np.float32)
+            bits = weights.view(np.uint32)
+            file.write(bits.tobytes() if width == 4 else (bits >> 16).astype(np.uint16).tobytes())
+
+
+def call(command: Sequence[str], folder: Path) -> Usage:
+    """Run a command to its end and return what it took; its output is read by nobody."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        said.seek(0)
+        problem = said.read()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=problem)
+    return Usage(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
+
+
+def _model(work: Path, label: str, width: int, size: int, *, with_peers: bool) -> Iterator[Figure]:
+    """A model, and unless it is huge the next version of it, which is kept over it."""
+    _fresh(work)
+    _write(work / "model", width, size)
+    if size <= MOST_FOR_ALL:
+        _write(work / "next", width, size, drift=1e-3)
+
+    def registry(*versions: str) -> Callable[[], None]:
+        def make() -> None:
+            shutil.rmtree(work / ".mvc", ignore_errors=True)
+            call([*MVC, "init", "-q"], work)
+            for version in versions:
+                call([*MVC, "add", "m", version, "-q"], work)
+
+        return make
+
+    def gone(name: str) -> Callable[[], None]:
+        return lambda: (work / name).unlink(missing_ok=True)
+
+    def without_cache() -> None:
+        shutil.rmtree(work / ".mvc" / "cache", ignore_errors=True)
+
+    def withdrawn() -> None:
+        registry("model", "next")()
+        call([*MVC, "rm", "m@v2", "-q"], work)
+
+    def copied(name: str, arguments: str, before: Callable[[], None]) -> Case:
+        command = [*MVC, *arguments.split(), "-q"]
+        copy = [part.format("model") for part in COPY]
+        return Case(f"{name}, {label}", command, before, "cp + sync", copy)
+
+    def read(name: str, arguments: str) -> Case:
+        cat = ["sh", "-c", "cat .mvc/store/packs/* >/dev/null"]
+        return Case(
+            f"{name}, {label}", [*MVC, *arguments.split()], yardstick="cat packs", other=cat
+        )
+
+    cases = [
+        copied("add", "add m model", registry()),
+        copied("add the same", "add m model", without_cache),
+        copied("checkout", "checkout m@v1 -o back", gone("back")),
+    ]
+    if size <= MOST_FOR_ALL:
+        cases += [
+            copied("add a delta", "add m next", registry("model")),
+            copied("checkout a delta", "checkout m@v2 -o back", gone("back")),
+            Case(f"path, {label}", [*MVC, "path", "m@v1"], without_cache),
+            Case(f"path again, {label}", [*MVC, "path", "m@v1"]),
+            read("fsck --quick", "fsck --quick"),
+            read("fsck", "fsck"),
+            read("fsck --full", "fsck --full"),
+            Case(f"gc, {label}", [*MVC, "gc", "--grace", "0", "-q"], withdrawn),
+        ]
+    for case in cases:
+        yield _measured(work, case, size)
+    if with_peers and size == MOST_FOR_ALL:
+        yield from _peers(work, label, size)
+
+
+def _peers(work: Path, label: str, size: int) -> Iterator[Figure]:
+    """What other tools take to save the same file; each ends with ``sync``, as ``add`` does."""
+    for peer in peers.found():
+        taken = []
+        for _ in range(3):
+            place = _fresh(work / "peer")
+            taken.append(peers.time_save(peer, work / "model", place, call))
+        yield Figure(f"{peer.name}: save, {label}", size, _median(taken))
+    shutil.rmtree(work / "peer", ignore_errors=True)
+
+
+def _folder(work: Path) -> Iterator[Figure]:
+    """A folder of many files, as a sharded or exported model is."""
+    _fresh(work)
+    (work / "model").mkdir()
+    for number in range(200):
+        write_model(work / "model" / f"part-{number:03}", 4, 100_000 * (1 + number % 10))
+    size = peers.size_of(work / "model")
+
+    def registry() -> None:
+        shutil.rmtree(work / ".mvc", ignore_errors=True)
+        call([*MVC, "init", "-q"], work)
+
+    def gone() -> None:
+        shutil.rmtree(work / "back", ignore_errors=True)
+
+    copy = [part.format("model") for part in COPY]
+    add, checkout = [*MVC, "add", "m", "model", "-q"], [*MVC, "checkout", "m", "-o", "back", "-q"]
+    for name, command, before in (("add", add, registry), ("checkout", checkout, gone)):
+        case = Case(f"{name}, a folder of 200 files", command, before, "cp + sync", copy)
+        yield _measured(work, case, size)
+
+
+def _measured(work: Path, case: Case, size: int) -> Figure:
+    """Run a case and its yardstick in turn; the first round only warms memory up."""
+    mine, others = [], []
+    for _ in range(1 + ROUNDS):
+        case.before()
+        os.sync()
+        mine.append(call(case.command, work))
+        if case.other:
+            shutil.rmtree(work / "copy", ignore_errors=True)
+            (work / "copy").unlink(missing_ok=True)
+            os.sync()
+            others.append(call(case.other, work))
+    other = _median(others[1:]) if others else None
+    return Figure(case.name, size, _median(mine[1:]), case.yardstick, other)
+
+
+def _median(found: Sequence[Usage]) -> Usage:
+    return Usage(
+        statistics.median(usage.seconds for usage in found),
+        statistics.median(usage.cores for usage in found),
+        max(usage.memory for usage in found),
+    )
+
+
+def _write(path: Path, width: int, size: int, drift: float = 0.0) -> None:
+    """Write a model in another process: what this one ever held counts as held by its children."""
+    process = multiprocessing.Process(target=write_model, args=(path, width, size, drift))
+    process.start()
+    process.join()
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
