@@ -95,5 +95,5 @@ def test_noise_with_a_palette_is_never_a_crash(noise: bytes, size: int) -> None:
 def test_dense_weights_are_told_from_their_first_elements(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has many values is not sorted to find that out."""
     weights = np.random.default_rng(0).normal(0, 0.02, 1 << 18).astype("<f4").tobytes()
-    monkeypatch.delattr(palette.np, "unique")
+    monkeypatch.delattr(np, "unique")
     assert palette.make(memoryview(weights), 4) is None

@@ -15,7 +15,8 @@ from tests.support.registry_builders import MIB, Project
 
 def weights(tensors: int) -> bytes:
     random = np.random.default_rng(0)
-    return save({f"w{n}": random.normal(size=1 << 19).astype("<f4") for n in range(tensors)})
+    data: bytes = save({f"w{n}": random.normal(size=1 << 19).astype("<f4") for n in range(tensors)})
+    return data
 
 
 def test_every_byte_of_a_source_is_read_once(
