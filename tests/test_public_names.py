@@ -54,6 +54,7 @@ METHODS = [
     "restore",
     "rm",
     "rollback",
+    "search",
     "show",
     "status",
     "store_alternates",

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from mvc import environment, fileio
 from mvc.errors import NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
-from mvc.registry.care_methods import CareMethods
 from mvc.registry.family import Family, Rule
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
+from mvc.registry.search_methods import SearchMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
-class ModelRegistry(CareMethods):
+class ModelRegistry(SearchMethods):
     """A registry of model families in a folder.
 
     Args:
@@ -115,10 +115,6 @@ class ModelRegistry(CareMethods):
     def family(self, name: str) -> Family:
         """Return the state of one family."""
         return family.load(self.manifest, name)
-
-    def families(self) -> builtins.list[Family]:
-        """Return the state of every family, sorted by name."""
-        return [family.load(self.manifest, name) for name in self.manifest.families()]
 
     def resolve(self, ref: str) -> Version:
         """Return the version that ``ref`` means.

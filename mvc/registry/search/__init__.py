@@ -1,0 +1,1 @@
+"""Search: which versions an expression is true of."""

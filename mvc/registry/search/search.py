@@ -1,0 +1,160 @@
+"""Search: the versions that an expression is true of, in the order asked for.
+
+Public names: ``search``, ``found_in``, ``references``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError
+from mvc.registry import family as families
+from mvc.registry import resolve
+from mvc.registry.family import Family
+from mvc.registry.location.presence import Presence
+from mvc.registry.manifest import Manifest
+from mvc.registry.names import near
+from mvc.registry.search.expression import Condition, Field, fields_of
+from mvc.registry.search.facts import BARE, STANDING, Facts, Values, facts_of, full_names, standing
+from mvc.registry.search.matching import Table, matching, values_of
+from mvc.registry.search.parser import parse
+from mvc.registry.version import Version
+
+
+class Columns(Protocol):
+    """Where the facts of records come from; all numbers of a family are asked for at once."""
+
+    def column(self, family: Family, name: str) -> Mapping[int, Values]:
+        """Return one fact of every version of a family that has it."""
+
+    def names(self) -> Collection[str]:
+        """Return the names of all facts that any version has."""
+
+
+class Records:
+    """Facts read from the records themselves, once each."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._facts: dict[str, dict[int, Facts]] = {}
+
+    def column(self, family: Family, name: str) -> Mapping[int, Values]:
+        if family.folder not in self._facts:
+            self._facts[family.folder] = dict(self._read(family))
+        known = self._facts[family.folder]
+        return {number: facts[name] for number, facts in known.items() if name in facts}
+
+    def names(self) -> Collection[str]:
+        return {
+            name for known in self._facts.values() for facts in known.values() for name in facts
+        }
+
+    def _read(self, family: Family) -> Iterator[tuple[int, Facts]]:
+        for number in family.numbers(self._manifest):
+            try:
+                yield number, facts_of(self._manifest.record(family.folder, number)[0])
+            except MvcError as error:
+                warnings.warn(error.message, StoreWarning, stacklevel=2)
+
+
+def search(
+    manifest: Manifest,
+    presence: Presence,
+    text: str,
+    *,
+    name: str | None,
+    sort: str | None,
+    limit: int | None,
+) -> list[Version]:
+    """Return versions as ``ModelRegistry.search`` says."""
+    columns, key = Records(manifest), None if sort is None else _sort_field(sort)
+    found: list[tuple[Any, ...]] = []
+    for family, rows in found_in(manifest, columns, text, name):
+        table = _table(manifest, columns, family)
+        created = values_of(Field("created"), table, rows)
+        keys = created if key is None else values_of(key, table, rows)
+        for row in rows & created.keys():
+            found.append((created[row], family.folder, row, family, keys.get(row, (None,))[0]))
+    found.sort(key=lambda item: item[:3], reverse=True)
+    if key is not None:
+        lacking = [item for item in found if item[4] is None]
+        found = [item for item in found if item[4] is not None]
+        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
+        found += lacking
+    return [
+        resolve.version_of(manifest, presence, family, number)
+        for _, _, number, family, _ in found[:limit]
+    ]
+
+
+def found_in(
+    manifest: Manifest, columns: Columns, text: str, name: str | None = None
+) -> list[tuple[Family, set[int]]]:
+    """Return the families that have versions of which an expression is true, and these.
+
+    Warns:
+        MvcWarning: None is found, and no version has a value that was asked for.
+    """
+    condition = parse(text) if text.strip() else None
+    found = []
+    for folder in manifest.families() if name is None else [name]:
+        family = families.load(manifest, folder)
+        live = {n for n in family.numbers(manifest) if n not in family.withdrawn}
+        if condition is not None:
+            selectors = {f.selector for f in fields_of(condition) if f.selector}
+            live = matching(condition, _table(manifest, columns, family, selectors), live)
+        if live:
+            found.append((family, live))
+    if condition is not None and not found:
+        _warn_of_unknown(condition, columns)
+    return found
+
+
+def references(manifest: Manifest, family: Family, selectors: Collection[str]) -> dict[str, int]:
+    """Return the versions that ``@best``, ``@latest``, ``@v3`` and ``@TAG`` mean; lower case."""
+    found = {}
+    for selector in {selector.lower() for selector in selectors}:
+        number = family.tagged(selector)
+        if selector == "latest":
+            number = family.latest
+        elif selector == "best":
+            number = family.best and family.best[0]
+        elif selector[:1] == "v" and selector[1:].isdecimal():
+            number = int(selector[1:])
+            number = number if number in family.numbers(manifest) else None
+        if number is not None and number not in family.withdrawn:
+            found[selector] = number
+    return found
+
+
+def _table(
+    manifest: Manifest, columns: Columns, family: Family, selectors: Collection[str] = ()
+) -> Table:
+    def column(name: str) -> Mapping[int, Values]:
+        if name in STANDING:
+            return standing(family, name, family.numbers(manifest))
+        return columns.column(family, name)
+
+    return Table(column, references(manifest, family, selectors))
+
+
+def _sort_field(sort: str) -> Field:
+    name = sort.removeprefix("-").strip().strip("\"'")
+    if not name:
+        raise UsageError(
+            f"'{sort}' is nothing to sort by", hint="as in --sort -acc, or --sort size"
+        )
+    return Field(name)
+
+
+def _warn_of_unknown(condition: Condition, columns: Columns) -> None:
+    known = columns.names()
+    short = {name.partition(".")[2] or name for name in known} | set(BARE)
+    for field in fields_of(condition):
+        if field.name in BARE or any(name in known for name in full_names(field.name)):
+            continue
+        hint = near(field.name, short | set(known))
+        text = f"no version has a value '{field.name}'" + (f"; {hint}" if hint else "")
+        warnings.warn(text, MvcWarning, stacklevel=2)

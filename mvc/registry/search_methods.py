@@ -1,0 +1,62 @@
+"""The part of ``ModelRegistry`` that chooses versions by what is known of them.
+
+Public names: ``SearchMethods``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mvc.registry import family as families
+from mvc.registry.care_methods import CareMethods
+
+if TYPE_CHECKING:
+    import builtins
+
+    from mvc.registry.family import Family
+    from mvc.registry.version import Version
+
+
+class SearchMethods(CareMethods):
+    """Questions about many versions at once."""
+
+    def families(self, *, where: str | None = None) -> builtins.list[Family]:
+        """Return the state of every family, sorted by name.
+
+        Args:
+            where: An expression: only families with a version of which it is true.
+        """
+        if where is None:
+            return [families.load(self.manifest, name) for name in self.manifest.families()]
+        from mvc.registry.search import search
+
+        found = search.found_in(self.manifest, search.Records(self.manifest), where)
+        return [family for family, _ in found]
+
+    def search(
+        self,
+        expression: str = "",
+        *,
+        name: str | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> builtins.list[Version]:
+        """Return the versions of which an expression is true; withdrawn ones never.
+
+        Args:
+            expression: As ``"acc > 0.9 and not tag = archived"``; empty means
+                all. Grammar and names: ``docs/search.md``.
+            name: The family to look in; all if not given.
+            sort: The value to sort by, lowest first; with ``-`` before it,
+                highest first. What lacks it comes last. Newest first if not given.
+            limit: How many to return at most.
+
+        Raises:
+            UsageError: The expression does not follow the grammar; the message names the column.
+            NotFound: There is no family ``name``.
+        """
+        from mvc.registry.search import search
+
+        return search.search(
+            self.manifest, self.presence, expression, name=name, sort=sort, limit=limit
+        )
