@@ -40,6 +40,24 @@ def test_every_byte_of_a_source_is_read_once(
     assert sum(size for _, size in read) < len(data) + MIB
 
 
+def test_small_tensors_are_read_together(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of very many tensors takes as many reads as it has MiB, not as it has tensors."""
+    random = np.random.default_rng(0)
+    data = save({f"w{n:05}": random.normal(size=512).astype("<f4") for n in range(4000)})
+    path = project.file(data, "model.safetensors")
+    read: list[int] = []
+    original = SourceFile.read
+
+    def counted(self: SourceFile, offset: int, size: int) -> bytes:
+        read.append(size)
+        return original(self, offset, size)
+
+    monkeypatch.setattr(SourceFile, "read", counted)
+    version = project.registry().register("m", path)
+    assert len(read) < 20
+    assert project.registry().checkout(version, project.folder / "back").path.read_bytes() == data
+
+
 def test_nothing_goes_on_reading_after_a_failure(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

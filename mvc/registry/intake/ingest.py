@@ -1,9 +1,9 @@
 """Ingest: read a file once, and put what it consists of into a sink.
 
 Whole-file digest and chunk digests come from the same buffers, which are read
-and hashed ahead of what is put. What the
-format says is a hint: the recipe is checked against the file's size, every
-byte is in it, and the digest of the whole is taken over the bytes read.
+and hashed ahead of what is put. What the format says is a hint: the recipe is
+checked against the file's size, every byte is in it, and the digest of the
+whole is taken over the bytes read.
 
 Public names: ``Ingested``, ``FileRead``, ``Contents``, ``ingest``, ``read``, ``reuse``,
 ``weights_of``.
@@ -84,12 +84,14 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What is read of a stretch in one go: of a storage, one chunk."""
+    """What is read in one go: of a large stretch a chunk, of small ones a whole run of them."""
 
-    stretch: Stretch
+    run: tuple[Stretch, ...]
     offset: int
     size: int
 
+
+_GATHERED = (Kind.SKELETON, Kind.SMALL)
 
 _Read = tuple[bytes, Digest | None]
 """A piece's bytes, and their digest where they are a chunk."""
@@ -213,8 +215,12 @@ def _read_parts(
     gathered = _Gathered()
     pieces = _pieces(stretches(layout, source.size))
     with closing(in_order(pieces, partial(_read_piece, source))) as ahead:
-        for stretch, found in groupby(ahead, key=lambda done: done[0].stretch):
-            _take(stretch, _hashed(found, whole), sink, gathered, offers)
+        for run, found in groupby(ahead, key=lambda done: done[0].run):
+            read = _hashed(found, whole)
+            if run[0].kind in _GATHERED:
+                _gather(run, read, gathered)
+            else:
+                _put_chunks(run[0], read, sink, gathered, offers)
     digest = whole.digest()
     recipe, rows = _finish(source, layout, gathered, sink, offers)
     source.check_unchanged()
@@ -223,16 +229,31 @@ def _read_parts(
 
 
 def _pieces(found: Sequence[Stretch]) -> Iterator[_Piece]:
-    """Yield at least one piece of every stretch, so that none is forgotten."""
+    """Yield what to read: to hand over each of many small stretches would cost more than it has."""
+    run: list[Stretch] = []
     for stretch in found:
-        size, end = chunk_size(stretch.width), stretch.offset + stretch.size
-        for offset in range(stretch.offset, end, size) or [stretch.offset]:
-            yield _Piece(stretch, offset, min(size, end - offset))
+        end = stretch.offset + stretch.size
+        small = stretch.kind in _GATHERED
+        if run and not (small and end - run[0].offset <= CHUNK_SIZE):
+            yield _piece_of(run)
+            run = []
+        if small:
+            run.append(stretch)
+            continue
+        size = chunk_size(stretch.width)
+        for offset in range(stretch.offset, end, size):
+            yield _Piece((stretch,), offset, min(size, end - offset))
+    if run:
+        yield _piece_of(run)
+
+
+def _piece_of(run: list[Stretch]) -> _Piece:
+    return _Piece(tuple(run), run[0].offset, sum(stretch.size for stretch in run))
 
 
 def _read_piece(source: SourceFile, piece: _Piece) -> _Read:
     data = _read(source, piece.offset, piece.size)
-    return data, digest_of(data) if piece.stretch.kind is Kind.STORAGE else None
+    return data, digest_of(data) if piece.run[0].kind is Kind.STORAGE else None
 
 
 def _hashed(found: Iterable[tuple[_Piece, _Read]], whole: Hasher) -> Iterator[_Read]:
@@ -241,25 +262,32 @@ def _hashed(found: Iterable[tuple[_Piece, _Read]], whole: Hasher) -> Iterator[_R
         yield data, digest
 
 
-def _take(
+def _gather(run: Sequence[Stretch], read: Iterator[_Read], gathered: _Gathered) -> None:
+    for data, _ in read:
+        for stretch in run:
+            offset, start = len(gathered.skeleton), stretch.offset - run[0].offset
+            found = data[start : start + stretch.size]
+            if stretch.kind is Kind.SKELETON:
+                gathered.skeleton += found
+            else:
+                gathered.small[stretch.storage] = found
+            gathered.placed.append(_Placed(stretch, len(gathered.chunks), 0, offset))
+
+
+def _put_chunks(
     stretch: Stretch,
     read: Iterator[_Read],
     sink: Sink,
     gathered: _Gathered,
     offers: Offers | None,
 ) -> None:
-    first, offset = len(gathered.chunks), len(gathered.skeleton)
-    if stretch.kind is Kind.SKELETON:
-        gathered.skeleton += b"".join(data for data, _ in read)
-    elif stretch.kind is Kind.SMALL:
-        gathered.small[stretch.storage] = b"".join(data for data, _ in read)
-    else:
-        chunks = read if stretch.kind is Kind.STORAGE else _cut(read)
-        for number, (chunk, digest) in enumerate(chunks):
-            offer = partial(offers.chunk, stretch.storage, number) if offers else tuple
-            gathered.chunks.append(_put(sink, chunk, stretch.width, offer, digest))
+    first = len(gathered.chunks)
+    chunks = read if stretch.kind is Kind.STORAGE else _cut(read)
+    for number, (chunk, digest) in enumerate(chunks):
+        offer = partial(offers.chunk, stretch.storage, number) if offers else tuple
+        gathered.chunks.append(_put(sink, chunk, stretch.width, offer, digest))
     count = len(gathered.chunks) - first
-    gathered.placed.append(_Placed(stretch, first, count, offset))
+    gathered.placed.append(_Placed(stretch, first, count, len(gathered.skeleton)))
 
 
 def _cut(read: Iterator[_Read]) -> Iterator[_Read]:
