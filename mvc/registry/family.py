@@ -89,6 +89,10 @@ class Family:
             return range(1, self.highest + 1)
         return manifest.numbers(self.folder)
 
+    def live(self, manifest: Manifest) -> list[int]:
+        """Return the numbers of the versions that are not withdrawn, ascending."""
+        return [number for number in self.numbers(manifest) if number not in self.withdrawn]
+
 
 def load(manifest: Manifest, name: str) -> Family:
     """Return the state of a family, from ``family.yaml`` as far as it holds.

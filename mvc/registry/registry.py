@@ -103,7 +103,7 @@ class ModelRegistry(SearchMethods):
         if name is None:
             return [known.name for known in self.families()]
         known = self.family(name)
-        return [f"v{n}" for n in known.numbers(self.manifest) if n not in known.withdrawn]
+        return [f"v{n}" for n in known.live(self.manifest)]
 
     # Reading.
 

@@ -1,6 +1,6 @@
 """From a ref to a version.
 
-Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
+Public names: ``resolve``, ``version_of``, ``checked``, ``log``, ``records``.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
     if rule == family.rule:
         best = family.best
     else:
-        best = families.best_of(_records(manifest, family), rule, family.withdrawn)
+        best = families.best_of(records(manifest, family), rule, family.withdrawn)
     if best is None:
         raise NotFound(
             f"no version of '{family.name}' has a finite '{rule.metric}'",
@@ -162,7 +162,7 @@ def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
 
 def _by_digest(manifest: Manifest, family: Family, prefix: str) -> int:
     found: dict[str, int] = {}
-    for number, record in _records(manifest, family):
+    for number, record in records(manifest, family):
         digest = record.artifact.digest.hex()
         if digest.startswith(prefix):
             found.setdefault(digest, number)
@@ -194,7 +194,7 @@ def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> i
 def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     if not ref.back:
         return number
-    earlier = [n for n in family.numbers(manifest) if n < number and n not in family.withdrawn]
+    earlier = [n for n in family.live(manifest) if n < number]
     if ref.back > len(earlier):
         raise NotFound(
             f"'{family.name}' goes {len(earlier)} back from v{number}, not {ref.back}",
@@ -203,7 +203,8 @@ def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     return earlier[-ref.back]
 
 
-def _records(manifest: Manifest, family: Family) -> Iterator[tuple[int, Record]]:
+def records(manifest: Manifest, family: Family) -> Iterator[tuple[int, Record]]:
+    """Yield the versions of a family; a record that cannot be read is warned about."""
     for number in family.numbers(manifest):
         try:
             yield number, manifest.record(family.folder, number)[0]
@@ -212,7 +213,7 @@ def _records(manifest: Manifest, family: Family) -> Iterator[tuple[int, Record]]
 
 
 def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
-    return {metric for _, record in _records(manifest, family) for metric in record.metrics}
+    return {metric for _, record in records(manifest, family) for metric in record.metrics}
 
 
 def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:

@@ -3,7 +3,7 @@
 Versions of one family are the rows of a table, facts its columns.
 
 Rules: ``docs/search.md``.
-Public names: ``Table``, ``table_of``, ``matching``, ``values_of``.
+Public names: ``Table``, ``matching``, ``values_of``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mvc.registry.search.expression import (
     Text,
     number_of,
 )
-from mvc.registry.search.facts import Facts, Values, full_names
+from mvc.registry.search.facts import Values, full_names
 
 # What is a time: compared as far as the other side is written.
 TIME = "created"
@@ -60,15 +60,6 @@ class Table:
 
     column: Callable[[str], Mapping[int, Values]]
     references: Mapping[str, int | None] = field(default_factory=dict)
-
-
-def table_of(facts: Mapping[int, Facts], references: Mapping[str, int | None]) -> Table:
-    """Make a table of versions whose facts are all there."""
-
-    def column(name: str) -> dict[int, Values]:
-        return {row: known[name] for row, known in facts.items() if name in known}
-
-    return Table(column, references)
 
 
 def matching(condition: Condition, table: Table, rows: Collection[int]) -> set[int]:

@@ -10,7 +10,7 @@ Public names: ``parse``, ``MAX_LENGTH``, ``MAX_WORDS``, ``MAX_DEPTH``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -58,7 +58,7 @@ class _Token:
         low = self.text.lower()
         return low if self.kind == "word" and low in KEYWORDS else None
 
-    def is_sign(self, signs: str) -> bool:
+    def is_sign(self, signs: Collection[str] = SIGNS) -> bool:
         return self.kind == "word" and len(self.text) == 1 and self.text in signs
 
 
@@ -129,7 +129,7 @@ class _Parser:
         """Return what stands right of an operator: one word alone is a number or text."""
         token, after = self.token, self._tokens[min(self._place + 1, len(self._tokens) - 1)]
         whole = token.kind == "quoted" or (token.kind == "word" and token.text[:1] != "@")
-        if not whole or token.keyword or after.is_sign("+-*/") or token.is_sign("+-*/"):
+        if not whole or token.keyword or after.is_sign() or token.is_sign():
             return self._sum()
         self._place += 1
         if operator == "~" or token.kind == "quoted" or number_of(token.text) is None:
@@ -153,7 +153,7 @@ class _Parser:
             found = self._sum()
             self._close()
             return found
-        if token.kind not in ("word", "quoted") or token.keyword or token.is_sign("+-*/"):
+        if token.kind not in ("word", "quoted") or token.keyword or token.is_sign():
             self._lacks_value()
         self._place += 1
         if token.kind == "quoted":

@@ -6,10 +6,10 @@ Public names: ``search``, ``found_in``, ``references``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError
+from mvc.errors import MvcWarning, UsageError
 from mvc.registry import family as families
 from mvc.registry import resolve
 from mvc.registry.family import Family
@@ -42,7 +42,8 @@ class Records:
 
     def column(self, family: Family, name: str) -> Mapping[int, Values]:
         if family.folder not in self._facts:
-            self._facts[family.folder] = dict(self._read(family))
+            records = resolve.records(self._manifest, family)
+            self._facts[family.folder] = {n: facts_of(record) for n, record in records}
         known = self._facts[family.folder]
         return {number: facts[name] for number, facts in known.items() if name in facts}
 
@@ -50,13 +51,6 @@ class Records:
         return {
             name for known in self._facts.values() for facts in known.values() for name in facts
         }
-
-    def _read(self, family: Family) -> Iterator[tuple[int, Facts]]:
-        for number in family.numbers(self._manifest):
-            try:
-                yield number, facts_of(self._manifest.record(family.folder, number)[0])
-            except MvcError as error:
-                warnings.warn(error.message, StoreWarning, stacklevel=2)
 
 
 def search(
@@ -78,10 +72,10 @@ def search(
         for row in rows & created.keys():
             found.append((created[row], family.folder, row, family, keys.get(row, (None,))[0]))
     found.sort(key=lambda item: item[:3], reverse=True)
-    if key is not None:
+    if sort is not None:
         lacking = [item for item in found if item[4] is None]
         found = [item for item in found if item[4] is not None]
-        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
+        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=sort.startswith("-"))
         found += lacking
     return [
         resolve.version_of(manifest, presence, family, number)
@@ -101,7 +95,7 @@ def found_in(
     found = []
     for folder in manifest.families() if name is None else [name]:
         family = families.load(manifest, folder)
-        live = {n for n in family.numbers(manifest) if n not in family.withdrawn}
+        live = set(family.live(manifest))
         if condition is not None:
             selectors = {f.selector for f in fields_of(condition) if f.selector}
             live = matching(condition, _table(manifest, columns, family, selectors), live)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvc.errors import MvcWarning, NotFound, UsageError
-from mvc.registry.search.facts import Facts
-from mvc.registry.search.matching import matching, table_of
+from mvc.registry.search.facts import Values
+from mvc.registry.search.matching import Table, matching
 from mvc.registry.search.parser import parse
 from tests.support.registry_builders import Project
 
@@ -169,9 +169,11 @@ def test_answers_are_those_of_a_plain_implementation(
 ) -> None:
     """Row by row, a few lines of Python that know the page's rules say the same."""
     text, holds = condition
-    facts: dict[int, Facts] = {}
-    for number, row in enumerate(rows):
-        pairs = zip(("metrics.x", "metrics.y"), row, strict=True)
-        facts[number] = {name: (value,) for name, value in pairs if value is not None}
-    found = matching(parse(text), table_of(facts, {}), range(len(rows)))
+
+    def column(name: str) -> dict[int, Values]:
+        place = ("metrics.x", "metrics.y").index(name) if name.startswith("metrics.") else None
+        cells = {n: row[place] for n, row in enumerate(rows)} if place is not None else {}
+        return {number: (value,) for number, value in cells.items() if value is not None}
+
+    found = matching(parse(text), Table(column), range(len(rows)))
     assert found == {number for number, row in enumerate(rows) if holds(row)}
