@@ -54,6 +54,7 @@ class Measure:
         self._places = places
         self._widths = widths
         self._read = _reader(store)
+        self._found: dict[Digest, int] = {}  # widths, for which a payload may have been read
         self._alone: dict[Digest, float] = {}  # what objects promise without a base
 
     def over(
@@ -73,11 +74,13 @@ class Measure:
 
     def width(self, digest: Digest) -> int:
         """Return the bytes per element: as told, or as the payload begins with it."""
-        name, entry = self._places[digest]
-        told = self._widths.get(digest)
-        if told or entry.encoding not in (Encoding.PLANES, Encoding.DELTA):
-            return told or 0
-        return PackReader(self._store.folder / PACKS / name).payload(entry)[0]
+        if digest not in self._found:
+            name, entry = self._places[digest]
+            width = self._widths.get(digest) or 0
+            if not width and entry.encoding in (Encoding.PLANES, Encoding.DELTA):
+                width = PackReader(self._store.folder / PACKS / name).payload(entry)[0]
+            self._found[digest] = width
+        return self._found[digest]
 
     def length_class(self, digest: Digest) -> int:
         """Return which objects one may be like at all."""
@@ -94,7 +97,9 @@ class Measure:
         """
         from mvc.codecs import sketch
 
-        wanted = dict.fromkeys([*among, *seeking]) if seeking else {}
+        if not seeking:
+            return
+        wanted = dict.fromkeys([*among, *seeking])
         made = {digest: sketch.make(self._read(digest), self.width(digest)) for digest in wanted}
         told = {digest: found for digest, found in made.items() if found is not None}
         known = [digest for digest in among if digest in told]

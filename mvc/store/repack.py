@@ -40,8 +40,9 @@ class Wishes:
     """What is known of objects beside their bytes.
 
     ``plain`` are to be read without a base; ``offers`` says over which of
-    those another may be kept; ``widths`` are bytes per element. ``idle`` are
-    needed for nothing but that others are kept over them.
+    those another may be kept; ``widths`` are bytes per element.
+    ``standing`` are of versions not withdrawn: what is like them may be kept over
+    them. ``idle`` are needed for nothing but that others are kept over them.
     """
 
     plain: frozenset[Digest]
