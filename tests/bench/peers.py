@@ -106,9 +106,7 @@ def version(peer: Peer) -> str:
 
 def keep(peer: Peer, versions: Sequence[Path], folder: Path) -> int:
     """Save files or folders one after the other in the empty ``folder``; return the bytes kept."""
-    environment = _environment(folder)
-    for command in peer.begin:
-        _call(command, folder, environment)
+    environment = _begin(peer, folder)
     for number, path in enumerate(versions, start=1):
         _place(path, folder / MODEL)
         for command in peer.save(number):
@@ -118,9 +116,7 @@ def keep(peer: Peer, versions: Sequence[Path], folder: Path) -> int:
 
 def time_save(peer: Peer, path: Path, folder: Path, timed: Callable[[Command, Path], T]) -> T:
     """Save a file in the empty ``folder``, made durable, and return what ``timed`` tells of it."""
-    environment = _environment(folder)
-    for command in peer.begin:
-        _call(command, folder, environment)
+    environment = _begin(peer, folder)
     _place(path, folder / MODEL)
     os.sync()
     steps = [shlex.join(command) for command in (*peer.save(1), ["sync"])]
@@ -143,6 +139,14 @@ def _place(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copyfile(source, target)
+
+
+def _begin(peer: Peer, folder: Path) -> dict[str, str]:
+    """Let a tool begin in the empty ``folder``; return the environment it is to have."""
+    environment = _environment(folder)
+    for command in peer.begin:
+        _call(command, folder, environment)
+    return environment
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ ROUNDS = 5
 MOST_FOR_ALL = 1_000_000_000
 TENSORS = 20
 START_UP = (["--version"], ["--help"], ["list"], ["show", "m@v1"], ["log"], ["status"])
-COPY = ["sh", "-c", "cp -r {} copy && sync copy $(find copy)"]
+COPY = ["sh", "-c", "cp -r model copy && sync copy $(find copy)"]
 MODELS = (
     ("45 MB fp32", 4, 45_000_000),
     ("1 GB fp32", 4, 1_000_000_000),
@@ -148,29 +149,14 @@ def _model(work: Path, label: str, width: int, size: int, *, with_peers: bool) -
     if size <= MOST_FOR_ALL:
         _write(work / "next", width, size, drift=1e-3)
 
-    def registry(*versions: str) -> Callable[[], None]:
-        def make() -> None:
-            shutil.rmtree(work / ".mvc", ignore_errors=True)
-            call([*MVC, "init", "-q"], work)
-            for version in versions:
-                call([*MVC, "add", "m", version, "-q"], work)
-
-        return make
-
-    def gone(name: str) -> Callable[[], None]:
-        return lambda: (work / name).unlink(missing_ok=True)
-
-    def without_cache() -> None:
-        shutil.rmtree(work / ".mvc" / "cache", ignore_errors=True)
+    registry, gone = partial(_registry, work), partial(_gone, work)
 
     def withdrawn() -> None:
-        registry("model", "next")()
+        registry("model", "next")
         call([*MVC, "rm", "m@v2", "-q"], work)
 
     def copied(name: str, arguments: str, before: Callable[[], None]) -> Case:
-        command = [*MVC, *arguments.split(), "-q"]
-        copy = [part.format("model") for part in COPY]
-        return Case(f"{name}, {label}", command, before, "cp + sync", copy)
+        return _copied(f"{name}, {label}", arguments, before)
 
     def read(name: str, arguments: str) -> Case:
         cat = ["sh", "-c", "cat .mvc/store/packs/* >/dev/null"]
@@ -179,15 +165,15 @@ def _model(work: Path, label: str, width: int, size: int, *, with_peers: bool) -
         )
 
     cases = [
-        copied("add", "add m model", registry()),
-        copied("add the same", "add m model", without_cache),
-        copied("checkout", "checkout m@v1 -o back", gone("back")),
+        copied("add", "add m model", registry),
+        copied("add the same", "add m model", partial(gone, ".mvc/cache")),
+        copied("checkout", "checkout m@v1 -o back", partial(gone, "back")),
     ]
     if size <= MOST_FOR_ALL:
         cases += [
-            copied("add a delta", "add m next", registry("model")),
-            copied("checkout a delta", "checkout m@v2 -o back", gone("back")),
-            Case(f"path, {label}", [*MVC, "path", "m@v1"], without_cache),
+            copied("add a delta", "add m next", partial(registry, "model")),
+            copied("checkout a delta", "checkout m@v2 -o back", partial(gone, "back")),
+            Case(f"path, {label}", [*MVC, "path", "m@v1"], partial(gone, ".mvc/cache")),
             Case(f"path again, {label}", [*MVC, "path", "m@v1"]),
             read("fsck --quick", "fsck --quick"),
             read("fsck", "fsck"),
@@ -218,19 +204,28 @@ def _folder(work: Path) -> Iterator[Figure]:
     for number in range(200):
         write_model(work / "model" / f"part-{number:03}", 4, 100_000 * (1 + number % 10))
     size = peers.size_of(work / "model")
+    label = "a folder of 200 files"
+    add = _copied(f"add, {label}", "add m model", partial(_registry, work))
+    back = _copied(f"checkout, {label}", "checkout m -o back", partial(_gone, work, "back"))
+    yield from (_measured(work, case, size) for case in (add, back))
 
-    def registry() -> None:
-        shutil.rmtree(work / ".mvc", ignore_errors=True)
-        call([*MVC, "init", "-q"], work)
 
-    def gone() -> None:
-        shutil.rmtree(work / "back", ignore_errors=True)
+def _copied(name: str, arguments: str, before: Callable[[], None]) -> Case:
+    return Case(name, [*MVC, *arguments.split(), "-q"], before, "cp + sync", COPY)
 
-    copy = [part.format("model") for part in COPY]
-    add, checkout = [*MVC, "add", "m", "model", "-q"], [*MVC, "checkout", "m", "-o", "back", "-q"]
-    for name, command, before in (("add", add, registry), ("checkout", checkout, gone)):
-        case = Case(f"{name}, a folder of 200 files", command, before, "cp + sync", copy)
-        yield _measured(work, case, size)
+
+def _registry(work: Path, *versions: str) -> None:
+    """Make the registry anew, with these versions."""
+    _gone(work, ".mvc")
+    call([*MVC, "init", "-q"], work)
+    for version in versions:
+        call([*MVC, "add", "m", version, "-q"], work)
+
+
+def _gone(work: Path, name: str) -> None:
+    """Remove a file or folder, if it is there."""
+    shutil.rmtree(work / name, ignore_errors=True)
+    (work / name).unlink(missing_ok=True)
 
 
 def _measured(work: Path, case: Case, size: int) -> Figure:
@@ -241,8 +236,7 @@ def _measured(work: Path, case: Case, size: int) -> Figure:
         os.sync()
         mine.append(call(case.command, work))
         if case.other:
-            shutil.rmtree(work / "copy", ignore_errors=True)
-            (work / "copy").unlink(missing_ok=True)
+            _gone(work, "copy")
             os.sync()
             others.append(call(case.other, work))
     other = _median(others[1:]) if others else None
