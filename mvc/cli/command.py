@@ -149,6 +149,7 @@ def limit(function: Function) -> Function:
     function = click.option("--all", "everything", is_flag=True, help="Show all of them.")(function)
     return click.option(
         "-n",
+        "--limit",
         "most",
         type=click.IntRange(min=1),
         metavar="N",
@@ -156,8 +157,18 @@ def limit(function: Function) -> Function:
     )(function)
 
 
-def limited(find: Callable[[int | None], list[T]], most: int | None, everything: bool) -> list[T]:
-    """Return at most ``most`` things of those that ``find`` finds; say if there are more."""
+def limited(
+    find: Callable[[int | None], list[T]],
+    most: int | None,
+    everything: bool,
+    *,
+    these: str = "newest",
+) -> list[T]:
+    """Return at most ``most`` things of those that ``find`` finds; say if there are more.
+
+    Args:
+        these: Which come first.
+    """
     if everything:
         if most is not None:
             raise UsageError("-n and --all contradict each other", hint="choose one")
@@ -165,7 +176,7 @@ def limited(find: Callable[[int | None], list[T]], most: int | None, everything:
     most = most or NEWEST
     found = find(most + 1)
     if len(found) > most:
-        output.note(f"these are the newest {most}; --all shows the others too")
+        output.note(f"these are the {these} {most}; --all shows the others too")
     return found[:most]
 
 

@@ -1,6 +1,7 @@
 """``mvc list``, ``mvc show`` and ``mvc log``.
 
-Public names: ``list_``, ``show``, ``log``.
+Public names: ``list_``, ``show``, ``log``, ``answer``, ``version_table``,
+``NO_FAMILY``, ``NOTHING_FITS``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # How many files of a directory are shown unless more are asked for.
 MOST_FILES = 50
 NO_FAMILY = {4: "no such family or registry"}
+NO_VERSIONS = "no versions; mvc log --withdrawn shows withdrawn ones too"
+NOTHING_FITS = "this is true of no version"
 
 
 @command.command(
@@ -34,31 +37,48 @@ NO_FAMILY = {4: "no such family or registry"}
     examples=[
         ("mvc list", "all families"),
         ("mvc list resnet18", "its newest versions"),
+        ("mvc list --where 'acc > 0.9'", "families with such a version"),
         ("mvc list resnet18 --json --all", "all of them, for a script"),
     ],
     statuses=NO_FAMILY,
 )
 @click.argument("family", required=False)
+@click.option(
+    "--where", metavar="EXPR", help="Only what this is true of; mvc search --help explains it."
+)
 @command.limit
 @command.as_json
 @command.quiet
 def list_(
-    family: str | None, most: int | None, everything: bool, as_json: bool, quiet: bool
+    family: str | None,
+    where: str | None,
+    most: int | None,
+    everything: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """List families, or the versions of one.
 
     Without FAMILY, a line for each family: how many versions it has, which
     is the newest, which the best and by what, and its tags. With FAMILY, a
     line for each of its versions, newest first. Withdrawn versions are left
-    out; mvc log --withdrawn shows them.
+    out; mvc log --withdrawn shows them. With --where, only the families that
+    have a version of which EXPR is true, or only these versions of FAMILY.
     """
     registry = command.open_registry()
     if family is not None:
         name = command.family_name(family)
-        found = command.limited(lambda n: registry.log(name, limit=n), most, everything)
-        _answer(found, as_json, quiet, _version_table)
+
+        def find(limit: int | None) -> list[Version]:
+            if where is None:
+                return registry.log(name, limit=limit)
+            return registry.search(where, name=name, limit=limit)
+
+        nothing = NO_VERSIONS if where is None else NOTHING_FITS
+        found = command.limited(find, most, everything)
+        answer(found, as_json, quiet, version_table, nothing=nothing)
         return
-    families = registry.families()[: None if everything else most]
+    families = registry.families(where=where)[: None if everything else most]
     if as_json:
         output.json_result([_family_json(known) for known in families])
     elif quiet:
@@ -66,6 +86,8 @@ def list_(
             output.result(known.name)
     elif families:
         _family_table(families)
+    elif where is not None:
+        output.note(NOTHING_FITS)
     else:
         output.note("no families yet; mvc add FAMILY PATH registers the first version")
 
@@ -131,7 +153,7 @@ def show(
         if files:
             _file_table(files, everything)
 
-    _answer([version], as_json, quiet, tell, single=True)
+    answer([version], as_json, quiet, tell, single=True)
 
 
 def _is_file(text: str) -> bool:
@@ -249,24 +271,26 @@ def log(
     found = command.limited(
         lambda n: registry.log(name, limit=n, withdrawn=withdrawn), most, everything
     )
-    _answer(found, as_json, quiet, _stories)
+    answer(found, as_json, quiet, _stories)
 
 
-def _answer(
+def answer(
     versions: list[Version],
     as_json: bool,
     quiet: bool,
     tell: Callable[[list[Version]], None],
     *,
     single: bool = False,
+    nothing: str = NO_VERSIONS,
 ) -> None:
+    """Print versions as ``tell`` shows them, as JSON or as ids; a note where there are none."""
     if as_json:
         shown = [version.as_dict() for version in versions]
         output.json_result(shown[0] if single else shown)
     elif quiet:
         output.ids(versions)
     elif not versions:
-        output.note("no versions; mvc log --withdrawn shows withdrawn ones too")
+        output.note(nothing)
     else:
         tell(versions)
 
@@ -302,11 +326,12 @@ def _family_table(families: Sequence[Family]) -> None:
     output.table(rows, right=[1])
 
 
-def _version_table(versions: Sequence[Version]) -> None:
+def version_table(versions: Sequence[Version], column: str = "version") -> None:
+    """Print versions, a line each; ``column`` is what each is called: ``version`` or ``id``."""
     rows = [("VERSION", "CREATED (UTC)", "SIZE", "METRICS", "NAMES", "MESSAGE")]
     rows += [
         (
-            version.version,
+            getattr(version, column),
             output.when(version.created),
             output.size(version.artifact.size),
             output.pairs(version.metrics),

@@ -12,6 +12,7 @@ from mvc.registry.care_methods import CareMethods
 
 if TYPE_CHECKING:
     import builtins
+    from collections.abc import Sequence
 
     from mvc.registry.family import Family
     from mvc.registry.version import Version
@@ -37,7 +38,7 @@ class SearchMethods(CareMethods):
         self,
         expression: str = "",
         *,
-        name: str | None = None,
+        name: str | Sequence[str] | None = None,
         sort: str | None = None,
         limit: int | None = None,
     ) -> builtins.list[Version]:
@@ -46,7 +47,7 @@ class SearchMethods(CareMethods):
         Args:
             expression: As ``"acc > 0.9 and not tag = archived"``; empty means
                 all. Grammar and names: ``docs/search.md``.
-            name: The family to look in; all if not given.
+            name: The family to look in, or several; all if not given.
             sort: The value to sort by, lowest first; with ``-`` before it,
                 highest first. What lacks it comes last. Newest first if not given.
             limit: How many to return at most.
@@ -57,6 +58,7 @@ class SearchMethods(CareMethods):
         """
         from mvc.registry.search import search
 
+        names = [name] if isinstance(name, str) else name
         return search.search(
-            self.manifest, self.presence, expression, name=name, sort=sort, limit=limit
+            self.manifest, self.presence, expression, names=names, sort=sort, limit=limit
         )

@@ -88,7 +88,7 @@ def test_an_interrupt_is_130(error: BaseException) -> None:
 
 
 def _raising(error: BaseException) -> Any:
-    def families(self: ModelRegistry) -> NoReturn:
+    def families(self: ModelRegistry, **_: Any) -> NoReturn:
         raise error
 
     return families
@@ -158,7 +158,7 @@ def test_warnings_are_lines_and_each_is_said_once(
 ) -> None:
     """A warning of mvc is one ``warning:`` line however often it is raised; others are hushed."""
 
-    def families(self: ModelRegistry) -> list[Any]:
+    def families(self: ModelRegistry, **options: Any) -> list[Any]:
         for _ in range(3):
             warnings.warn("the store is away", StoreWarning, stacklevel=2)
         warnings.warn("passed over", MvcWarning, stacklevel=2)

@@ -36,6 +36,8 @@ def test_one_version_looks_the_same_everywhere(resnet18: Path, arguments: list[s
         ["list", "resnet18", "--json"],
         ["log", "--json"],
         ["log", "resnet18", "--json"],
+        ["search", "acc > 0.9", "--json"],
+        ["list", "resnet18", "--where", "acc > 0.9", "--json"],
         ["rm", "resnet18@v1", "resnet18@v2", "--json"],
         ["restore", "resnet18@v1", "--json"],
     ],

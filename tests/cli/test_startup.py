@@ -24,6 +24,8 @@ LIGHT = [
     ["list", "resnet18"],
     ["show", "resnet18"],
     ["log"],
+    ["search", "acc > 0.9 and not tag = archived", "--sort", "-acc"],
+    ["list", "--where", "acc >= @best.acc - 0.01"],
     ["tag", "resnet18"],
     ["tag", "resnet18@v1", "prod"],
     ["status"],
@@ -60,7 +62,7 @@ def _imported(arguments: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
 def test_looking_imports_nothing_heavy(resnet18: Path, arguments: list[str]) -> None:
-    """Help, list, show, log, tag and status load no library for bytes, and no large module."""
+    """Looking, searching and tagging load no library for bytes, and no large module."""
     assert _imported(arguments) & set(HEAVY) == set()
 
 

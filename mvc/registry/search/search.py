@@ -6,7 +6,7 @@ Public names: ``search``, ``found_in``, ``references``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mvc.errors import MvcWarning, UsageError
@@ -15,8 +15,8 @@ from mvc.registry import resolve
 from mvc.registry.family import Family
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import near
-from mvc.registry.search.expression import Condition, Field, fields_of
+from mvc.registry.names import folder_of, near
+from mvc.registry.search.expression import Field, fields_of
 from mvc.registry.search.facts import BARE, STANDING, Facts, Values, facts_of, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
 from mvc.registry.search.parser import parse
@@ -58,24 +58,26 @@ def search(
     presence: Presence,
     text: str,
     *,
-    name: str | None,
+    names: Sequence[str] | None,
     sort: str | None,
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
     columns, key = Records(manifest), None if sort is None else _sort_field(sort)
     found: list[tuple[Any, ...]] = []
-    for family, rows in found_in(manifest, columns, text, name):
+    for family, rows in found_in(manifest, columns, text, names):
         table = _table(manifest, columns, family)
         created = values_of(Field("created"), table, rows)
         keys = created if key is None else values_of(key, table, rows)
         for row in rows & created.keys():
             found.append((created[row], family.folder, row, family, keys.get(row, (None,))[0]))
     found.sort(key=lambda item: item[:3], reverse=True)
-    if sort is not None:
+    if key is not None:
         lacking = [item for item in found if item[4] is None]
+        if len(lacking) == len(found):
+            _warn_of_unknown([key], columns)
         found = [item for item in found if item[4] is not None]
-        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=sort.startswith("-"))
+        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
         found += lacking
     return [
         resolve.version_of(manifest, presence, family, number)
@@ -84,7 +86,7 @@ def search(
 
 
 def found_in(
-    manifest: Manifest, columns: Columns, text: str, name: str | None = None
+    manifest: Manifest, columns: Columns, text: str, names: Sequence[str] | None = None
 ) -> list[tuple[Family, set[int]]]:
     """Return the families that have versions of which an expression is true, and these.
 
@@ -92,9 +94,10 @@ def found_in(
         MvcWarning: None is found, and no version has a value that was asked for.
     """
     condition = parse(text) if text.strip() else None
+    chosen = None if names is None else {folder_of(name): name for name in names}.values()
     found = []
-    for folder in manifest.families() if name is None else [name]:
-        family = families.load(manifest, folder)
+    for name in manifest.families() if chosen is None else chosen:
+        family = families.load(manifest, name)
         live = set(family.live(manifest))
         if condition is not None:
             selectors = {f.selector for f in fields_of(condition) if f.selector}
@@ -102,7 +105,7 @@ def found_in(
         if live:
             found.append((family, live))
     if condition is not None and not found:
-        _warn_of_unknown(condition, columns)
+        _warn_of_unknown(fields_of(condition), columns)
     return found
 
 
@@ -143,10 +146,10 @@ def _sort_field(sort: str) -> Field:
     return Field(name)
 
 
-def _warn_of_unknown(condition: Condition, columns: Columns) -> None:
+def _warn_of_unknown(fields: Iterable[Field], columns: Columns) -> None:
     known = columns.names()
     short = {name.partition(".")[2] or name for name in known} | set(BARE)
-    for field in fields_of(condition):
+    for field in fields:
         if field.name in BARE or any(name in known for name in full_names(field.name)):
             continue
         hint = near(field.name, short | set(known))

@@ -1,0 +1,66 @@
+"""``mvc search`` and ``mvc list --where``: what is found, and what is said where nothing is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import mvc
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        (["acc > 0.9"], ["v2"]),
+        (["acc > 0.8"], ["v2", "v1"]),
+        (["acc > 0.8", "--sort", "acc"], ["v1", "v2"]),
+        (["acc > 0.8", "--sort", "-acc", "--limit", "1"], ["v2"]),
+        (["acc > 0.8", "resnet18", "ResNet18"], ["v2", "v1"]),
+        (["latest = true or acc < @latest.acc - 0.01"], ["v2", "v1"]),
+        (["acc > 0.99"], []),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_search_prints_what_is_found_in_the_order_asked_for(
+    resnet18: Path, arguments: list[str], ids: list[str]
+) -> None:
+    """The versions of which the expression is true, in order, status 0 also where none is."""
+    done = mvc("search", *arguments, "-q")
+    assert (done.status, done.out.split()) == (0, [f"resnet18/{number}" for number in ids])
+
+
+def test_each_order_says_which_versions_are_shown(resnet18: Path) -> None:
+    """Only what is sorted by age is called the newest."""
+    assert "the newest 1;" in mvc("search", "acc > 0", "-n", "1").err
+    assert "the first 1;" in mvc("search", "acc > 0", "-n", "1", "--sort", "acc").err
+    assert mvc("search", "acc > 0", "-n", "2", "--sort", "acc").err == ""
+
+
+@pytest.mark.parametrize(
+    "where", [["search"], ["list", "--where"], ["list", "resnet18", "--where"]]
+)
+def test_an_error_names_the_column(resnet18: Path, where: list[str]) -> None:
+    """What is no expression is wrong usage, wherever it is given, and the place is told."""
+    done = mvc(*where, "acc >> 0.9")
+    assert (done.status, done.out) == (2, "")
+    assert re.match(r"error: 'acc >> 0.9', column 6: ", done.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["search", "ac > 0.9"], ["list", "--where", "ac > 0.9"], ["search", "", "--sort", "-ac"]],
+    ids=" ".join,
+)
+def test_a_name_that_nothing_has_is_told(resnet18: Path, arguments: list[str]) -> None:
+    """Where a name was likely mistyped, a warning says so, with one like it."""
+    assert "warning: no version has a value 'ac'; did you mean 'acc'?" in mvc(*arguments).err
+
+
+def test_list_where_keeps_the_shape_of_list(resnet18: Path) -> None:
+    """The families with such a version look as they do without ``--where``; others are left out."""
+    assert mvc("add", "densenet", "model.safetensors", "-m", "acc=0.5").status == 0
+    both = mvc("list", "--json").json
+    assert mvc("list", "--where", "acc > 0.92", "--json").json == both[1:]
+    assert mvc("list", "--where", "acc > 0.99", "--json").json == []
