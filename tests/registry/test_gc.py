@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from safetensors.numpy import save
 
 from mvc import NotFound, fileio
-from mvc.registry.care import gc_plan
+from mvc.registry.care import gc, gc_plan
 from mvc.registry.intake import intake
 from mvc.registry.intake.intake import Facts
 from mvc.registry.intake.source import SourceFile
@@ -82,6 +84,35 @@ def test_a_pack_of_which_a_part_is_needed_is_written_anew(project: Project) -> N
     assert 1_800_000 < done.freed < 2_400_000
     assert sum(path.stat().st_size for path in project.packs) == first + second - done.freed
     assert project.bytes_of("net@v2") == kept
+    assert is_whole(project)
+
+
+@pytest.mark.parametrize("place", [(gc_plan, "_refuse_shrunk"), (gc, "rewrite")])
+def test_a_pack_that_another_takes_meanwhile_is_left_to_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, place: tuple[ModuleType, str]
+) -> None:
+    """Where packs are merged while gc plans, or while it works, the next gc frees the rest."""
+
+    def merge() -> None:
+        store = project.registry().presence.store.alone()
+        assert fileio.run(rewrite.merge(store, [path.name for path in project.packs])).deleted
+
+    project.add(noise(3000, 1))
+    project.add(noise(3000, 2))
+    merge()
+    project.add(noise(3000, 3))
+    project.registry().rm("net@v1")
+    real = getattr(*place)
+
+    def merged_meanwhile(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(*place, real)
+        merge()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(*place, merged_meanwhile)
+    assert collected(project).freed == 0
+    assert collected(project).freed > 3000
+    assert project.bytes_of("net@v2") == noise(3000, 2)
     assert is_whole(project)
 
 

@@ -10,6 +10,7 @@ Public names: ``GRACE``, ``Item``, ``Release``, ``Plan``, ``plan``, ``note_live`
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -322,13 +323,17 @@ class _Packs:
             waste = sum(entry.cost for entry in index if entry.digest not in after)
             if not waste:
                 continue
-            path = store.folder / PACKS / name
+            try:
+                status = (store.folder / PACKS / name).stat()
+            except FileNotFoundError:  # somebody took it meanwhile
+                continue
             live = any(entry.digest in after for entry in index)
-            if _age(path, moment) < grace or (live and waste < MOST_WASTE * path.stat().st_size):
+            young = _age_of(status, moment) < grace
+            if young or (live and waste < MOST_WASTE * status.st_size):
                 self.staying += waste
                 continue
             frames = sum(entry.cost for entry in index)
-            self._going.append(_Going(index, 0 if live else path.stat().st_size - frames))
+            self._going.append(_Going(index, 0 if live else status.st_size - frames))
             if live:
                 self.wasteful.append(name)
             elif any(entry.digest in today for entry in index):
@@ -413,10 +418,13 @@ def _told(root: Root) -> str:
 
 def _age(path: Path, moment: datetime) -> timedelta:
     try:
-        changed = path.stat().st_mtime
+        return _age_of(path.stat(), moment)
     except FileNotFoundError:
         return timedelta(0)
-    return moment - datetime.fromtimestamp(changed, timezone.utc)
+
+
+def _age_of(status: os.stat_result, moment: datetime) -> timedelta:
+    return moment - datetime.fromtimestamp(status.st_mtime, timezone.utc)
 
 
 def _size_of(folder: Path) -> int:
