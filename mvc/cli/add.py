@@ -31,11 +31,11 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
         ("mvc add resnet18 model.pt -m acc=0.95 -m loss=0.12", "with metrics: resnet18/v1"),
         ("mvc add resnet18 new.pt --parent resnet18@best -t prod", "with its origin, tagged"),
         ("mvc add resnet18 *.pt", "a version for each file, oldest first"),
-        ("mvc add bert my-bert --exclude 'optimizer*'", "a folder as one version"),
+        ("mvc add resnet18 new.pt -m acc=0.95 --require 'acc > @best.acc'", "if it is better"),
         ("mvc add resnet18 --from resnet18@v1 -m acc=0.97", "a metric that came later"),
     ],
     statuses={
-        1: "refused: it may run code when it is loaded",
+        1: "refused: --require is not true, or it may run code when it is loaded",
         4: "no such file, registry or parent",
         5: "the file changed while it was read; or: added, but a tag could not be set",
     },
@@ -86,6 +86,9 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
     "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
 )
 @click.option(
+    "--require", metavar="EXPR", help="Store it only if this is true of it (else status 1)."
+)
+@click.option(
     "--refuse-code", is_flag=True, help="Refuse what may run code when it is loaded (status 1)."
 )
 @command.as_json
@@ -119,6 +122,11 @@ def add(
     each has a line that begins with it. -m, -p, -l, --label, --parent and -t
     may be given several times. Values of -p and -l become numbers where nothing
     is lost by it: 1.10 stays text.
+
+    --require compares what is given with numbers or with other versions, as in
+    'acc >= @best.acc - 0.005': if that is false, nothing is read or stored. A
+    comparison with a version that is not there yet is left out, with a warning;
+    a value that is not given is not good enough. mvc search explains EXPR.
 
     mvc runs nothing of what it stores. A note says if loading the file may run
     code, as far as its bytes tell; --refuse-code stores no such file.
@@ -182,7 +190,7 @@ def _sources(files: list[str], origin: str | None, typed: dict[str, Any]) -> lis
 
 def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
     """Return what was typed by the names of ``ModelRegistry.add``."""
-    same = ("parents", "framework", "message", "tags", "if_changed", "refuse_code")
+    same = ("parents", "framework", "message", "tags", "if_changed", "refuse_code", "require")
     return {
         "metrics": values.metrics(metrics),
         "params": values.values(typed["params"], "-p"),

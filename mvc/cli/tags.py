@@ -26,16 +26,17 @@ CONFLICT = "the tag does not stand where --expect says"
     usage="REF TAG [OPTIONS]",
     examples=[
         ("mvc tag resnet18@v2 prod", "set prod, or move it to version 2"),
-        ("mvc tag resnet18@best prod --expect v1", "only if it stands on version 1"),
-        ("mvc tag resnet18", "list the tags of a family"),
+        ("mvc tag resnet18@v2 prod --expect v1", "only if it stands on version 1"),
+        ("mvc tag resnet18@v2 prod --require 'acc >= @prod.acc'", "only if it is as good"),
         ("mvc tag --history resnet18@prod", "where prod stood, and who moved it"),
         ("mvc tag --delete resnet18@prod", "delete it; its history stays"),
     ],
-    statuses={4: "no such version or tag", 5: CONFLICT},
+    statuses={1: "--require is not true of REF", 4: "no such version or tag", 5: CONFLICT},
 )
 @click.argument("ref")
 @click.argument("name", metavar="TAG", required=False)
 @click.option("--expect", metavar="vN|none", help="Refuse if the tag stands elsewhere.")
+@click.option("--require", metavar="EXPR", help="Refuse unless this is true of REF.")
 @click.option("--message", metavar="TEXT", help="A note on this move.")
 @click.option("--history", is_flag=True, help="Show every move of FAMILY@TAG.")
 @click.option("--delete", is_flag=True, help="Delete FAMILY@TAG.")
@@ -45,6 +46,7 @@ def tag(
     ref: str,
     name: str | None,
     expect: str | None,
+    require: str | None,
     message: str | None,
     history: bool,
     delete: bool,
@@ -56,9 +58,13 @@ def tag(
     Every move is kept with its time and author, so a tag can be asked where
     it stood before, as resnet18@prod@{1} or resnet18@prod@{2026-11-02}, and
     mvc rollback takes it back. latest, best and v1, v2, … are names that mvc
-    gives itself.
+    gives itself. Without TAG, the tags of a family are listed.
+
+    --require compares REF with numbers or with other versions, such as the one
+    that bears the tag now; mvc search explains EXPR. A comparison with a version
+    that is not there yet is left out, with a warning.
     """
-    _check_combination(ref, name, history, delete, setting=bool(expect or message))
+    _check_combination(ref, name, history, delete, setting=bool(expect or require or message))
     registry = command.open_registry()
     if history:
         _show_history(registry.history(ref), ref, as_json, quiet)
@@ -67,7 +73,8 @@ def tag(
     elif name is None:
         _list_tags(registry, _only_family(ref), as_json, quiet)
     else:
-        _set(registry, ref, name, expect, message, as_json, quiet)
+        conditions = {"expect": expect, "require": require}
+        _set(registry, ref, name, conditions, message, as_json, quiet)
 
 
 @command.command(
@@ -160,14 +167,14 @@ def _set(
     registry: ModelRegistry,
     ref: str,
     name: str,
-    expect: str | None,
+    conditions: dict[str, str | None],
     message: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     found = registry.resolve(ref)
     before = _standing(registry, found.family, name)
-    version = registry.tag(ref, name, expect=expect, message=message)
+    version = registry.tag(ref, name, message=message, **conditions)
     if as_json:
         output.json_result(version.as_dict())
         return

@@ -91,8 +91,9 @@ def tag_steps(
     name: str,
     expect: str | None = None,
     message: str | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Steps[Event | None]:
-    """Move a tag to a version, unless it stands there already."""
+    """Move a tag to a version, unless it stands there already, or ``check`` raises."""
     record = manifest.record(family, number)[1]
 
     def decide() -> Change | None:
@@ -102,6 +103,8 @@ def tag_steps(
                 f"tag '{name}' stands on {_shown(standing)}, not on {expect}",
                 hint=f"mvc tag --history {family}@{name} shows who moved it",
             )
+        if check is not None:
+            check()
         return None if standing == number else Tagged(name, number, record)
 
     return (yield from record_change(manifest, family, decide, message))
@@ -114,12 +117,13 @@ def tag(
     name: str,
     expect: str | None,
     message: str | None,
+    check: Callable[[], None] | None,
 ) -> None:
     """Move a tag. Raises as ``ModelRegistry.tag`` says."""
     if expect is not None and expect != "none" and not refs.parse(f"x@{expect}").exact:
         raise UsageError(f"'{expect}' is no version", hint="--expect takes vN or none")
     check_tag(name)
-    fileio.run(tag_steps(manifest, family.folder, number, name, expect, message))
+    fileio.run(tag_steps(manifest, family.folder, number, name, expect, message, check))
 
 
 def delete_tag(manifest: Manifest, text: str) -> None:

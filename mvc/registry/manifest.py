@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,8 +134,15 @@ class Manifest:
             return replace(event, change=replace(change, version=placed))
         return replace(event, change=replace(change, version=placed or 0))
 
-    def create_version(self, family: str, record: bytes) -> Steps[int]:
-        """Give a sealed record the family's next number: the commit point of ``add``."""
+    def create_version(
+        self, family: str, record: bytes, check: Callable[[], None] | None = None
+    ) -> Steps[int]:
+        """Give a sealed record the family's next number: the commit point of ``add``.
+
+        Args:
+            check: Raises if there must be no version now. No other version comes
+                between it and this one.
+        """
         folder = self.family_folder(family)
         fileio.make_folder(folder / "versions")
         staged = fileio.write_private(folder, [record])
@@ -147,7 +154,11 @@ class Manifest:
                     f"'{family}' has a version v{number - 1}, and no number is left",
                     hint=f"look into '{folder / 'versions'}' for a file that does not belong there",
                 )
-            while not fileio.link_once(staged, self.record_path(family, number)):
+            while True:
+                if check is not None:
+                    check()
+                if fileio.link_once(staged, self.record_path(family, number)):
+                    break
                 number += 1
             yield "version linked"
             fileio.sync_folder(folder / "versions")

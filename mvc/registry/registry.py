@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from mvc import environment, fileio
 from mvc.errors import NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
-from mvc.registry.family import Family, Rule
+from mvc.registry.family import Family
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.search_methods import SearchMethods
+from mvc.registry.tag_methods import TagMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
-class ModelRegistry(SearchMethods):
+class ModelRegistry(TagMethods):
     """A registry of model families in a folder.
 
     Args:
@@ -147,10 +147,6 @@ class ModelRegistry(SearchMethods):
         """Return versions, newest first, of one family or of all; ``limit`` of them at most."""
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
-    def history(self, ref: str) -> builtins.list[changes.Move]:
-        """Return every move of a tag, ``family@tag``, newest first."""
-        return changes.history(self.manifest, ref)
-
     def status(self, folder: AnyPath = ".") -> Status:
         """Compare the model files in a folder with what is registered."""
         from mvc.registry import status
@@ -212,6 +208,7 @@ class ModelRegistry(SearchMethods):
         from_version: str | None = None,
         if_changed: bool = False,
         refuse_code: bool = False,
+        require: str | None = None,
         params: Mapping[str, Any] | None = None,
         lineage: Mapping[str, Any] | None = None,
         parents: Sequence[str] = (),
@@ -234,6 +231,7 @@ class ModelRegistry(SearchMethods):
             if_changed: Return the latest version (``new`` is false) if it says
                 the same of the same bytes; the state of the code is not compared.
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
+            require: An expression that must be true of it; see ``docs/search.md``.
             metrics: Numbers by name; anything with ``__float__``. Those that
                 are not finite are kept, with a warning, and are never best.
             params, lineage, labels: Values by name.
@@ -246,7 +244,7 @@ class ModelRegistry(SearchMethods):
             UsageError: A name or value is not allowed; nothing was stored.
             OSError: A file cannot be read, or the disk is full.
             Conflict: A file changed while it was read.
-            Refused: It may run code, and ``refuse_code`` was asked for.
+            Refused: ``require`` is not true of it, or ``refuse_code`` and it may run code.
         """
         given: dict[str, Any] = {
             "metrics": metrics or {},
@@ -261,6 +259,7 @@ class ModelRegistry(SearchMethods):
             "tags": _several(tags),
             "if_changed": if_changed,
             "refuse_code": refuse_code,
+            "require": require,
         }
         return self._add(name, path, from_version, given, (_several(include), _several(exclude)))
 
@@ -315,51 +314,6 @@ class ModelRegistry(SearchMethods):
 
         found, number, path = self._resolve_path(ref)
         return paths.path(self.place, self.manifest, self.presence, found, number, path)
-
-    def tag(
-        self, ref: str, tag: str, *, expect: str | None = None, message: str | None = None
-    ) -> Version:
-        """Move ``tag`` to the version that ``ref`` means.
-
-        Args:
-            expect: ``vN`` or ``none``: what the tag must stand on now.
-
-        Raises:
-            Conflict: The tag stands elsewhere than ``expect``.
-        """
-        found, number = resolve.resolve(self.manifest, ref, whole=True)
-        self._root_if_writable()
-        changes.tag(self.manifest, found, number, tag, expect, message)
-        return self.resolve(f"{found.folder}@v{number}")
-
-    def delete_tag(self, ref: str) -> None:
-        """Delete a tag, given as ``family@tag``; its history stays."""
-        self._root_if_writable()
-        changes.delete_tag(self.manifest, ref)
-
-    def rollback(self, ref: str, *, to: str | None = None) -> changes.RolledBack:
-        """Undo the newest move of the tag ``family@tag`` that is not undone yet.
-
-        Args:
-            to: ``vN``: undo moves until the tag stands there.
-
-        Raises:
-            NotFound: There is no such tag, or nothing to go back to.
-        """
-        self._root_if_writable()
-        return changes.rollback(self.manifest, ref, to)
-
-    def best(
-        self, name: str, metric: str | None = None, mode: str | None = None
-    ) -> tuple[Rule | None, Version | None]:
-        """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule."""
-        if metric is not None:
-            self._root_if_writable()
-            changes.set_best(self.manifest, name, metric, mode)
-        known = self.family(name)
-        if known.best is None:
-            return known.rule, None
-        return known.rule, self.resolve(f"{known.folder}@v{known.best[0]}")
 
     def rm(self, ref: str, *, force: bool = False, message: str | None = None) -> Version:
         """Withdraw one version, given exactly; ``restore`` takes it back until gc.

@@ -196,6 +196,11 @@ class Transaction:
         fileio.sync_folder(roots)
         yield "root durable"
 
+    def take_back(self, registry: str, record: bytes) -> None:
+        """Remove the root of a record that became no version after all."""
+        with contextlib.suppress(OSError):  # a root too many costs space only
+            fileio.unlink(self._store.folder / ROOTS / registry / root_name(record))
+
     def end(self) -> None:
         """Remove what was staged, whether published or not."""
         self._encoding.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, SupportsFloat
@@ -48,6 +48,7 @@ from mvc.registry.names import (
 from mvc.registry.reach import files_of
 from mvc.registry.record import Artifact, Record
 from mvc.registry.sealed import now, sealed
+from mvc.registry.search import requirement
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
 from mvc.store.rewrite import tidy
@@ -77,6 +78,7 @@ class Facts:
     tags: tuple[str, ...] = ()
     if_changed: bool = False
     refuse_code: bool = False
+    require: str | None = None
 
     def __post_init__(self) -> None:
         for tag in self.tags:
@@ -230,6 +232,8 @@ def add_steps(
     """The protocol of ``add``; ``version linked`` is its commit point."""
     origin = source if isinstance(source, Origin) else None
     lineage = _lineage(manifest, facts, origin)
+    check = _requirement(manifest, name, facts, lineage, origin)
+    check()
     before = _family_or_none(manifest, name)
     transaction = Transaction(store)
     try:
@@ -238,11 +242,7 @@ def add_steps(
             got = reuse(store, source.record, transaction)
         else:
             near = nearest(manifest, before, [origin_of(manifest, p).record for p in facts.parents])
-            relatives = Relatives(transaction, store, near)
-            if isinstance(source, SourceFolder):
-                got = ingest_folder(source, transaction, relatives)
-            else:
-                got = ingest(source, transaction, relatives)
+            got = _read(source, transaction, Relatives(transaction, store, near))
         yield "objects"
         if facts.refuse_code:
             _refuse_code(got.artifact)
@@ -252,9 +252,14 @@ def add_steps(
             _settle(place, manifest, store, name)
             number, record = old
         else:
+            check()  # reading took its time
             data = records.encode(record)
             yield from transaction.publish(place.id, data)
-            number = yield from manifest.create_version(name, data)
+            try:
+                number = yield from manifest.create_version(name, data, check)
+            except Refused:
+                transaction.take_back(place.id, data)
+                raise
     finally:
         transaction.end()
     untagged = yield from _tag_all(manifest, folder_of(name), number, facts)
@@ -276,6 +281,37 @@ def add_steps(
     )
 
 
+def _read(
+    source: SourceFile | SourceFolder, transaction: Transaction, relatives: Relatives
+) -> Ingested:
+    if isinstance(source, SourceFolder):
+        return ingest_folder(source, transaction, relatives)
+    return ingest(source, transaction, relatives)
+
+
+def _requirement(
+    manifest: Manifest,
+    name: str,
+    facts: Facts,
+    lineage: Mapping[str, Value],
+    origin: Origin | None,
+) -> Callable[[], None]:
+    """Return what raises ``Refused`` while a version with these facts must not be made."""
+    if facts.require is None:
+        return lambda: None
+    said = {
+        "metrics": facts.metrics,
+        "params": facts.params,
+        "lineage": lineage,
+        "labels": facts.labels,
+        "model": _model(facts, facts.framework),
+        "message": facts.message,
+        "author": environment.author(),
+    }
+    source = None if origin is None else origin.record
+    return requirement.of_new(manifest, name, said, source, facts.require).check
+
+
 def _refuse_code(artifact: Artifact) -> None:
     if artifact.safety is not None and artifact.safety.may_run_code:
         raise Refused(
@@ -287,18 +323,13 @@ def _refuse_code(artifact: Artifact) -> None:
 def _record(
     family: str, identity: str, got: Ingested, facts: Facts, lineage: Mapping[str, Value]
 ) -> Record:
-    model: dict[str, Value] = {
-        "framework": facts.framework or got.framework,
-        "architecture": facts.architecture,
-        "input_shape": None if facts.input_shape is None else list(facts.input_shape),
-    }
     return Record(
         family=family,
         id=identity,
         created=now(),
         artifact=got.artifact,
         weights=got.weights,
-        model={name: value for name, value in model.items() if value is not None},
+        model=_model(facts, facts.framework or got.framework),
         metrics=facts.metrics,  # type: ignore[arg-type]  # Facts made them plain numbers
         params=facts.params,
         lineage=lineage,
@@ -306,6 +337,15 @@ def _record(
         message=facts.message,
         author=environment.author(),
     )
+
+
+def _model(facts: Facts, framework: str | None) -> dict[str, Value]:
+    model: dict[str, Value] = {
+        "framework": framework,
+        "architecture": facts.architecture,
+        "input_shape": None if facts.input_shape is None else list(facts.input_shape),
+    }
+    return {name: value for name, value in model.items() if value is not None}
 
 
 def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[str, Value]:

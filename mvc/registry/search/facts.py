@@ -5,8 +5,8 @@ with its values, of which a list gives several. What a family says of a
 version, such as its tags, is laid out beside it.
 
 Names and their order: ``docs/search.md``.
-Public names: ``Values``, ``Facts``, ``facts_of``, ``standing``, ``full_names``, ``STANDING``,
-``BARE``.
+Public names: ``Values``, ``Facts``, ``facts_of``, ``laid_out``, ``standing``, ``full_names``,
+``STANDING``, ``BARE``.
 """
 
 from __future__ import annotations
@@ -50,12 +50,17 @@ def full_names(name: str) -> tuple[str, ...]:
 
 def facts_of(record: Record) -> Facts:
     """Lay out what a record says."""
-    found: Facts = {}
     artifact = record.artifact
     values: dict[str, Any] = {name: getattr(record, name) for name in (*OF_A_VERSION, *GROUPS)}
     values["weights"] = record.weights and str(record.weights)
     values["artifact"] = {name: getattr(artifact, name) for name in OF_THE_ARTIFACT}
     values["artifact"] |= {"digest": str(artifact.digest), "dtypes": list(artifact.dtypes or ())}
+    return laid_out(values)
+
+
+def laid_out(values: Mapping[str, Any]) -> Facts:
+    """Lay out values flat: those in others under ``outer.inner``, those of a list together."""
+    found: Facts = {}
     for name, value in _flat("", values):
         found[name] = (*found.get(name, ()), value)
     return found

@@ -1,0 +1,191 @@
+"""Requirements: an expression that must be true of a version, or nothing is done.
+
+It is looked at as often as asked, each time on a current view: first before
+anything is read, last when the name is decided. A comparison with a version
+that is not there, such as the best of a new family, is not required.
+
+Rules: ``docs/search.md``.
+Public names: ``Requirement``, ``of_version``, ``of_new``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mvc.errors import MvcWarning, NotFound, Refused, UsageError
+from mvc.registry import family as families
+from mvc.registry.manifest import Manifest
+from mvc.registry.record import Record
+from mvc.registry.search.expression import (
+    Comparison,
+    Condition,
+    Field,
+    Joined,
+    Not,
+    Number,
+    Operand,
+    Text,
+    fields_of,
+    show,
+)
+from mvc.registry.search.facts import (
+    STANDING,
+    Facts,
+    Values,
+    facts_of,
+    full_names,
+    laid_out,
+    standing,
+)
+from mvc.registry.search.matching import Table, matching, operand
+from mvc.registry.search.parser import parse
+from mvc.registry.search.search import references
+
+# Stands for the number of a version that has none yet.
+NEW = 0
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """An expression about one version of a family, with the version's facts."""
+
+    manifest: Manifest
+    name: str
+    number: int
+    facts: Facts
+    condition: Condition
+
+    def check(self) -> None:
+        """Raise unless it is true as things stand now.
+
+        Raises:
+            Refused: It is not; the message gives both sides of what fails.
+        Warns:
+            MvcWarning: There is no version to compare with.
+        """
+        selectors = {f.selector.lower() for f in fields_of(self.condition) if f.selector}
+        table = self._table(selectors)
+        missing = selectors - table.references.keys()
+        for selector in sorted(missing):
+            text = f"'{self.name}' has no @{selector} yet; what is compared with it is not required"
+            warnings.warn(text, MvcWarning, stacklevel=2)
+        condition = _without(self.condition, missing)
+        if condition is None or matching(condition, table, [self.number]):
+            return
+        told = "; ".join(
+            _told(part, table, self.number) for part in self._failing(condition, table)
+        )
+        others = [f"@{name} is {self.name}/v{n}" for name, n in sorted(table.references.items())]
+        outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
+        called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
+        raise Refused(f"'{called}' is not as required: {told}", hint=", ".join([*others, outcome]))
+
+    def _table(self, selectors: Collection[str]) -> Table:
+        rows = {self.number: self.facts}
+        try:
+            family = families.load(self.manifest, self.name)
+        except NotFound:  # it is to be the first
+            return Table(lambda name: {NEW: self.facts[name]} if name in self.facts else {})
+        numbers = references(self.manifest, family, selectors)
+        for number in {*numbers.values()} - {self.number}:
+            rows[number] = facts_of(self.manifest.record(family.folder, number)[0])
+
+        def column(name: str) -> Mapping[int, Values]:
+            if name in STANDING:
+                return standing(family, name, rows)
+            return {number: facts[name] for number, facts in rows.items() if name in facts}
+
+        return Table(column, numbers)
+
+    def _failing(self, condition: Condition, table: Table) -> Iterator[Comparison | Not]:
+        if not isinstance(condition, Joined):
+            yield condition
+            return
+        for item in condition.items:
+            if not matching(item, table, [self.number]):
+                yield from self._failing(item, table)
+
+
+def of_version(manifest: Manifest, name: str, number: int, text: str) -> Requirement:
+    """Return what is required of a version that is there."""
+    facts = facts_of(manifest.record(name, number)[0])
+    return Requirement(manifest, name, number, facts, parse(text))
+
+
+def of_new(
+    manifest: Manifest, name: str, said: Mapping[str, Any], source: Record | None, text: str
+) -> Requirement:
+    """Return what is required of a version that is to be made.
+
+    Args:
+        said: What is given, by the names of a record's fields.
+        source: The record whose file it has; ``None`` where that is yet to be read.
+
+    Raises:
+        UsageError: It asks for what nobody knows yet.
+    """
+    condition = parse(text)
+    facts = {"family": (name,), **laid_out(said)}
+    if source is not None:
+        known = facts_of(source)
+        facts |= {name: known[name] for name in known if _is_of_the_file(name)}
+    for field in fields_of(condition):
+        (full, *_) = full_names(field.name)
+        if field.selector is not None or full in facts:
+            continue
+        if full in STANDING or full == "created":
+            raise _unknown(field, "once the version is there")
+        if source is None and (_is_of_the_file(full) or full == "model.framework"):
+            raise _unknown(field, "once the file is read")
+    return Requirement(manifest, name, NEW, facts, condition)
+
+
+def _is_of_the_file(name: str) -> bool:
+    return name == "weights" or name.startswith("artifact.")
+
+
+def _unknown(field: Field, when: str) -> UsageError:
+    return UsageError(
+        f"'{field.name}' is known only {when}",
+        hint="require something of metrics, parameters, lineage, labels or model as given",
+    )
+
+
+def _without(condition: Condition, missing: Collection[str]) -> Condition | None:
+    """Return what is left of a condition without comparisons with what is missing."""
+    if isinstance(condition, Comparison):
+        named = {field.selector.lower() for field in fields_of(condition) if field.selector}
+        return None if named.intersection(missing) else condition
+    if isinstance(condition, Not):
+        inner = _without(condition.item, missing)
+        return None if inner is None else Not(inner)
+    items = [item for part in condition.items if (item := _without(part, missing)) is not None]
+    if len(items) < 2:
+        return items[0] if items else None
+    return Joined(condition.word, tuple(items))
+
+
+def _told(part: Comparison | Not, table: Table, row: int) -> str:
+    sides: dict[str, None] = {}
+    for comparison in _comparisons(part):
+        for side in (comparison.left, comparison.right):
+            if not isinstance(side, (Number, Text)):
+                sides[_value(side, operand(side, table, [row]).get(row, ()))] = None
+    return f"{show(part)}, but {' and '.join(sides)}"
+
+
+def _value(side: Operand, values: Values) -> str:
+    return (
+        f"{show(side)} is {', '.join(map(str, values))}" if values else f"no {show(side)} is known"
+    )
+
+
+def _comparisons(condition: Condition) -> Iterator[Comparison]:
+    if isinstance(condition, Comparison):
+        yield condition
+    else:
+        for item in [condition.item] if isinstance(condition, Not) else condition.items:
+            yield from _comparisons(item)

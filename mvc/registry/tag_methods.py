@@ -1,0 +1,85 @@
+"""The part of ``ModelRegistry`` that names versions: tags, and what ``best`` means.
+
+Public names: ``TagMethods``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mvc.registry import changes, resolve
+from mvc.registry.family import Family, Rule
+from mvc.registry.search_methods import SearchMethods
+from mvc.registry.version import Version
+
+
+class TagMethods(SearchMethods):
+    """What moves a name from one version to another."""
+
+    if TYPE_CHECKING:
+
+        def resolve(self, ref: str) -> Version: ...
+
+        def family(self, name: str) -> Family: ...
+
+    def tag(
+        self,
+        ref: str,
+        tag: str,
+        *,
+        expect: str | None = None,
+        require: str | None = None,
+        message: str | None = None,
+    ) -> Version:
+        """Move ``tag`` to the version that ``ref`` means.
+
+        Args:
+            expect: ``vN`` or ``none``: what the tag must stand on now.
+            require: An expression that must be true of the version; see ``docs/search.md``.
+
+        Raises:
+            Conflict: The tag stands elsewhere than ``expect``.
+            Refused: ``require`` is not true; the tag stays where it is.
+        """
+        found, number = resolve.resolve(self.manifest, ref, whole=True)
+        check = None
+        if require is not None:
+            from mvc.registry.search.requirement import of_version
+
+            check = of_version(self.manifest, found.folder, number, require).check
+        self._root_if_writable()
+        changes.tag(self.manifest, found, number, tag, expect, message, check)
+        return self.resolve(f"{found.folder}@v{number}")
+
+    def delete_tag(self, ref: str) -> None:
+        """Delete a tag, given as ``family@tag``; its history stays."""
+        self._root_if_writable()
+        changes.delete_tag(self.manifest, ref)
+
+    def rollback(self, ref: str, *, to: str | None = None) -> changes.RolledBack:
+        """Undo the newest move of the tag ``family@tag`` that is not undone yet.
+
+        Args:
+            to: ``vN``: undo moves until the tag stands there.
+
+        Raises:
+            NotFound: There is no such tag, or nothing to go back to.
+        """
+        self._root_if_writable()
+        return changes.rollback(self.manifest, ref, to)
+
+    def best(
+        self, name: str, metric: str | None = None, mode: str | None = None
+    ) -> tuple[Rule | None, Version | None]:
+        """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule."""
+        if metric is not None:
+            self._root_if_writable()
+            changes.set_best(self.manifest, name, metric, mode)
+        known = self.family(name)
+        if known.best is None:
+            return known.rule, None
+        return known.rule, self.resolve(f"{known.folder}@v{known.best[0]}")
+
+    def history(self, ref: str) -> list[changes.Move]:
+        """Return every move of a tag, ``family@tag``, newest first."""
+        return changes.history(self.manifest, ref)
