@@ -226,14 +226,11 @@ class ModelRegistry(TagMethods):
         The files are only read. When this returns the version is durable: they may be deleted.
 
         Args:
-            from_version: A ref instead of a path: the file, model, parameters
-                and lineage of that version, with the metrics given now.
-            if_changed: Return the latest version (``new`` is false) if it says
-                the same of the same bytes; the state of the code is not compared.
+            from_version: A ref instead of a path: its file, model, parameters and lineage.
+            if_changed: Return the latest version (not ``new``) if it says the same; not of code.
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             require: An expression that must be true of it; see ``docs/search.md``.
-            metrics: Numbers by name; anything with ``__float__``. Those that
-                are not finite are kept, with a warning, and are never best.
+            metrics: Anything with ``__float__`` by name; what is not finite is never best.
             params, lineage, labels: Values by name.
             parents: Refs of the versions this one was made from.
             framework: Detected from the file where not given.
