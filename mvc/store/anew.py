@@ -3,7 +3,7 @@
 What is told is told from samples; what is written is decoded again and compared
 before it is handed on.
 
-Public names: ``Place``, ``Change``, ``Measure``, ``encoded``.
+Public names: ``Place``, ``Change``, ``Measure``, ``reads``, ``encoded``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from mvc import codecs
 from mvc.codecs import Base, Encoded, Encoding, choose
 from mvc.digest import Buffer, Digest
+from mvc.errors import Damaged
 from mvc.store.pack import Entry, PackReader
 from mvc.store.pipeline import in_order
 from mvc.store.rewrite import Frame
@@ -128,6 +129,16 @@ class Measure:
             return int(alone), False
         over = codecs.promise(data, width, base)
         return int(min(over, alone) * choose.LINK ** (links + 1)), over < alone
+
+
+def reads(store: Store, place: Place) -> bool:
+    """Say whether a frame can be read and its checksum holds."""
+    name, entry = place
+    try:
+        PackReader(store.folder / PACKS / name).payload(entry)
+    except (Damaged, OSError):
+        return False
+    return True
 
 
 def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Frame]:

@@ -93,6 +93,15 @@ class Census:
                     depths[entry.base] = min(entry.depth, depths.get(entry.base, entry.depth))
         return depths
 
+    def kept_over(self) -> dict[Digest, set[Digest]]:
+        """Return for each base the objects of which a frame is kept over it."""
+        over: dict[Digest, set[Digest]] = {}
+        for digest, frames in self._edged.items():
+            for _, entry in frames:
+                if entry.base is not None:
+                    over.setdefault(entry.base, set()).add(digest)
+        return over
+
     def edges(self, digest: Digest, *, bases: bool = True) -> set[Digest]:
         """Return what an object's frames need, all of them that can still be decoded.
 

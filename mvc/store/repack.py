@@ -14,12 +14,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from mvc.codecs import Encoding
 from mvc.digest import Digest
 from mvc.errors import Damaged
 from mvc.fileio import Steps
-from mvc.store.anew import Change, Measure, Place, encoded
+from mvc.store.anew import Change, Measure, Place, encoded, reads
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.pack import Entry, PackReader
 from mvc.store.retire import Retired, retire
@@ -163,15 +164,7 @@ class _Holdings:
         if len(places) == 1:
             return places[0]
         ordered = sorted(places, key=lambda p: (p[1].depth, p[1].stored, p[0]))
-        return next(filter(self._is_whole, ordered), ordered[0])
-
-    def _is_whole(self, place: Place) -> bool:
-        name, entry = place
-        try:
-            PackReader(self.store.folder / PACKS / name).payload(entry)
-        except (Damaged, OSError):
-            return False
-        return True
+        return next(filter(partial(reads, self.store), ordered), ordered[0])
 
     def final(self) -> Iterator[Place]:
         """Yield the frames that stay, unless their object is encoded again."""
@@ -256,7 +249,7 @@ class _Planner:
                 self._measure.change(d, self._costs(d, anchor)) for d in above if d not in good
             )
             return
-        costs = {digest: self._costs(digest, anchor) for digest in above}
+        costs = {digest: self._costs(digest, anchor, own) for digest in above}
         keeping = entry.stored + sum(
             self._entries[digest].stored if digest in good else min(found.values())
             for digest, found in costs.items()
@@ -298,9 +291,16 @@ class _Planner:
             and self._entries[under.digest].size <= MAX_BASE
         ]
 
-    def _costs(self, digest: Digest, anchor: Digest) -> dict[Under | None, int]:
-        """Return what a delta would take over each of its possible bases, and without any."""
-        offers = self._offers(digest)
+    def _costs(
+        self, digest: Digest, anchor: Digest, instead: Iterable[Under | None] = ()
+    ) -> dict[Under | None, int]:
+        """Return what a delta would take over each of its possible bases, and without any.
+
+        Args:
+            instead: What the anchor may be kept over; so may what no version has, and nobody
+                offers anything.
+        """
+        offers = self._offers(digest) or [under for under in instead if under]
         entry = self._entries[digest]
         costs: dict[Under | None, int] = {None: self._measure.alone(digest)}
         costs |= self._measure.over(digest, offers)

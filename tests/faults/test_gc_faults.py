@@ -15,6 +15,7 @@ from mvc.store import rewrite
 from tests.faults.test_failing_calls import failing
 from tests.faults.test_killed_by_strace import IMPOSSIBLE, points_of
 from tests.faults.test_power_cut import Cuts, assert_survived
+from tests.registry.test_repack import small_series
 from tests.support import fault_trace
 from tests.support.faults import (
     Death,
@@ -50,6 +51,20 @@ def wasteful(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     project.open().rm("net@v3")
     project.open().rm("gone@v1")
     monkeypatch.setattr(rewrite, "MANY", SMALL_PACKS)
+    return project
+
+
+@pytest.fixture
+def over_the_dead(project: Project, tmp_path: Path) -> Project:
+    """A project where gc encodes two versions anew, since they are kept over one withdrawn."""
+    path = tmp_path / "model.safetensors"
+    dead, *live = small_series(3)
+    path.write_bytes(dead)
+    project.open().add("series", path)
+    for data in live:
+        path.write_bytes(data)
+        project.add("series", path)
+    project.open().rm("series@v1")
     return project
 
 
@@ -144,6 +159,61 @@ def test_a_power_cut_during_gc_loses_nothing(wasteful: Project, tmp_path: Path) 
         finished(at)
 
     assert assert_survived(cuts, beside, again) > 40
+
+
+def nothing_beneath(project: Project) -> None:
+    """Assert that after further gcs the dead base is gone, and what is live is whole."""
+    for _ in range(3):
+        collect(project.folder)
+    left = ModelRegistry(project.folder).gc(timedelta(0))
+    assert (left.freed, left.remaining, left.beneath) == (0, 0, 0)
+    assert list((project.folder / ".mvc" / "store" / "trash").iterdir()) == []
+    whole(project)
+
+
+@pytest.mark.usefixtures("unsynced")
+@pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
+def test_a_gc_killed_while_deltas_are_encoded_anew_loses_nothing(
+    over_the_dead: Project, kill: Kill
+) -> None:
+    """Whenever gc dies, what is live reads back, and the dead base goes by and by."""
+    done = set[str]()
+    for copy, death in kill(over_the_dead, collect):
+        done |= set(death.done)
+        try:
+            whole(copy)
+            nothing_beneath(copy)
+        except Exception as error:
+            raise AssertionError(f"killed {death}: {error}") from error
+    assert len(done) > 8
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_power_cut_while_deltas_are_encoded_anew_loses_nothing(
+    over_the_dead: Project, tmp_path: Path
+) -> None:
+    """The power may fail at any call while a dead base goes: what is live reads back."""
+    cuts = Cuts(over_the_dead).during(collecting)
+
+    def again(at: Project) -> None:
+        folder = at.folder / ".mvc"  # which was built anew, and must not pass for a copy
+        place.change(folder, inode=place.inode_of(folder))
+        nothing_beneath(at)
+
+    beside = tmp_path / "cuts"
+    beside.mkdir()
+    assert assert_survived(cuts, beside, again) > 40
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_packs_synced_late_are_noticed_under_deltas(
+    over_the_dead: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without syncing what was encoded anew before the old goes, versions are lost."""
+    monkeypatch.setattr(fileio, "sync_folder", unsynced_in("packs"))
+    cuts = Cuts(over_the_dead).during(collecting)
+    with pytest.raises(AssertionError, match=r"power cut after [a-z]+ of"):
+        assert_survived(cuts, tmp_path, lambda at: None)
 
 
 def unsynced_in(name: str) -> Callable[[Path], None]:

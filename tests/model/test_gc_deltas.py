@@ -13,8 +13,9 @@ from mvc import fileio
 from mvc.codecs import Base, Encoded, Encoding
 from mvc.digest import digest_of
 from mvc.fileio import Steps
-from mvc.store import Store, Transaction, mark, retire, transaction
+from mvc.store import Store, Transaction, mark, rebase, retire, transaction
 from mvc.store.index import Found
+from mvc.store.mark import Census, reachable
 from mvc.store.pack import Entry, PackWriter
 from mvc.store.store import MAX_DEPTH
 from mvc.store.transaction import Under
@@ -27,6 +28,7 @@ from tests.model.test_gc_protocol import (
     evicting,
     garbage,
     kept_raw,
+    needs,
     opened,
     record_of,
     replacing,
@@ -183,3 +185,56 @@ def test_without_the_rule_of_depth_something_is_lost(
     monkeypatch.setattr(retire, "_stands", lambda store, found, needed: True)
     with pytest.raises(Broken, match="lost its bytes"):
         walk(over, *(partial(replacing, name, all_again=False) for name in packs))
+
+
+def live_over_dead() -> None:
+    """Keep an object over one that no root has, both in one pack, and plainly in another."""
+    writer = PackWriter(ROOT / "new")
+    writer.add(digest_of(X), len(X), Encoded.of(Encoding.RAW, X))
+    writer.add(digest_of(Y), len(Y), Encoded.of(Encoding.DELTA, Y), depth=1, base=digest_of(X))
+    fileio.rename(writer.path, ROOT / "packs" / writer.finish())
+    garbage([Y])
+    root(Y)
+
+
+def rebasing() -> Steps[str]:
+    """Let what is live be kept without the dead, as gc does: the old frame goes, then the dead."""
+    store = opened()
+    census = Census.of(store)
+    needed = reachable(census, needs())
+    dead = needed - reachable(census, needs(), bases=False)
+    planned = rebase.plan(store, census, needed, dead, census.packs)
+    yield "planned"
+    done = yield from rebase.carry_out(store, planned, needs)
+    return "rebased" if len(done.deleted) > 1 else "kept"
+
+
+@pytest.mark.parametrize("others", [[(Z, X)], [(Z, Y)], [(X, Z)]], ids=["over", "above", "again"])
+def test_who_builds_on_the_dead_meanwhile_keeps_it(
+    over: MemoryDisk, monkeypatch: pytest.MonkeyPatch, others: list[tuple[bytes, bytes]]
+) -> None:
+    """A writer that needs the dead, or builds on the live, reads back, or is evicted."""
+    evicting(monkeypatch)
+    live_over_dead()
+    walked = walk(over, *(partial(writing, *other) for other in others), rebasing)
+    assert {("added", "rebased"), ("Busy", "rebased")} <= walked.ends
+
+
+@pytest.mark.parametrize("all_orders", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_two_who_encode_anew_lose_nothing(over: MemoryDisk, all_orders: bool) -> None:
+    """Two collectors without a lock may both do it: all that is live is read at every step."""
+    live_over_dead()
+    search = search_in(over, rebasing, rebasing)
+    walked = search.run() if all_orders else search.sample(300, seed=1)
+    assert {("kept", "rebased"), ("rebased", "kept")} <= walked.ends
+
+
+def test_without_waiting_the_dead_is_lost_to_who_builds_on_it(
+    over: MemoryDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking the dead away without asking who is under way loses what they build on it."""
+    evicting(monkeypatch)
+    without_intents(monkeypatch)
+    live_over_dead()
+    with pytest.raises(Broken, match="lost its bytes"):
+        walk(over, partial(writing, Z, X), rebasing)

@@ -238,26 +238,6 @@ def test_gc_and_repack_leave_each_other_whole(project: Project) -> None:
     assert_whole(project, files[:5])
 
 
-def test_a_base_that_no_version_has_is_told_and_left_where_that_frees_more(
-    project: Project,
-) -> None:
-    """gc says what stays beneath others; repack keeps those over the newest, and gc frees it."""
-    files = small_series(4)
-    added(project, files)
-    project.registry().rm("net@v1")
-    assert project.registry().gc(grace="0d", dry_run=True).beneath > 0
-    assert project.registry().gc(grace="0d").beneath > 0
-    before = stored(project)
-    project.registry().repack()
-    assert max(depths(project)) == 1
-    done = project.registry().gc(grace="0d")
-    assert (done.beneath, done.freed > 0) == (0, True)
-    assert stored(project) < before
-    for number in (2, 3, 4):
-        assert project.bytes_of(f"net@v{number}") == files[number - 1]
-    assert project.registry().repack(dry_run=True).rebased == 0
-
-
 def test_a_writer_that_reuses_meanwhile_keeps_what_it_needs(project: Project) -> None:
     """The same bytes added at each step of a repack, and a delta over them, are read afterwards."""
     files = small_series(4)

@@ -20,23 +20,22 @@ from mvc.errors import Busy
 from mvc.fileio import Steps
 from mvc.registry import changes
 from mvc.registry import family as families
-from mvc.registry.care.gc_plan import Item, Plan, note_live, plan
+from mvc.registry.care.gc_plan import SPACE_BESIDE, Item, Plan, note_live, plan
 from mvc.registry.care.rooted import Root, needs_of, roots
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.store import Store, eviction, materialised
+from mvc.store import Store, eviction, materialised, rebase
 from mvc.store.intents import Intent, evict, waiting
 from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable
+from mvc.store.rebase import Rebasing
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import merge_all, rewrite
 from mvc.store.settings import PACKS
 
 # How long writers under way are waited for, in seconds.
 WAIT = 30.0
-# What writing a pack anew takes beside its frames.
-SPACE_BESIDE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,7 @@ def collect_steps(
     done.append((yield from retire(store, planned.dead, needs, patience)))
     for name in planned.wasteful:
         done.append((yield from _without_waste(store, name, needs, patience)))
+    done.append((yield from rebase.carry_out(store, planned.rebasing, needs, patience)))
     yield from merge_all(store)
     freed = sum(one.freed for one in done)
     freed += sum(item.bytes for item in planned.items if item.kind == "staging")
@@ -134,6 +134,7 @@ def _from_full_disk(manifest: Manifest, store: Store, planned: Plan) -> tuple[in
         fileio.remove(manifest.family_folder(folder) / families.FILE_NAME)
     if store.index.merged_path is not None:
         fileio.remove(store.index.merged_path)
+    planned = replace(planned, rebasing=Rebasing())  # which takes room before it makes any
     singly = [replace(planned, releases=(one,), wasteful=()) for one in planned.releases]
     parts = [
         fileio.run(collect_steps(manifest, store, part, waiting(WAIT)))

@@ -10,10 +10,10 @@ Public names: ``GRACE``, ``Item``, ``Release``, ``Plan``, ``plan``, ``note_live`
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,16 @@ from mvc.registry.care.rooted import Root, needs_of, root_of, roots
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import parse_time, timestamp
-from mvc.store import Store
+from mvc.store import Store, rebase
 from mvc.store.intents import intents, leftovers
 from mvc.store.mark import Census, reachable
 from mvc.store.pack import SUFFIX, IndexBlock, PackReader
+from mvc.store.rebase import Rebasing
 from mvc.store.settings import PACKS, TRASH
 
 GRACE = timedelta(days=14)
+# What writing a pack anew takes beside its frames.
+SPACE_BESIDE = 1 << 20
 # What a pack may hold that nobody needs before it is written anew.
 MOST_WASTE = 0.1
 # Clocks that differ by more cannot tell what is old.
@@ -46,8 +49,9 @@ class Item:
     """One thing given up, or kept for now; ``bytes`` become free where nothing else needs them.
 
     ``kind`` is ``version``, ``orphan`` (a root whose record is not here),
-    ``packs`` (what no version needs, or was on its way out), ``staging`` (what a killed command
-    left) or ``registry`` (another one on the same store).
+    ``packs`` (what no version needs, or was on its way out), ``bases`` (what no version has, but
+    some are kept over), ``staging`` (what a killed command left) or ``registry`` (another one on
+    the same store).
     """
 
     kind: str
@@ -77,7 +81,8 @@ class Plan:
     stay for now, ``live`` those that are needed afterwards. ``idle`` are packs
     that nobody needs today, ``dead`` those that nobody needs afterwards,
     ``wasteful`` those to be written anew. ``beneath`` are bytes that no version
-    has and that stay, because versions are kept over them.
+    has and that stay, because versions are kept over them; ``rebasing`` frees
+    those of which that takes less.
     """
 
     items: tuple[Item, ...]
@@ -94,6 +99,7 @@ class Plan:
     wasteful: tuple[str, ...] = field(repr=False)
     leftovers: tuple[Path, ...] = field(repr=False)
     beneath: int = 0
+    rebasing: Rebasing = field(default=Rebasing(), repr=False)
 
     @property
     def freed(self) -> int:
@@ -150,24 +156,20 @@ def plan(
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
     _refuse_shrunk(store, _cost(census, today), force)
-    packs = _Packs(store, census, after, today, moment, grace)
+    old = {name for name in census.packs if _age(store.folder / PACKS / name, moment) >= grace}
+    dead = after - reachable(census, needs, bases=False)
+    rebasing = _rebasing(store, census, after, dead, old)
+    packs = _Packs(store, census, after, today, old, {*rebasing.packs, *rebasing.spent})
     left = leftovers(store.folder)  # once: what is listed is what is removed
-    items = [
-        *packs.items_of(survey.releases, dropped, given_up),
-        *packs.garbage_items(today),
-        *(Item("staging", path.name, _size_of(path), _KILLED) for path in left),
-    ]
-    # A gc that was cut short left these; what is needed today goes back first, and then goes.
     trashed = dict(_in_trash(store, census, after))
-    if trashed:
-        items.append(Item("packs", "in trash", sum(trashed.values()), "were on their way out"))
+    going_now = packs.items_of(survey.releases, dropped, given_up), packs.garbage_items(today)
     return Plan(
-        items=tuple(items),
+        items=(*chain(*going_now), *_bases(rebasing), *_left_behind(left, trashed)),
         later=tuple(_later(census, survey.later, reachable(census, needs_of(kept)), grace)),
         orphans=tuple(Item("orphan", root.path.stem, 0, _told(root)) for root in left_alone),
         others=tuple(_others(survey.others)),
         garbage=packs.staying,
-        live=_cost(census, after),
+        live=_cost(census, after) - rebasing.gain,
         before=timestamp(moment - grace),
         releases=tuple(survey.releases),
         dropped=tuple(dropped),
@@ -175,11 +177,17 @@ def plan(
         dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
         leftovers=tuple(left),
-        beneath=_cost(census, after - reachable(census, needs, bases=False)),
+        beneath=_cost(census, dead - rebasing.dead),
+        rebasing=rebasing,
     )
 
 
-_KILLED = "left by a command that was killed"
+def _left_behind(staged: Iterable[Path], trashed: Mapping[str, int]) -> Iterator[Item]:
+    """Yield items for what a command, or a gc, left when it was cut short."""
+    for path in staged:
+        yield Item("staging", path.name, _size_of(path), "left by a command that was killed")
+    if trashed:  # what is needed today goes back first, and then goes
+        yield Item("packs", "in trash", sum(trashed.values()), "were on their way out")
 
 
 def note_live(store: Store, live: int) -> None:
@@ -311,8 +319,8 @@ class _Packs:
         census: Census,
         after: set[Digest],
         today: set[Digest],
-        moment: datetime,
-        grace: timedelta,
+        old: set[str],
+        rebased: set[str],
     ) -> None:
         self.idle: list[str] = []
         self.dead: list[str] = []
@@ -324,16 +332,18 @@ class _Packs:
             if not waste:
                 continue
             try:
-                status = (store.folder / PACKS / name).stat()
+                size = (store.folder / PACKS / name).stat().st_size
             except FileNotFoundError:  # somebody took it meanwhile
                 continue
             live = any(entry.digest in after for entry in index)
-            young = _age_of(status, moment) < grace
-            if young or (live and waste < MOST_WASTE * status.st_size):
+            little = live and name not in rebased and waste < MOST_WASTE * size
+            if name not in old or little:
                 self.staying += waste
                 continue
             frames = sum(entry.cost for entry in index)
-            self._going.append(_Going(index, 0 if live else status.st_size - frames))
+            self._going.append(_Going(index, 0 if live else size - frames))
+            if name in rebased:  # it goes without what is waste
+                continue
             if live:
                 self.wasteful.append(name)
             elif any(entry.digest in today for entry in index):
@@ -369,6 +379,21 @@ class _Packs:
                 count += 1
                 pack.beside = 0
         return size, count
+
+
+def _rebasing(
+    store: Store, census: Census, needed: set[Digest], dead: set[Digest], old: set[str]
+) -> Rebasing:
+    """Return what frees bases that no version has, if there is room to write it."""
+    found = rebase.plan(store, census, needed, dead, old)
+    return found if found.room + SPACE_BESIDE <= fileio.free_space(store.folder) else Rebasing()
+
+
+def _bases(rebasing: Rebasing) -> Iterator[Item]:
+    """Yield one item for the bases that go."""
+    if rebasing.dead:
+        why = "no version has them; what is kept over them is encoded anew"
+        yield Item("bases", f"{len(rebasing.dead):,}", rebasing.gain, why)
 
 
 def _in_trash(store: Store, census: Census, after: set[Digest]) -> Iterator[tuple[str, int]]:
@@ -418,13 +443,10 @@ def _told(root: Root) -> str:
 
 def _age(path: Path, moment: datetime) -> timedelta:
     try:
-        return _age_of(path.stat(), moment)
+        changed = path.stat().st_mtime
     except FileNotFoundError:
         return timedelta(0)
-
-
-def _age_of(status: os.stat_result, moment: datetime) -> timedelta:
-    return moment - datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return moment - datetime.fromtimestamp(changed, timezone.utc)
 
 
 def _size_of(folder: Path) -> int:
