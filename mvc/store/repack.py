@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from mvc import fileio
 from mvc.codecs import Encoding
 from mvc.digest import Digest
-from mvc.errors import Damaged
+from mvc.errors import Damaged, MvcError
 from mvc.fileio import Steps
 from mvc.store.anew import Change, Measure, Place, encoded, reads
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.pack import Entry, PackReader
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import SMALL, frames, write
+from mvc.store.rewrite import SMALL, SPACE_BESIDE, frames, write
 from mvc.store.settings import PACKS
 from mvc.store.similar import over_similar
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
@@ -58,13 +59,15 @@ class RepackPlan:
     """What repacking will do.
 
     ``packs`` are written anew; ``before`` and ``after``, about, are bytes of
-    all packs. ``kept`` are the frames that are copied, by digest and checksum.
+    all packs, ``room`` is what writing takes before anything goes. ``kept``
+    are the frames that are copied, by digest and checksum.
     """
 
     changes: tuple[Change, ...]
     packs: tuple[str, ...]
     before: int
     after: int
+    room: int
     kept: frozenset[tuple[Digest, int]] = field(repr=False)
 
     @property
@@ -94,7 +97,8 @@ def plan(store: Store, wishes: Wishes) -> RepackPlan:
         for name, entry in holdings.final()
         if name in packs and (entry.encoding == Encoding.RECIPE or entry.digest not in changed)
     )
-    return RepackPlan(tuple(changes), tuple(packs), holdings.size, after, kept)
+    room = after - holdings.size + sum(holdings.sizes[name] for name in packs)
+    return RepackPlan(tuple(changes), tuple(packs), holdings.size, after, room, kept)
 
 
 def carry_out(
@@ -107,12 +111,20 @@ def carry_out(
 
     Raises:
         Damaged: Something cannot be read, or nobody knows what is needed; nothing is removed.
+        MvcError: Too little space is free; nothing was written.
     """
     wanted = list(needs())  # before the packs are looked at: children come first
     reachable(Census.of(store), wanted)
     yield "checked"
     if not planned.packs:
         return Retired()
+    free = fileio.free_space(store.folder)
+    if free < planned.room + SPACE_BESIDE:
+        raise MvcError(
+            f"the new packs take about {planned.room:,} bytes beside the old ones, "
+            f"only {free:,} are free in '{store.folder}'",
+            hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
+        )
     made = max(PackReader(store.folder / PACKS / name).changed for name in planned.packs)
     copied = frames(store, planned.packs, lambda e: (e.digest, e.checksum) in planned.kept)
     new = yield from write(store, itertools.chain(copied, encoded(store, planned.changes, made)))

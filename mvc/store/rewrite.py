@@ -29,6 +29,8 @@ from mvc.store.store import Store
 
 SMALL = 64 << 20
 MANY = 16
+# What writing packs takes beside their frames.
+SPACE_BESIDE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ import pytest
 
 from mvc import MvcError, fileio
 from mvc.digest import digest_of
+from mvc.registry.location import place
+from tests.registry.test_repack import small_series
 from tests.support.fault_disk import Disk, build, found_in
 from tests.support.faults import Call, Calls, FailingCall, Project, whole
 
@@ -102,6 +104,31 @@ def test_what_add_acknowledged_survives_a_power_cut(
     assert count > 50
 
 
+def test_deltas_and_what_a_repack_makes_of_them_survive_a_power_cut(
+    project: Project, tmp_path: Path
+) -> None:
+    """The power may fail at any call of an ``add`` over another version, and of a ``repack``."""
+    path = tmp_path / "model.safetensors"
+    first, second, third = small_series(3)
+    for data in (first, second):
+        path.write_bytes(data)
+        project.add("series", path)
+    path.write_bytes(third)
+
+    def work(at: Project) -> None:
+        at.add("series", path)
+        assert at.open().repack().rebased > 0
+
+    def again(at: Project) -> None:
+        folder = at.folder / ".mvc"  # which was built anew, and must not pass for a copy
+        place.change(folder, inode=place.inode_of(folder))
+        at.open().repack()
+
+    beside = tmp_path / "cuts"
+    beside.mkdir()
+    assert assert_survived(Cuts(project).during(work), beside, again) > 50
+
+
 def test_the_first_add_survives_a_power_cut(files: Files, tmp_path: Path) -> None:
     """The same in a folder without a registry, which the first ``add`` makes."""
     source = files("noise", 1)
@@ -135,10 +162,10 @@ def killed_then_repeated(project: Project, work: Work) -> Iterator[tuple[Project
     is left is what a kill leaves, and what another process in the midst of
     the same work leaves. None of it is synced but what was.
     """
-    for place in itertools.count(1):
-        copy = project.copied(f"stopped-{place}")
+    for number in itertools.count(1):
+        copy = project.copied(f"stopped-{number}")
         disk = Disk(copy.folder)
-        fault = FailingCall(place, errno.EIO, for_ever=True)
+        fault = FailingCall(number, errno.EIO, for_ever=True)
         with Calls(copy.folder, fault, disk), contextlib.suppress(OSError, MvcError):
             work(copy.moved_to(copy.folder))
         if fault.failed is None:

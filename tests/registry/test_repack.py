@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 from mvc import fileio
-from mvc.errors import Damaged
+from mvc.errors import Damaged, MvcError
 from mvc.fileio import Steps
 from mvc.registry import reach
 from mvc.registry.care.repack import repack_steps
@@ -18,6 +18,7 @@ from mvc.store.repack import RepackPlan
 from mvc.store.retire import Retired
 from tests.registry.test_deltas import Weights, depths, series, stored, trained
 from tests.support import store_builders as build
+from tests.support.gc_builders import store_of
 from tests.support.registry_builders import Project, files_in, flip
 
 
@@ -236,6 +237,21 @@ def test_gc_and_repack_leave_each_other_whole(project: Project) -> None:
     assert depths_of(project, "net@v5") == {0}
     assert max(depths(project)) == 1
     assert_whole(project, files[:5])
+
+
+def test_without_room_for_the_new_packs_nothing_is_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it would take before it begins; the dry-run needs no room."""
+    files = small_series(4)
+    added(project, files)
+    before = store_of(project)
+    planned = project.registry().repack(dry_run=True)
+    monkeypatch.setattr(fileio, "free_space", lambda folder: planned.after)
+    with pytest.raises(MvcError, match="bytes beside the old ones, only") as caught:
+        project.registry().repack()
+    assert "mvc gc" in str(caught.value.hint)
+    assert store_of(project) == before
 
 
 def test_a_writer_that_reuses_meanwhile_keeps_what_it_needs(project: Project) -> None:

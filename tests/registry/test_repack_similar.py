@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from mvc import codecs
 from mvc.store.similar import MOST_MEASURED
+from tests.codecs.test_choose import as_bf16, weights
 from tests.registry.test_deltas import Weights, depths, model, stored, trained
-from tests.registry.test_repack import depths_of, steps
+from tests.registry.test_repack import added, depths_of, steps
 from tests.support import store_builders as build
 from tests.support.registry_builders import Project, files_in
 
@@ -124,6 +127,29 @@ def test_a_withdrawn_version_is_nobodys_base(project: Project) -> None:
     project.registry().restore("base@v1")
     assert project.registry().repack(dry_run=True).rebased > 0
     assert_whole(project, files)
+
+
+def test_what_is_to_be_a_base_does_not_keep_its_links(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store may not grow at all, what others are to be kept over becomes plain still."""
+    count = 400_000
+    start, way = weights(count), weights(count, 1)
+
+    def file(name: str, values: NDArray[np.float32]) -> bytes:
+        return bytes(save({name: np.frombuffer(as_bf16(values.astype("<f4")), "<i2")}))
+
+    files = [file("weights", start + np.float32(far) * way) for far in (0, 0.3, 0.5)]
+    files.append(file("weights", weights(count, 2)))
+    tuned = [file("encoder", start + np.float32(0.501) * way), file("encoder", weights(count, 3))]
+    added(project, files)
+    assert max(depths_of(project, "net@v3")) == 2
+    added(project, tuned, family="tuned")
+    monkeypatch.setattr("mvc.store.repack.MOST_LARGER", 0)
+    project.registry().repack()
+    assert (depths_of(project, "net@v3"), max(depths_of(project, "tuned@v1"))) == ({0}, 1)
+    whole = {f"net@v{number}": data for number, data in enumerate(files, start=1)}
+    assert_whole(project, whole | {"tuned@v1": tuned[0], "tuned@v2": tuned[1]})
 
 
 def test_killed_after_every_step_all_is_read_and_a_second_run_ends_it(tmp_path: Path) -> None:

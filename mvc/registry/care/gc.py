@@ -20,7 +20,7 @@ from mvc.errors import Busy
 from mvc.fileio import Steps
 from mvc.registry import changes
 from mvc.registry import family as families
-from mvc.registry.care.gc_plan import SPACE_BESIDE, Item, Plan, note_live, plan
+from mvc.registry.care.gc_plan import Item, Plan, note_live, plan
 from mvc.registry.care.rooted import Root, needs_of, roots
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
@@ -31,7 +31,7 @@ from mvc.store.lock import maintenance
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.rebase import Rebasing
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import merge_all, rewrite
+from mvc.store.rewrite import SPACE_BESIDE, merge_all, rewrite
 from mvc.store.settings import PACKS
 
 # How long writers under way are waited for, in seconds.

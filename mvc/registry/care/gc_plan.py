@@ -31,11 +31,10 @@ from mvc.store.intents import intents, leftovers
 from mvc.store.mark import Census, reachable
 from mvc.store.pack import SUFFIX, IndexBlock, PackReader
 from mvc.store.rebase import Rebasing
+from mvc.store.rewrite import SPACE_BESIDE
 from mvc.store.settings import PACKS, TRASH
 
 GRACE = timedelta(days=14)
-# What writing a pack anew takes beside its frames.
-SPACE_BESIDE = 1 << 20
 # What a pack may hold that nobody needs before it is written anew.
 MOST_WASTE = 0.1
 # Clocks that differ by more cannot tell what is old.
