@@ -17,7 +17,7 @@ settings.register_profile("mvc", settings(), deadline=None)
 settings.load_profile("mvc")
 
 # Settings of the test run itself, which it must keep.
-OURS = {"MVC_BLESS"}
+OURS = {"MVC_BLESS", "MVC_FUZZ_SECONDS"}
 FOREIGN = ("MVC_", "GIT_", "XDG_")
 
 
