@@ -4,7 +4,7 @@ Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``settings_folder``, ``forget_registry``, ``author``,
 ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
-``anyone_may_write``, ``full_path``, ``in_git``, ``keep_memory``.
+``anyone_may_write``, ``full_path``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from mvc.errors import UsageError
@@ -169,6 +170,15 @@ def keep_memory() -> None:
         set_option(_ARENAS_AT_MOST, 1)
         set_option(_TRIM_ABOVE, KEPT)
         set_option(_MAP_ABOVE, 32 << 20)
+
+
+@cache
+def boot() -> str:
+    """Return what names this run of the machine, until it is started anew; empty on macOS."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _path(name: str) -> Path | None:

@@ -11,10 +11,10 @@ that tests can stop it anywhere: ``run`` carries one through.
 
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
-``replace``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
+``replace``, ``append``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
 ``remove_folder``, ``delete_folder``, ``open_regular``, ``read``, ``list_folder``,
-``held_open``, ``clock``, ``sync_open_folder``, ``touch``, ``no_links``, ``may_write``,
-``is_read_only``.
+``held_open``, ``clock``, ``sync_open_folder``, ``sync_open``, ``touch``, ``no_links``,
+``may_write``, ``is_read_only``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ Steps: TypeAlias = Generator[str, None, T]
 PRIVATE_PREFIX = ".mvc-new-"
 WRITABLE = 0o222
 
-_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_CREAT | os.O_EXCL | _NO_LINK
 # IOV_MAX on Linux and macOS.
 _MOST_PIECES = 1024
 
@@ -248,6 +249,15 @@ def move_into_place(private: Path, final: Path, *, overwrite: bool) -> bool:
     return True
 
 
+def append(path: Path, data: Buffer) -> None:
+    """Add to the end of a derived file, in one write; the file is made if it is not there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o666)
+    try:
+        os.writev(descriptor, [data])
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Make ``path`` and its missing parents, each durable in the one above it.
 
@@ -296,6 +306,11 @@ def sync_open_folder(descriptor: int) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
             raise
+
+
+def sync_open(descriptor: int) -> None:
+    """Make the bytes of an open file durable, also those that others wrote through a mapping."""
+    _sync(descriptor)
 
 
 def touch(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,14 +16,13 @@ from pathlib import Path
 from mvc import fileio
 from mvc.errors import MvcError, MvcWarning
 from mvc.registry import family as families
-from mvc.registry import worktree
 from mvc.registry.checkout.known import Content
+from mvc.registry.digests import Notes
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.reach import files_of, released
-from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
@@ -81,15 +80,19 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
 def _states(
     place: Place, manifest: Manifest, store: Store | None, folder: Path
 ) -> Iterator[FileState]:
-    noted = {note.path: note for note in worktree.notes(place.cache)}
+    notes = Notes(place.cache)
     known = cache(lambda: _known_files(manifest, store))
     contents = cache(lambda identity: _contents(manifest, store, identity))
-    for path in _model_files(folder, noted):
-        note = noted.get(Path(os.path.abspath(path)))
+    for path in _model_files(folder, notes):
+        note = notes.get(path)
         try:
             status = path.stat()
             held = note is not None and note.holds(status)
-            digest = note.digest if note and held else digest_of_file(path)
+            if note and held:
+                digest = note.digest
+            else:
+                with open(path, "rb") as file:
+                    digest, status = notes.digest(path, file.fileno())
         except OSError as error:
             warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
             continue
@@ -100,18 +103,17 @@ def _states(
                 identity = note.id
             else:
                 identity, state = known().get(content, ("", state))
+        before = note.id if note and (note.changed or note.digest != digest) else ""
         if not held:
-            seen_as = identity or (note.id if note else "")
-            kept = digest if identity or not seen_as else None
-            if kept is not None:
-                worktree.note(place.cache, path, seen_as, kept, status)
-        before = note.id if note and note.id and note.digest != digest else None
+            noted_as = identity or (note.id if note else "")
+            notes.note(path, noted_as, digest, status, changed=bool(before and not identity))
         if not identity:
             state = "changed" if before else "new"
-        yield FileState(path, state, identity or before, status.st_size)
+        yield FileState(path, state, identity or before or None, status.st_size)
+    notes.save()
 
 
-def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
+def _model_files(folder: Path, notes: Notes) -> Iterator[Path]:
     """Yield files that are noted, or whose name says that they hold a model; no links."""
     looked_at = 0
     for above, folders, names in os.walk(folder):
@@ -120,7 +122,7 @@ def _model_files(folder: Path, noted: Container[Path]) -> Iterator[Path]:
             looked_at += 1
             path = Path(above, name)
             suffix = path.suffix.lower() in MODEL_SUFFIXES
-            known = suffix or Path(os.path.abspath(path)) in noted
+            known = suffix or notes.get(path) is not None
             if known and path.is_file() and not path.is_symlink():
                 yield path
         if looked_at > MOST_FILES:

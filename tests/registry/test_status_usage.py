@@ -11,8 +11,8 @@ import pytest
 
 from mvc import MvcWarning
 from mvc.codecs import Encoding
-from mvc.digest import digest_of
-from mvc.registry import status, worktree
+from mvc.digest import Digest, digest_of, digest_of_open
+from mvc.registry import digests
 from mvc.registry.status import FileState
 from mvc.store import Store
 from mvc.store.pack import Entry
@@ -24,10 +24,10 @@ def states(project: Project) -> dict[str, tuple[str, str | None]]:
     return {file.path.name: (file.state, file.version) for file in found}
 
 
-def age(*paths: Path) -> None:
-    """Let files have been written some time ago, so that what is noted of them is believed."""
-    for path in paths:
-        os.utime(path, (1_000_000_000, 1_000_000_000))
+@pytest.fixture
+def left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever is written be left alone for a minute before anything reads it."""
+    monkeypatch.setattr(digests, "SETTLED_NS", 0)
 
 
 def test_files_are_registered_changed_or_new(project: Project) -> None:
@@ -52,28 +52,26 @@ def test_files_are_registered_changed_or_new(project: Project) -> None:
     assert states(project) == expected
 
 
+@pytest.mark.usefixtures("left_alone")
 def test_a_file_that_did_not_change_is_not_read_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is noted of a file is believed while size, times and inode hold; not otherwise."""
     project.add(b"one", name="one.pt")
     path = project.file(b"two", "two.pt")
-    age(path, project.folder / "one.pt")
     states(project)
-    read: list[str] = []
+    read: list[int] = []
 
-    def counted(path: Path) -> object:
-        read.append(path.name)
-        return worktree.digest_of_file(path)
+    def counted(descriptor: int) -> Digest:
+        read.append(os.fstat(descriptor).st_ino)
+        return digest_of_open(descriptor)
 
-    monkeypatch.setattr(status, "digest_of_file", counted)
+    monkeypatch.setattr(digests, "digest_of_open", counted)
     assert states(project) == {"one.pt": ("registered", "net/v1"), "two.pt": ("new", None)}
-    first, read[:] = list(read), []
-    assert "one.pt" not in first
+    assert not read
     path.write_bytes(b"one")
-    os.utime(path, (1_000_000_500, 1_000_000_500))
     assert states(project)["two.pt"] == ("registered", "net/v1")
-    assert read == ["two.pt"]
+    assert read == [path.stat().st_ino]
 
 
 def test_a_checked_out_file_is_known(project: Project, tmp_path: Path) -> None:
@@ -85,11 +83,11 @@ def test_a_checked_out_file_is_known(project: Project, tmp_path: Path) -> None:
     assert states(project)["copy"] == ("changed", "net/v1")
 
 
+@pytest.mark.usefixtures("left_alone")
 def test_a_file_of_a_withdrawn_version_is_not_called_registered(project: Project) -> None:
     """A withdrawn version is told apart from one in use, also when the file was noted before."""
     project.add(b"one", name="one.pt")
     project.add(b"two", name="two.pt")
-    age(project.folder / "one.pt", project.folder / "two.pt")
     assert states(project)["one.pt"] == ("registered", "net/v1")
     project.registry().rm("net@v1")
     expected = {"one.pt": ("withdrawn", "net/v1"), "two.pt": ("registered", "net/v2")}
@@ -99,20 +97,20 @@ def test_a_file_of_a_withdrawn_version_is_not_called_registered(project: Project
     assert states(project)["one.pt"] == ("registered", "net/v3")
 
 
+@pytest.mark.usefixtures("left_alone")
 def test_a_file_whose_bytes_were_given_up_is_new(project: Project) -> None:
     """What nothing here can bring back is not shown as a version, as if it could be deleted."""
     project.add(noise(MIB), name="one.pt")
-    age(project.folder / "one.pt")
     states(project)
     project.registry().rm("net@v1")
     project.registry().gc(timedelta(0))
     assert states(project) == {"one.pt": ("new", None)}
 
 
+@pytest.mark.usefixtures("left_alone")
 def test_a_file_that_the_store_lacks_is_new(project: Project) -> None:
     """A record alone, without the bytes in the store, does not make a file registered."""
     project.add(noise(MIB), name="one.pt")
-    age(project.folder / "one.pt")
     states(project)
     for pack in project.packs:
         pack.unlink()
@@ -126,12 +124,14 @@ def test_an_unreadable_file_is_passed_over(
     project.add(b"one", name="one.pt")
     project.file(b"two", "two.pt")
 
-    def refuse(path: Path) -> object:
-        if path.name == "two.pt":
-            raise PermissionError(13, "Permission denied")
-        return worktree.digest_of_file(path)
+    refused = (project.folder / "two.pt").stat().st_ino
 
-    monkeypatch.setattr(status, "digest_of_file", refuse)
+    def refuse(descriptor: int) -> Digest:
+        if os.fstat(descriptor).st_ino == refused:
+            raise PermissionError(13, "Permission denied")
+        return digest_of_open(descriptor)
+
+    monkeypatch.setattr(digests, "digest_of_open", refuse)
     with pytest.warns(MvcWarning, match=r"two\.pt' cannot be read"):
         assert set(states(project)) == {"one.pt"}
 

@@ -21,11 +21,11 @@ from mvc.fileio import Steps
 from mvc.recipe import Recipe
 from mvc.registry.care.fsck import Check
 from mvc.registry.care.mending import Repair, keep_aside
+from mvc.registry.digests import digest_of_file
 from mvc.registry.intake.ingest import ingest
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import Held, closure_of_file, files_of
 from mvc.registry.record import DIRECTORY
-from mvc.registry.worktree import digest_of_file
 from mvc.store import Store
 from mvc.store.pack import Entry, PackReader, is_whole
 from mvc.store.salvage import Salvage, Sieve, frames

@@ -21,10 +21,11 @@ from pathlib import Path
 from mvc import fileio
 from mvc.beneath import Folder
 from mvc.errors import Conflict, UsageError
-from mvc.registry import resolve, worktree
+from mvc.registry import resolve
 from mvc.registry.checkout import checkout_folder, contents, paths
 from mvc.registry.checkout.known import known, paths_in_family, places_in_family
 from mvc.registry.checkout.writing import Source, State, check_unchanged, mend_mode, state_of
+from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
@@ -210,7 +211,9 @@ def _refuse_own(target: Path, presence: Presence) -> None:
 
 def _note(place: Place, wish: Wish, target: Path, models: Iterable[TreeFile], alone: bool) -> None:
     """Note which version the model files are, so that ``status`` need not read them."""
+    notes = Notes(place.cache)
     for file in models:
         path = target if alone else target / file.path
         with contextlib.suppress(OSError):
-            worktree.note(place.cache, path, wish.id, file.digest, os.stat(path))
+            notes.note(path, wish.id, file.digest, os.stat(path))
+    notes.save()

@@ -19,7 +19,7 @@ from mvc import fileio
 from mvc.beneath import Folder, holding
 from mvc.digest import Digest, digest_of_open
 from mvc.errors import Conflict, Damaged, MvcWarning
-from mvc.registry.worktree import stamp
+from mvc.registry.digests import stamp
 from mvc.store import Store
 from mvc.store.fetch import fetch
 from mvc.tree import EXECUTABLE, TreeFile

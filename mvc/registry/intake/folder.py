@@ -17,16 +17,21 @@ import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
+from itertools import islice
 from pathlib import Path
 
 from mvc import tree
 from mvc.digest import Digest
 from mvc.errors import Conflict, FormatError, MvcError, UsageError
-from mvc.registry.intake.source import SourceFile, explained, identity, kind_of, name_of
+from mvc.registry.digests import Note, Notes, stamp
+from mvc.registry.intake.source import SourceFile, explained, kind_of, name_of
+from mvc.registry.names import MODEL_SUFFIXES
 from mvc.tree import Tree, TreeFile
 
+# Of how many files of a folder it is noted which version they are.
+MOST_NOTED = 1000
 # What tools keep beside models for themselves.
 LEFT_OUT = frozenset([".git", ".mvc", ".cache", "__pycache__"])
 # No name: what the selection does not take is counted under it.
@@ -81,7 +86,7 @@ class FolderFile:
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        return *identity(self.status), self.mode
+        return *stamp(self.status), self.mode
 
 
 class SourceFolder:
@@ -106,10 +111,32 @@ class SourceFolder:
         self.files = tuple(sorted(self._walk(passed), key=lambda file: os.fsencode(file.path)))
         self.excluded = passed.pop(_EXCLUDED, 0)
         self.left_out = passed
+        self.notes: dict[str, Note] = {}
         self.size = sum(file.status.st_size for file in self.files)
         if not self.files:
             raise self._empty()
         self._check_names()
+
+    @property
+    def models(self) -> tuple[FolderFile, ...]:
+        """Return the files of which it is noted what they are: models, unless very many."""
+        found = (f for f in self.files if os.path.splitext(f.path)[1].lower() in MODEL_SUFFIXES)
+        return tuple(islice(found, MOST_NOTED))
+
+    def settle(self, notes: Notes) -> None:
+        """Make sure, before they are read, that it can be noted what the models are.
+
+        Raises:
+            Conflict: One is not the file that was listed.
+        """
+        settled = {}
+        for file in self.models:
+            with self.open(file) as source:
+                source.settle(notes)
+                settled[file.path] = replace(file, status=source.status)
+                if source.note is not None:
+                    self.notes[file.path] = source.note
+        self.files = tuple(settled.get(file.path, file) for file in self.files)
 
     @property
     def modified(self) -> int:
@@ -126,7 +153,7 @@ class SourceFolder:
             source = SourceFile(self.path / file.path)
         except (MvcError, OSError):
             raise self._changed(file.path) from None
-        if identity(source.status) != identity(file.status):
+        if stamp(source.status) != stamp(file.status):
             source.close()
             raise self._changed(file.path)
         return source

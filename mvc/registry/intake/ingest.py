@@ -119,9 +119,12 @@ class _Gathered:
 
 def ingest(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> Ingested:
     """Put a file's bytes into ``sink``. Raises as ``read`` does."""
-    file = read(source, sink, relatives)
-    label = shortened(file.safety)
-    artifact = Artifact(FILE, source.name, file.digest, file.size, safety=label)
+    return ingested(source.name, read(source, sink, relatives))
+
+
+def ingested(name: str, file: FileRead) -> Ingested:
+    """Return what a file turned out to be."""
+    artifact = Artifact(FILE, name, file.digest, file.size, safety=shortened(file.safety))
     contents = file.contents
     if contents is None:
         return Ingested(artifact, None, None)
@@ -133,6 +136,12 @@ def ingest(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -
         dtypes=dict(sorted(contents.dtypes.items())),
     )
     return Ingested(described, weights_of(contents.rows), contents.framework)
+
+
+def look(source: SourceFile, digest: Digest) -> FileRead:
+    """Return what can be said of a file whose digest is known, from its headers: no rows."""
+    layout = formats.describe(source)
+    return FileRead(digest, source.size, _contents(layout, []), safety_of(source, layout))
 
 
 def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> FileRead:

@@ -1,6 +1,6 @@
 """Ingest of a folder: its files one by one, then the tree that names them.
 
-Public names: ``ingest_folder``.
+Public names: ``ingest_folder``, ``put_together``, ``FilesRead``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_INDEX = 64 << 20
 # Told by its name, as Python tells it; a model's own code lies beside its weights.
 PYTHON_SUFFIX, PYTHON_CODE = ".py", "Python code"
 
-_Read = list[tuple[FolderFile, FileRead]]
+FilesRead = list[tuple[FolderFile, FileRead]]
 
 
 def ingest_folder(source: SourceFolder, sink: Sink, relatives: Relatives | None = None) -> Ingested:
@@ -35,20 +35,29 @@ def ingest_folder(source: SourceFolder, sink: Sink, relatives: Relatives | None 
     Raises:
         Conflict: The folder or a file in it changed while it was read.
     """
-    found: _Read = []
+    found: FilesRead = []
     for file in source.files:
         with source.open(file) as opened:
             found.append((file, read(opened, sink, relatives)))
     source.check_unchanged()
-    made = Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
+    got = put_together(source, found)
+    sink.put(tree.encode(_tree(found)), got.artifact.digest, 0)
+    return got
+
+
+def put_together(source: SourceFolder, found: FilesRead) -> Ingested:
+    """Return what a folder turned out to be, of which each file was read."""
     safety = shortened(worst(_label(file, got) for file, got in found))
-    artifact = replace(directory(source.name, made), safety=safety)
-    sink.put(tree.encode(made), artifact.digest, 0)
+    artifact = replace(directory(source.name, _tree(found)), safety=safety)
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
     notes = (*_left_out(source), *_apart(source, found))
     if not parts or len({part.format for part in parts}) > 1:
         return Ingested(artifact, None, None, notes)
     return _described(artifact, parts, notes)
+
+
+def _tree(found: FilesRead) -> Tree:
+    return Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
 
 
 def _described(artifact: Artifact, parts: list[Contents], notes: tuple[str, ...]) -> Ingested:
@@ -86,7 +95,7 @@ def _left_out(source: SourceFolder) -> Iterator[str]:
         yield f"excluded from '{source.path}': {source.excluded:,} {what}"
 
 
-def _apart(source: SourceFolder, found: _Read) -> Iterator[str]:
+def _apart(source: SourceFolder, found: FilesRead) -> Iterator[str]:
     """Say so where files look like versions of one model rather than parts of it."""
     weights = {file.path for file, got in found if got.contents and _has_tensors(got.contents)}
     groups = Counter(_glob(path) for path in weights)
@@ -108,7 +117,7 @@ def _glob(path: str) -> str:
     return posixpath.join(folder, "*" + posixpath.splitext(name)[1])
 
 
-def _tied(source: SourceFolder, found: _Read) -> Iterable[str]:
+def _tied(source: SourceFolder, found: FilesRead) -> Iterable[str]:
     """Yield the files that an index of shards names."""
     for file, got in found:
         if file.path.endswith(INDEX_SUFFIX) and got.size <= MAX_INDEX:

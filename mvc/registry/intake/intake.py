@@ -15,7 +15,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
@@ -23,11 +23,13 @@ from mvc.digest import Digest
 from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError
 from mvc.fileio import Steps
 from mvc.lines import Value
-from mvc.registry import changes, resolve, worktree
+from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.alike import versions_like
+from mvc.registry.digests import Notes
 from mvc.registry.family import Family
+from mvc.registry.intake.again import again
 from mvc.registry.intake.cutting import CHUNK_SIZE
 from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
@@ -37,14 +39,7 @@ from mvc.registry.intake.source import SourceFile
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import (
-    MODEL_SUFFIXES,
-    check_family,
-    check_key,
-    check_metric,
-    check_tag,
-    folder_of,
-)
+from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
 from mvc.registry.reach import files_of
 from mvc.registry.record import Artifact, Record
 from mvc.registry.sealed import now, sealed
@@ -57,8 +52,6 @@ from mvc.store.rewrite import tidy
 SPACE_BESIDE = 1 << 20
 # How far back an equal version is looked for, to be named.
 MOST_COMPARED = 1000
-# Of how many files of a folder it is noted which version they are.
-MOST_NOTED = 1000
 _OWN_LINEAGE = ("parents", "code", "source")
 
 
@@ -147,22 +140,28 @@ def add(
     Raises as ``ModelRegistry.add`` says.
     """
     check_family(name)
-    store = presence.writable()
+    store, notes = presence.writable(), Notes(place.cache)
     _refuse_own(path, store)
     if path.is_dir():
         folder = SourceFolder(path, selection, own=store.folder)
+        folder.settle(notes)
         _check_space(store, path, folder.size)
         added = _carried_out(place, manifest, store, name, folder, facts)
-        _note_files(place, store, folder, added)
+        digests = {file.path: file.digest for file in files_of(store, added.artifact)}
+        for file in folder.models:
+            notes.note(path / file.path, added.id, digests[file.path], file.status)
+        notes.save()
         return added
     if selection != Selection():
         raise UsageError(
             f"'{path}' is no folder", hint="--include and --exclude choose files of a folder"
         )
     with SourceFile(path) as source:
+        source.settle(notes)
         _check_space(store, path, source.size)
         added = _carried_out(place, manifest, store, name, source, facts)
-        worktree.note(place.cache, path, added.id, added.artifact.digest, source.status)
+        notes.note(path, added.id, added.artifact.digest, source.status)
+    notes.save()
     return added
 
 
@@ -182,15 +181,6 @@ def _check_space(store: Store, path: Path, size: int) -> None:
             f"'{path}' has {size:,} bytes, only {free:,} are free in '{store.folder}'",
             hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
         )
-
-
-def _note_files(place: Place, store: Store, folder: SourceFolder, added: Added) -> None:
-    """Note the files that ``status`` looks at, unless they are very many."""
-    digests = {file.path: file.digest for file in files_of(store, added.artifact)}
-    models = [f for f in folder.files if PurePath(f.path).suffix.lower() in MODEL_SUFFIXES]
-    for file in models[:MOST_NOTED]:
-        path, digest = folder.path / file.path, digests[file.path]
-        worktree.note(place.cache, path, added.id, digest, file.status)
 
 
 def add_from(
@@ -240,6 +230,8 @@ def add_steps(
         yield from transaction.begin()
         if isinstance(source, Origin):
             got = reuse(store, source.record, transaction)
+        elif known := again(source, manifest, store, transaction):
+            got = known
         else:
             near = nearest(manifest, before, [origin_of(manifest, p).record for p in facts.parents])
             got = _read(source, transaction, Relatives(transaction, store, near))

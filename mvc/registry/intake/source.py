@@ -1,6 +1,6 @@
 """A user's file, opened to be read once; nothing of it is ever changed.
 
-Public names: ``SourceFile``, ``identity``, ``kind_of``, ``name_of``, ``explained``.
+Public names: ``SourceFile``, ``kind_of``, ``name_of``, ``explained``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mvc.errors import Conflict, MvcError, NotFound, UsageError
+from mvc.registry.digests import Note, Notes, stamp
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -24,7 +25,9 @@ _KIND_HINT = "only regular files can be stored; write it to a file first"
 
 
 class SourceFile:
-    """A regular file, also behind symbolic links, as it was when opened.
+    """A regular file, also behind symbolic links, as it was when opened, or settled.
+
+    ``note`` says what it is where that is known, so that it need not be read.
 
     Raises (on opening):
         NotFound: There is no such file, or the link to it leads nowhere.
@@ -36,6 +39,7 @@ class SourceFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = name_of(path)
+        self.note: Note | None = None
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -60,6 +64,12 @@ class SourceFile:
     def close(self) -> None:
         os.close(self._descriptor)
 
+    def settle(self, notes: Notes) -> None:
+        """Make sure, before it is read, that it can be noted what it is; see what is noted."""
+        self._status = notes.settle(self.path, self._descriptor)
+        self.size = self._status.st_size
+        self.note = notes.believed(self.path, self._status)
+
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes at ``offset``; fewer only at the end of the file."""
         data = os.pread(self._descriptor, size, offset)
@@ -72,7 +82,7 @@ class SourceFile:
 
     def check_unchanged(self) -> None:
         """Raise ``Conflict`` if the file was written to, or replaced, since it was opened."""
-        if identity(os.fstat(self._descriptor)) != identity(self._status):
+        if stamp(os.fstat(self._descriptor)) != stamp(self._status):
             raise Conflict(
                 f"'{self.path}' changed while it was read",
                 hint="nothing was stored; run it again when the file is finished",
@@ -81,11 +91,6 @@ class SourceFile:
     @property
     def status(self) -> os.stat_result:
         return self._status
-
-
-def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes when a file is written to or replaced."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def kind_of(status: os.stat_result) -> str | None:
