@@ -4,7 +4,7 @@ Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``settings_folder``, ``forget_registry``, ``author``,
 ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
-``anyone_may_write``, ``full_path``, ``in_git``, ``keep_memory``, ``boot``.
+``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -130,6 +130,11 @@ def code_state(folder: Path) -> dict[str, str | bool] | None:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"git": commit, "dirty": changed != ""}
+
+
+def host() -> str:
+    """Return this host's name, as far as it may stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", os.uname().nodename)[:64]
 
 
 def in_git(folder: Path) -> bool:

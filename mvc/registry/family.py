@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -149,21 +149,32 @@ def compute(manifest: Manifest, folder: str, numbers: list[int], events: list[in
     rule = family.rule or _rule_from(record for _, record in found)
     if rule is None:
         return family
-    return replace(family, rule=rule, best=best_of(found, rule, family.withdrawn))
+    return replace(
+        family, rule=rule, best=best_of(_values(found, rule.metric), rule, family.withdrawn)
+    )
 
 
 def best_of(
-    found: Iterable[tuple[int, Record]], rule: Rule, withdrawn: Iterable[int]
+    found: Iterable[tuple[int, object]], rule: Rule, withdrawn: Container[int]
 ) -> tuple[int, float | int] | None:
-    """Return the best version not withdrawn and its value; ties go to the lowest number."""
+    """Return the best version not withdrawn and its value; ties go to the lowest number.
+
+    Args:
+        found: Numbers, ascending, and values of the rule's metric.
+    """
     best: tuple[int, float | int] | None = None
-    for number, record in found:
-        value = finite(record.metrics.get(rule.metric))
+    for number, given in found:
+        value = finite(given)
         if value is None or number in withdrawn:
             continue
         if best is None or rule.better(value, best[1]):
             best = number, value
     return best
+
+
+def _values(found: Iterable[tuple[int, Record]], metric: str) -> Iterator[tuple[int, object]]:
+    for number, record in found:
+        yield number, record.metrics.get(metric)
 
 
 def _extend(

@@ -37,10 +37,14 @@ MAX_NUMBER = 999_999_999
 
 
 class Manifest:
-    """Records and events under one folder, a folder a family."""
+    """Records and events under one folder, a folder a family.
 
-    def __init__(self, folder: Path) -> None:
+    ``index`` is where a query index may be.
+    """
+
+    def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
+        self.index = index
         self._records: dict[tuple[str, int], tuple[Record, Digest]] = {}
         self._events: dict[tuple[str, int], Event] = {}
         self._stamps: dict[str, tuple[int, ...]] = {}
@@ -80,14 +84,18 @@ class Manifest:
         """
         key = folder_of(family), number
         if key not in self._records:
-            data = self.record_bytes(family, number)
-            try:
-                record = records.decode(data)
-                _check_owner(record.family, key[0])
-                self._records[key] = record, digest_of(data)
-            except MvcError as error:
-                raise self._damaged(f"{key[0]}/v{number}", error) from None
+            self._records[key] = self.read_record(*key)
         return self._records[key]
+
+    def read_record(self, family: str, number: int) -> tuple[Record, Digest]:
+        """Return what ``record`` does, but keep nothing in memory."""
+        data = self.record_bytes(family, number)
+        try:
+            record = records.decode(data)
+            _check_owner(record.family, folder_of(family))
+            return record, digest_of(data)
+        except MvcError as error:
+            raise self._damaged(f"{folder_of(family)}/v{number}", error) from None
 
     def record_path(self, family: str, number: int) -> Path:
         return self.family_folder(family) / "versions" / f"v{number}.yaml"
@@ -206,13 +214,15 @@ class Manifest:
         """
         if not environment.in_git(self.folder):
             return 0
-        paths = [self.record_path(family, number) for number in numbers]
-        paths += [self._event_path(family, number) for number in events]
-        total = 0
-        for path in paths:
-            with contextlib.suppress(OSError):
-                total += os.stat(path).st_mtime_ns
-        return total
+        paths = [self._event_path(family, number) for number in events]
+        return sum(self.record_times(family, numbers).values()) + sum(map(_time_of, paths))
+
+    def record_times(self, family: str, numbers: Iterable[int]) -> dict[int, int]:
+        """Return the times of these records' files in a git work tree, and 0 for each elsewhere."""
+        if not environment.in_git(self.folder):
+            return dict.fromkeys(numbers, 0)
+        folder = self.family_folder(family) / "versions"
+        return {number: _time_of(f"{folder}/v{number}.yaml") for number in numbers}
 
     def _event_path(self, family: str, number: int) -> Path:
         return self.family_folder(family) / "events" / f"{number:08d}.yaml"
@@ -264,6 +274,13 @@ def _distrusted(what: str, error: MvcError | OSError, remedy: str) -> MvcError:
     reason = error.message if isinstance(error, MvcError) else error.strerror
     hint = error.hint if isinstance(error, MvcError) else None
     return Damaged(f"{what} cannot be trusted: {reason}", hint=hint or remedy)
+
+
+def _time_of(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:

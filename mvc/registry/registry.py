@@ -110,7 +110,7 @@ class ModelRegistry(TagMethods):
     @cached_property
     def manifest(self) -> Manifest:
         """The registry's records and events."""
-        return Manifest(self.place.manifest)
+        return Manifest(self.place.manifest, self.place.query_index)
 
     def family(self, name: str) -> Family:
         """Return the state of one family."""

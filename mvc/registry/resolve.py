@@ -1,6 +1,6 @@
 """From a ref to a version.
 
-Public names: ``resolve``, ``version_of``, ``checked``, ``log``, ``records``.
+Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from mvc.digest import PREFIX
 from mvc.errors import MvcError, NotFound, StoreWarning, UsageError
@@ -22,6 +23,9 @@ from mvc.registry.names import near
 from mvc.registry.record import DIRECTORY, Record
 from mvc.registry.refs import Ref
 from mvc.registry.version import Version, view
+
+if TYPE_CHECKING:
+    from mvc.registry.search.columns import Columns
 
 
 def resolve(
@@ -150,7 +154,10 @@ def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
     if rule == family.rule:
         best = family.best
     else:
-        best = families.best_of(records(manifest, family), rule, family.withdrawn)
+        with _columns(manifest, family) as facts:
+            values = facts.column(family, f"metrics.{rule.metric}")
+        found = ((number, of_it[0]) for number, of_it in values.items())
+        best = families.best_of(found, rule, family.withdrawn)
     if best is None:
         raise NotFound(
             f"no version of '{family.name}' has a finite '{rule.metric}'",
@@ -162,12 +169,13 @@ def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
 
 def _by_digest(manifest: Manifest, family: Family, prefix: str) -> int:
     found: dict[str, int] = {}
-    for number, record in records(manifest, family):
-        digest = record.artifact.digest.hex()
-        if digest.startswith(prefix):
-            found.setdefault(digest, number)
+    with _columns(manifest, family) as facts:
+        digests = facts.column(family, "artifact.digest", PREFIX + prefix)
+    for number, (digest,) in digests.items():
+        found.setdefault(str(digest), number)
     if len(found) > 1:
-        candidates = ", ".join(f"v{n} {PREFIX}{digest[:16]}" for digest, n in found.items())
+        shown = len(PREFIX) + 16
+        candidates = ", ".join(f"v{n} {digest[:shown]}" for digest, n in found.items())
         raise UsageError(f"'{PREFIX}{prefix}' fits several versions", hint=candidates)
     if not found:
         raise NotFound(
@@ -203,17 +211,16 @@ def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     return earlier[-ref.back]
 
 
-def records(manifest: Manifest, family: Family) -> Iterator[tuple[int, Record]]:
-    """Yield the versions of a family; a record that cannot be read is warned about."""
-    for number in family.numbers(manifest):
-        try:
-            yield number, manifest.record(family.folder, number)[0]
-        except MvcError as error:
-            warnings.warn(error.message, StoreWarning, stacklevel=2)
-
-
 def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
-    return {metric for _, record in records(manifest, family) for metric in record.metrics}
+    with _columns(manifest, family) as facts:
+        named = [name.partition(".") for name in facts.names()]
+    return {metric for group, _, metric in named if group == "metrics"}
+
+
+def _columns(manifest: Manifest, family: Family) -> contextlib.closing[Columns]:
+    from mvc.registry.search import columns  # few refs need it, and it brings a lot
+
+    return columns.opened(manifest, [family])
 
 
 def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:

@@ -31,8 +31,7 @@ class SearchMethods(CareMethods):
             return [families.load(self.manifest, name) for name in self.manifest.families()]
         from mvc.registry.search import search
 
-        found = search.found_in(self.manifest, search.Records(self.manifest), where)
-        return [family for family, _ in found]
+        return search.families_with(self.manifest, where)
 
     def search(
         self,

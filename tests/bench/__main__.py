@@ -13,11 +13,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import peers, sizes, speed
+from tests.bench import growth, peers, sizes, speed
 
 SERIES = Path(tempfile.gettempdir()) / "mvc-series"
 
@@ -25,23 +26,33 @@ SERIES = Path(tempfile.gettempdir()) / "mvc-series"
 def main() -> None:
     """Measure what is asked for and print it."""
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    options.add_argument("--only", choices=["speed", "sizes"], help="one part  [default: both]")
+    options.add_argument(
+        "--only", choices=["speed", "sizes", "growth"], help="one part  [default: all]"
+    )
     options.add_argument("--json", action="store_true", help="print one JSON value")
     options.add_argument("--no-peers", action="store_true", help="mvc alone")
     options.add_argument("--series", type=Path, default=SERIES, help="where the series lie, or go")
     options.add_argument("--folder", type=Path, help="where to work  [default: a temporary folder]")
+    options.add_argument(
+        "--versions", type=int, nargs="+", default=growth.COUNTS, metavar="N",
+        help="how large registries grow; 100000 takes minutes",
+    )  # fmt: skip
     chosen = options.parse_args()
     os.environ.update(MVC_DIR="", MVC_STORE="", MVC_CACHE="", MVC_AUTHOR="bench")
     measured: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        if chosen.only != "speed":
+        if chosen.only in (None, "sizes"):
             measured["sizes"] = _sizes(chosen.series, Path(folder), with_peers=not chosen.no_peers)
             if not chosen.json:
                 print(sizes.table(measured["sizes"]), end="\n\n")
-        if chosen.only != "sizes":
+        if chosen.only in (None, "speed"):
             measured["speed"] = _speed(Path(folder), with_peers=not chosen.no_peers)
             if not chosen.json:
                 print(speed.table(measured["speed"]))
+        if chosen.only in (None, "growth"):
+            measured["growth"] = _growth(Path(folder), chosen.versions)
+            if not chosen.json:
+                print(growth.table(measured["growth"]))
     if chosen.json:
         print(json.dumps({part: [asdict(f) for f in found] for part, found in measured.items()}))
 
@@ -65,6 +76,14 @@ def _speed(folder: Path, *, with_peers: bool) -> list[speed.Figure]:
     for figure in speed.run(folder, with_peers=with_peers):
         print(f"measured: {figure.case}", file=sys.stderr)
         measured.append(figure)
+    return measured
+
+
+def _growth(folder: Path, counts: Sequence[int]) -> list[growth.Grown]:
+    measured = []
+    for grown in growth.run(folder / "growth", counts):
+        print(f"measured: {grown.command} of {grown.versions:,}", file=sys.stderr)
+        measured.append(grown)
     return measured
 
 

@@ -53,6 +53,11 @@ class Place:
         return self.folder / MANIFEST
 
     @property
+    def query_index(self) -> Path | None:
+        """Where this host keeps the query index: locks of databases do not reach other hosts."""
+        return self.cache and self.cache / f"query-{self.id}-{environment.host()}.sqlite"
+
+    @property
     def default_store(self) -> Path:
         return self.folder / "store"
 

@@ -1,13 +1,13 @@
 """Search: the versions that an expression is true of, in the order asked for.
 
-Public names: ``search``, ``found_in``, ``references``.
+Public names: ``search``, ``families_with``, ``references``.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mvc.errors import MvcWarning, UsageError
 from mvc.registry import family as families
@@ -16,41 +16,13 @@ from mvc.registry.family import Family
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of, near
+from mvc.registry.search import columns
+from mvc.registry.search.columns import Columns
 from mvc.registry.search.expression import Field, fields_of
-from mvc.registry.search.facts import BARE, STANDING, Facts, Values, facts_of, full_names, standing
+from mvc.registry.search.facts import BARE, STANDING, Values, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
 from mvc.registry.search.parser import parse
 from mvc.registry.version import Version
-
-
-class Columns(Protocol):
-    """Where the facts of records come from; all numbers of a family are asked for at once."""
-
-    def column(self, family: Family, name: str) -> Mapping[int, Values]:
-        """Return one fact of every version of a family that has it."""
-
-    def names(self) -> Collection[str]:
-        """Return the names of all facts that any version has."""
-
-
-class Records:
-    """Facts read from the records themselves, once each."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._facts: dict[str, dict[int, Facts]] = {}
-
-    def column(self, family: Family, name: str) -> Mapping[int, Values]:
-        if family.folder not in self._facts:
-            records = resolve.records(self._manifest, family)
-            self._facts[family.folder] = {n: facts_of(record) for n, record in records}
-        known = self._facts[family.folder]
-        return {number: facts[name] for number, facts in known.items() if name in facts}
-
-    def names(self) -> Collection[str]:
-        return {
-            name for known in self._facts.values() for facts in known.values() for name in facts
-        }
 
 
 def search(
@@ -63,19 +35,21 @@ def search(
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
-    columns, key = Records(manifest), None if sort is None else _sort_field(sort)
+    key = None if sort is None else _sort_field(sort)
     found: list[tuple[Any, ...]] = []
-    for family, rows in found_in(manifest, columns, text, names):
-        table = _table(manifest, columns, family)
-        created = values_of(Field("created"), table, rows)
-        keys = created if key is None else values_of(key, table, rows)
-        for row in rows & created.keys():
-            found.append((created[row], family.folder, row, family, keys.get(row, (None,))[0]))
+    known = _loaded(manifest, names)
+    with columns.opened(manifest, known) as facts:
+        for family, rows in _found_in(manifest, facts, text, known):
+            table = _table(manifest, facts, family)
+            created = values_of(Field("created"), table, rows)
+            keys = created if key is None else values_of(key, table, rows)
+            for row in rows & created.keys():
+                found.append((created[row], family.folder, row, family, keys.get(row, (None,))[0]))
+        if key is not None and all(item[4] is None for item in found):
+            _warn_of_unknown([key], facts)
     found.sort(key=lambda item: item[:3], reverse=True)
     if key is not None:
         lacking = [item for item in found if item[4] is None]
-        if len(lacking) == len(found):
-            _warn_of_unknown([key], columns)
         found = [item for item in found if item[4] is not None]
         found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
         found += lacking
@@ -85,8 +59,20 @@ def search(
     ]
 
 
-def found_in(
-    manifest: Manifest, columns: Columns, text: str, names: Sequence[str] | None = None
+def families_with(manifest: Manifest, text: str) -> list[Family]:
+    """Return the families that have a version of which an expression is true."""
+    known = _loaded(manifest, None)
+    with columns.opened(manifest, known) as facts:
+        return [family for family, _ in _found_in(manifest, facts, text, known)]
+
+
+def _loaded(manifest: Manifest, names: Sequence[str] | None) -> list[Family]:
+    chosen = None if names is None else {folder_of(name): name for name in names}.values()
+    return [families.load(manifest, n) for n in (manifest.families() if chosen is None else chosen)]
+
+
+def _found_in(
+    manifest: Manifest, facts: Columns, text: str, known: Iterable[Family]
 ) -> list[tuple[Family, set[int]]]:
     """Return the families that have versions of which an expression is true, and these.
 
@@ -94,18 +80,16 @@ def found_in(
         MvcWarning: None is found, and no version has a value that was asked for.
     """
     condition = parse(text) if text.strip() else None
-    chosen = None if names is None else {folder_of(name): name for name in names}.values()
     found = []
-    for name in manifest.families() if chosen is None else chosen:
-        family = families.load(manifest, name)
+    for family in known:
         live = set(family.live(manifest))
         if condition is not None:
             selectors = {f.selector for f in fields_of(condition) if f.selector}
-            live = matching(condition, _table(manifest, columns, family, selectors), live)
+            live = matching(condition, _table(manifest, facts, family, selectors), live)
         if live:
             found.append((family, live))
     if condition is not None and not found:
-        _warn_of_unknown(fields_of(condition), columns)
+        _warn_of_unknown(fields_of(condition), facts)
     return found
 
 
@@ -127,12 +111,12 @@ def references(manifest: Manifest, family: Family, selectors: Collection[str]) -
 
 
 def _table(
-    manifest: Manifest, columns: Columns, family: Family, selectors: Collection[str] = ()
+    manifest: Manifest, facts: Columns, family: Family, selectors: Collection[str] = ()
 ) -> Table:
     def column(name: str) -> Mapping[int, Values]:
         if name in STANDING:
             return standing(family, name, family.numbers(manifest))
-        return columns.column(family, name)
+        return facts.column(family, name)
 
     return Table(column, references(manifest, family, selectors))
 
@@ -146,8 +130,8 @@ def _sort_field(sort: str) -> Field:
     return Field(name)
 
 
-def _warn_of_unknown(fields: Iterable[Field], columns: Columns) -> None:
-    known = columns.names()
+def _warn_of_unknown(fields: Iterable[Field], facts: Columns) -> None:
+    known = facts.names()
     short = {name.partition(".")[2] or name for name in known} | set(BARE)
     for field in fields:
         if field.name in BARE or any(name in known for name in full_names(field.name)):
