@@ -64,13 +64,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A command with what is done before each run, and what it is compared with."""
+    """A command with what is done before each run, and what it is compared with.
+
+    ``cold`` has both read the packs from the disk, as if long not used.
+    """
 
     name: str
     command: Sequence[str]
     before: Callable[[], None] = lambda: None
     yardstick: str = ""
     other: Sequence[str] = ()
+    cold: bool = False
 
 
 def run(folder: Path, *, with_peers: bool) -> Iterator[Figure]:
@@ -160,9 +164,8 @@ def _model(work: Path, label: str, width: int, size: int, *, with_peers: bool) -
 
     def read(name: str, arguments: str) -> Case:
         cat = ["sh", "-c", "cat .mvc/store/packs/* >/dev/null"]
-        return Case(
-            f"{name}, {label}", [*MVC, *arguments.split()], yardstick="cat packs", other=cat
-        )
+        command = [*MVC, *arguments.split()]
+        return Case(f"{name}, {label}", command, yardstick="cat packs", other=cat, cold=True)
 
     cases = [
         copied("add", "add m model", registry),
@@ -180,6 +183,8 @@ def _model(work: Path, label: str, width: int, size: int, *, with_peers: bool) -
             read("fsck --full", "fsck --full"),
             Case(f"gc, {label}", [*MVC, "gc", "--grace", "0", "-q"], withdrawn),
         ]
+    if size >= MOST_FOR_ALL:  # by now it was left alone long enough to be known again
+        cases.append(copied("add what did not change", "add m model", lambda: None))
     for case in cases:
         yield _measured(work, case, size)
     if with_peers and size == MOST_FOR_ALL:
@@ -234,13 +239,22 @@ def _measured(work: Path, case: Case, size: int) -> Figure:
     for _ in range(1 + ROUNDS):
         case.before()
         os.sync()
+        _cool(work, case)
         mine.append(call(case.command, work))
         if case.other:
             _gone(work, "copy")
             os.sync()
+            _cool(work, case)
             others.append(call(case.other, work))
     other = _median(others[1:]) if others else None
     return Figure(case.name, size, _median(mine[1:]), case.yardstick, other)
+
+
+def _cool(work: Path, case: Case) -> None:
+    """Let the system forget what the packs hold, where the case asks for that."""
+    for path in (work / ".mvc" / "store" / "packs").glob("*") if case.cold else ():
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _median(found: Sequence[Usage]) -> Usage:
