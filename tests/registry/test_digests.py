@@ -18,8 +18,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from mvc import fileio
-from mvc.digest import Digest, checksum_of, digest_of
+from mvc.digest import Digest, checksum_of, digest_of, digest_of_open
+from mvc.errors import Conflict
 from mvc.registry import digests
+from mvc.registry.checkout import writing
 from mvc.registry.digests import KEPT, Note, Notes, stamp
 from mvc.registry.intake.source import SourceFile
 from tests.support.registry_builders import MIB, Project, noise
@@ -167,6 +169,66 @@ def test_a_file_just_written_is_read(project: Project, read: list[int]) -> None:
     read.clear()
     project.registry().add("net", project.folder / "model.bin")
     assert sum(read) >= len(LARGE)
+
+
+# What a second ``checkout`` reads.
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note the inodes of files whose digest is taken."""
+    inodes: list[int] = []
+
+    def counted(descriptor: int) -> Digest:
+        inodes.append(os.fstat(descriptor).st_ino)
+        return digest_of_open(descriptor)
+
+    monkeypatch.setattr(digests, "digest_of_open", counted)
+    monkeypatch.setattr(writing, "digest_of_open", counted)
+    return inodes
+
+
+@pytest.mark.usefixtures("left_alone")
+def test_a_checkout_onto_what_is_there_reads_nothing(project: Project, opened: list[int]) -> None:
+    """What was added, or looked at by ``status``, is known to be right, or another version."""
+    target = project.folder / "model.bin"
+    project.add(LARGE)
+    assert not project.registry().checkout("net", target).written
+    assert opened == []
+    project.add(noise(MIB))
+    opened.clear()
+    assert project.registry().checkout("net@v1", target).written
+    assert opened == []
+    project.registry().status(project.folder)
+    assert opened == [target.stat().st_ino]
+    assert not project.registry().checkout("net@v1", target).written
+    assert opened == [target.stat().st_ino]
+    target.write_bytes(b"mine")
+    with pytest.raises(Conflict):
+        project.registry().checkout("net@v1", target)
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.usefixtures("left_alone")
+def test_a_checkout_of_a_folder_reads_what_is_not_noted(
+    project: Project, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models of a folder are known; its small files are read, and not even synced."""
+    folder = project.folder / "net"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(LARGE)
+    (folder / "config.json").write_bytes(b"{}")
+    project.registry().add("net", folder)
+    (folder / "model.bin").write_bytes(LARGE[:MIB])
+    project.registry().add("net", folder)
+    synced: list[int] = []
+    monkeypatch.setattr(fileio, "sync_open", lambda fd: synced.append(os.fstat(fd).st_ino))
+    assert not project.registry().checkout("net@v2", folder).written
+    assert opened == [(folder / "config.json").stat().st_ino]
+    assert synced == [(folder / "model.bin").stat().st_ino]
+    assert project.registry().checkout("net@v1", folder).written
+    assert (folder / "model.bin").read_bytes() == LARGE
+    assert (folder / "model.bin").stat().st_ino not in opened
 
 
 # When a note is believed.

@@ -68,18 +68,19 @@ class _Done:
 def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -> CheckedOut:
     """Write a version's files. Raises as ``ModelRegistry.checkout`` says."""
     artifact = manifest.record(wish.family.folder, wish.number)[0].artifact
+    notes = Notes(place.cache)
     if artifact.kind == DIRECTORY and wish.path is None:
         tree = contents.tree_of(presence, artifact)
-        done = _checkout_folder(place, manifest, presence, wish, tree)
+        done = _checkout_folder(place, manifest, presence, wish, tree, notes)
         models = [file for file in tree.files if Path(file.path).suffix.lower() in MODEL_SUFFIXES]
     else:
         file = TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name)
         if artifact.kind == DIRECTORY and wish.path is not None:
             file = contents.file_of(presence, artifact, wish.id, wish.path)
         modes = artifact.kind == DIRECTORY
-        done = _checkout_file(place, manifest, presence, wish, file, modes)
+        done = _checkout_file(place, manifest, presence, wish, file, notes, modes=modes)
         models = [file]
-    _note(place, wish, done.target, models, alone=done.target.is_file())
+    _note(notes, wish, done.target, models, alone=done.target.is_file())
     version = resolve.version_of(manifest, presence, wish.family, wish.number)
     return CheckedOut(
         **vars(version),
@@ -96,12 +97,14 @@ def _checkout_file(
     presence: Presence,
     wish: Wish,
     file: TreeFile,
+    notes: Notes,
+    *,
     modes: bool,
 ) -> _Done:
     target = _file_target(file.path, wish.output, wish.into)
     _refuse_own(target, presence)
     with (
-        _source(place, presence, wish, target, lambda: Tree((file,))) as source,
+        _source(place, presence, wish, target, notes, lambda: Tree((file,))) as source,
         Folder.open(target.parent) as folder,
     ):
         state, found, digest = state_of(folder, target.name, file, source, modes=modes)
@@ -137,11 +140,16 @@ def _replace(
 
 
 def _checkout_folder(
-    place: Place, manifest: Manifest, presence: Presence, wish: Wish, tree: Tree
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    wish: Wish,
+    tree: Tree,
+    notes: Notes,
 ) -> _Done:
     target = Path(wish.family.name) if wish.output is None else wish.output
     _refuse_own(target, presence)
-    with _source(place, presence, wish, target, lambda: tree) as source:
+    with _source(place, presence, wish, target, notes, lambda: tree) as source:
         try:
             root = Folder.open(target, follow=False)
         except FileNotFoundError:
@@ -172,15 +180,20 @@ def _is_project(folder: Folder, place: Place) -> bool:
 
 @contextlib.contextmanager
 def _source(
-    place: Place, presence: Presence, wish: Wish, target: Path, files: Callable[[], Tree]
+    place: Place,
+    presence: Presence,
+    wish: Wish,
+    target: Path,
+    notes: Notes,
+    files: Callable[[], Tree],
 ) -> Iterator[Source]:
     """Give where the bytes come from: the store, or with ``link`` the cache."""
     if not wish.link:
-        yield Source(presence.store, wish.id, target)
+        yield Source(presence.store, wish.id, target, notes)
         return
     ready = paths.ready(place, presence, files(), wish.id)
     with Folder.open(ready) as cached:
-        yield Source(presence.store, wish.id, target, cached)
+        yield Source(presence.store, wish.id, target, notes, cached)
     materialised.renote(ready.parent, files())
 
 
@@ -209,9 +222,8 @@ def _refuse_own(target: Path, presence: Presence) -> None:
         )
 
 
-def _note(place: Place, wish: Wish, target: Path, models: Iterable[TreeFile], alone: bool) -> None:
+def _note(notes: Notes, wish: Wish, target: Path, models: Iterable[TreeFile], alone: bool) -> None:
     """Note which version the model files are, so that ``status`` need not read them."""
-    notes = Notes(place.cache)
     for file in models:
         path = target if alone else target / file.path
         with contextlib.suppress(OSError):

@@ -31,6 +31,7 @@ from mvc.registry.checkout.writing import (
     mend_mode,
     state_of,
 )
+from mvc.registry.digests import Notes
 from mvc.store.fetch import each
 from mvc.tree import Tree, TreeFile, is_own
 
@@ -97,7 +98,7 @@ def plan(
         _check_folder(root, tree, source, paths)
     look = _Look(dict(walk(root, is_own)))
     _look_at_files(look, root, tree, source)
-    stale = _stale(look, root, tree, known, places)
+    stale = _stale(look, root, tree, source.notes, known, places)
     _check_way(look, root, tree, stale)
     if look.unsure and not force:
         sure = known(set(look.unsure.values()))
@@ -222,6 +223,7 @@ def _stale(
     look: _Look,
     root: Folder,
     tree: Tree,
+    notes: Notes,
     known: Callable[[set[Content]], set[Content]],
     places: Callable[[Mapping[str, int]], Mapping[str, set[Content]]],
 ) -> dict[str, os.stat_result]:
@@ -235,7 +237,7 @@ def _stale(
     left: dict[str, Content] = {}
     for path, contents in (places(sizes) if sizes else {}).items():
         with holding(root, path) as (folder, name):
-            content = digest_in(folder, name), sizes[path]
+            content = digest_in(folder, name, notes), sizes[path]
         if content in contents:
             left[path] = content
     sure = known(set(left.values())) if left else set()

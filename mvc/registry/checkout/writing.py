@@ -19,7 +19,7 @@ from mvc import fileio
 from mvc.beneath import Folder, holding
 from mvc.digest import Digest, digest_of_open
 from mvc.errors import Conflict, Damaged, MvcWarning
-from mvc.registry.digests import stamp
+from mvc.registry.digests import Notes, stamp
 from mvc.store import Store
 from mvc.store.fetch import fetch
 from mvc.tree import EXECUTABLE, TreeFile
@@ -42,12 +42,14 @@ class State(Enum):
 class Source:
     """Where the bytes of version ``identity`` come from, and where they go in the user's words.
 
-    With ``cached``, a folder that holds them read-only, files become links to those.
+    ``notes`` tell what stands there already. With ``cached``, a folder that holds the
+    bytes read-only, files become links to those.
     """
 
     store: Store
     identity: str
     target: Path
+    notes: Notes
     cached: Folder | None = None
 
     def write(self, file: TreeFile, folder: Folder, name: str, label: str = "") -> None:
@@ -107,7 +109,7 @@ def state_of(
         return State.MISSING, None, None
     if source.cached is not None and _is_same(source.cached, file, found):
         return State.RIGHT, found, None
-    digest = digest_in(folder, name)
+    digest = digest_in(folder, name, source.notes)
     if digest != file.digest or found.st_size != file.size:
         return State.OTHER, found, digest
     # A link to the cache is no copy of the user's own, and its mode is not theirs to change.
@@ -141,11 +143,13 @@ def check_unchanged(folder: Folder, name: str, before: os.stat_result) -> None:
         )
 
 
-def digest_in(folder: Folder, name: str) -> Digest:
-    """Return the digest of a file in an open folder."""
-    descriptor = folder.open_file(name)
+def digest_in(folder: Folder, name: str, notes: Notes) -> Digest:
+    """Return the digest of a file in an open folder, which is read unless it is known."""
+    descriptor, path = folder.open_file(name), folder.path / name
     try:
-        return digest_of_open(descriptor)
+        if notes.get(path) is None:  # a sync of many small files would cost more than to read them
+            return digest_of_open(descriptor)
+        return notes.digest(path, descriptor)[0]
     finally:
         os.close(descriptor)
 
