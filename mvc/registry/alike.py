@@ -2,7 +2,7 @@
 
 Most records are passed over unread: one that names a digest has its text in it.
 
-Public names: ``Like``, ``versions_like``.
+Public names: ``Like``, ``versions_like``, ``earlier_like``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Record
+
+# How far back an equal version is looked for, to be named.
+MOST_COMPARED = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +36,22 @@ def versions_like(
     manifest: Manifest,
     digest: Digest,
     weights: Digest | None,
-    folders: Iterable[str],
+    where: Iterable[tuple[str, Iterable[int]]],
     *,
     most: int | None = None,
 ) -> Iterator[Like]:
-    """Yield versions that name ``digest`` or ``weights``, newest first in each family.
+    """Yield versions that name ``digest`` or ``weights``, in the order they are looked at.
 
     What cannot be read is passed over: who looks after that is ``fsck``.
 
     Args:
+        where: Folders of families, and which of their versions to look at.
         most: How many versions are looked at.
     """
     sought = [str(each).encode() for each in (digest, weights) if each]
     looked_at = 0
-    for folder in folders:
-        for number in reversed(manifest.numbers(folder)):
+    for folder, numbers in where:
+        for number in numbers:
             if looked_at == most:
                 return
             looked_at += 1
@@ -59,3 +63,30 @@ def versions_like(
             except MvcError:
                 continue
             yield Like(folder, number, record)
+
+
+def earlier_like(
+    manifest: Manifest, family: str, number: int, digest: Digest, weights: Digest | None
+) -> tuple[str | None, str | None]:
+    """Return the id of an earlier version with the same bytes, and of one with the same weights.
+
+    The newest of this family, else of another: of each as far as is looked.
+    """
+    weights_of = None
+    where = _newest_of_each(manifest, family, number)
+    for like in versions_like(manifest, digest, weights, where, most=MOST_COMPARED):
+        if like.record.artifact.digest == digest:
+            return like.id, weights_of
+        if weights and like.record.weights == weights:
+            weights_of = weights_of or like.id
+    return None, weights_of
+
+
+def _newest_of_each(
+    manifest: Manifest, family: str, number: int
+) -> Iterator[tuple[str, Iterable[int]]]:
+    """Yield the versions of a family before one of them, then those of the others."""
+    yield family, range(number - 1, 0, -1)
+    for other in manifest.families():
+        if other != family:
+            yield other, reversed(manifest.numbers(other))

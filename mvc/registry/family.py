@@ -6,7 +6,7 @@ the two folders; while those hold it is believed, otherwise only what it does
 not know yet is read. It may be deleted at any time.
 
 Format: ``docs/formats/family.md``.
-Public names: ``Family``, ``Rule``, ``load``, ``believed``, ``compute``, ``best_of``.
+Public names: ``Family``, ``Rule``, ``load``, ``with_new``, ``believed``, ``compute``, ``best_of``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -118,6 +119,22 @@ def load(manifest: Manifest, name: str) -> Family:
     return family
 
 
+def with_new(manifest: Manifest, before: Family | None, name: str, number: int) -> Family:
+    """Return the state of a family after a version was made: ``before`` and that one.
+
+    Nothing is listed, so who loads it next looks what else came meanwhile.
+    """
+    if before is None or not before.whole or not before.count == before.highest == number - 1:
+        return load(manifest, name)
+    stamps = manifest.stamps(before.folder)
+    events = manifest.event_numbers(before.folder)
+    family = _extend(manifest, before, range(1, number + 1), events)
+    if family is None:
+        return load(manifest, name)
+    _write(manifest, family, stamps, settled=False)
+    return family
+
+
 def believed(
     manifest: Manifest, folder: str, numbers: list[int], events: list[int]
 ) -> Family | None:
@@ -178,10 +195,10 @@ def _values(found: Iterable[tuple[int, Record]], metric: str) -> Iterator[tuple[
 
 
 def _extend(
-    manifest: Manifest, known: Family, numbers: list[int], events: list[int]
+    manifest: Manifest, known: Family, numbers: Sequence[int], events: list[int]
 ) -> Family | None:
     """Add what is new to a known state; ``None`` where only working it out anew is right."""
-    fresh = [number for number in numbers if number > known.highest]
+    fresh = numbers[bisect_right(numbers, known.highest) :]
     whole = events == list(range(1, len(events) + 1)) and len(events) >= known.events
     whole = whole and known.count == known.highest == len(numbers) - len(fresh)
     if not whole or known.last != _last(manifest, known):
@@ -204,8 +221,11 @@ def _extend(
         family = replace(family, count=family.count + 1, highest=number, latest=number, plain=plain)
         if not record.metrics:
             continue
-        if family.rule is None or family.rule.source == "guessed":
+        if family.rule is None:
+            family = replace(family, rule=_rule_from([record]))
+        elif family.rule.source == "guessed" and any(map(direction_of, record.metrics)):
             return None
+        assert family.rule is not None
         value = finite(record.metrics.get(family.rule.metric))
         if value is not None and (not family.best or family.rule.better(value, family.best[1])):
             family = replace(family, best=(number, value))

@@ -29,8 +29,9 @@ from mvc.registry.event import BestRule, Event, Tagged
 from mvc.registry.names import check_family, folder_of, near
 from mvc.registry.record import Record
 
-_VERSION = re.compile(r"v([1-9][0-9]{0,8})\.yaml\Z")
-_EVENT = re.compile(r"([0-9]{8})\.yaml\Z")
+# Names stand between zero bytes, which are in none, so that one call finds the numbers of all.
+_VERSIONS = re.compile(r"(?<=\0)v([1-9][0-9]{0,8})\.yaml(?=\0)")
+_EVENTS = re.compile(r"(?<=\0)([0-9]{8})\.yaml(?=\0)")
 
 
 MAX_NUMBER = 999_999_999
@@ -69,11 +70,11 @@ class Manifest:
 
     def numbers(self, family: str) -> list[int]:
         """Return the numbers of a family's versions, ascending, withdrawn ones too."""
-        return _numbers(self.family_folder(family) / "versions", _VERSION)
+        return _numbers(self.family_folder(family) / "versions", _VERSIONS)
 
     def event_numbers(self, family: str) -> list[int]:
         """Return the numbers of a family's events, ascending."""
-        return _numbers(self.family_folder(family) / "events", _EVENT)
+        return _numbers(self.family_folder(family) / "events", _EVENTS)
 
     def record(self, family: str, number: int) -> tuple[Record, Digest]:
         """Return a version's record and its digest.
@@ -143,20 +144,26 @@ class Manifest:
         return replace(event, change=replace(change, version=placed or 0))
 
     def create_version(
-        self, family: str, record: bytes, check: Callable[[], None] | None = None
+        self,
+        family: str,
+        record: bytes,
+        check: Callable[[], None] | None = None,
+        above: int | None = None,
     ) -> Steps[int]:
         """Give a sealed record the family's next number: the commit point of ``add``.
 
         Args:
             check: Raises if there must be no version now. No other version comes
                 between it and this one.
+            above: The highest number, if it was just looked for. Numbers
+                taken since are passed over.
         """
         folder = self.family_folder(family)
         fileio.make_folder(folder / "versions")
         staged = fileio.write_private(folder, [record])
         try:
             yield "record staged"
-            number = max(self.numbers(family), default=0) + 1
+            number = (max(self.numbers(family), default=0) if above is None else above) + 1
             if number > MAX_NUMBER:
                 raise MvcError(
                     f"'{family}' has a version v{number - 1}, and no number is left",
@@ -246,7 +253,7 @@ class Manifest:
     def _has_version(self, folder: str) -> bool:
         try:
             with os.scandir(self.folder / folder / "versions") as entries:
-                return any(_VERSION.match(entry.name) for entry in entries)
+                return any(_VERSIONS.match(f"\0{entry.name}\0", 1) for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -284,5 +291,5 @@ def _time_of(path: str | Path) -> int:
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    matches = map(pattern.match, fileio.list_folder(folder))
-    return sorted(int(match.group(1)) for match in matches if match)
+    names = "\0".join(fileio.list_folder(folder))
+    return sorted(map(int, pattern.findall(f"\0{names}\0")))

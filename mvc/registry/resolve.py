@@ -6,6 +6,7 @@ Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -97,20 +98,20 @@ def log(
     manifest: Manifest, presence: Presence, name: str | None, limit: int | None, withdrawn: bool
 ) -> list[Version]:
     """Return versions, newest first; a record that cannot be read is warned about and left out."""
-    if name is not None:
-        newest = _newest(manifest, presence, families.load(manifest, name), withdrawn)
-        return list(islice(newest, limit))
-    found: list[Version] = []
-    for folder in manifest.families():
-        newest = _newest(manifest, presence, families.load(manifest, folder), withdrawn)
-        found += islice(newest, limit)
-    found.sort(key=lambda version: (version.created, version.id), reverse=True)
-    return found[:limit]
+    folders = manifest.families() if name is None else [name]
+    newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
+    # A family is asked for its next version when the one before it is taken.
+    found = heapq.merge(*newest, key=lambda item: (item[0], item[1].folder, item[2]), reverse=True)
+    return [
+        version_of(manifest, presence, family, number, released=gone)
+        for _, family, number, gone in islice(found, limit)
+    ]
 
 
 def _newest(
-    manifest: Manifest, presence: Presence, family: Family, withdrawn: bool
-) -> Iterator[Version]:
+    manifest: Manifest, family: Family, withdrawn: bool
+) -> Iterator[tuple[str, Family, int, bool]]:
+    """Yield when versions were made, and which: family, number, and whether it is released."""
     gone: set[int] = set()
     if withdrawn and family.withdrawn:
         with contextlib.suppress(MvcError):  # an event that cannot be read hides no version
@@ -119,7 +120,8 @@ def _newest(
         if number in family.withdrawn and not withdrawn:
             continue
         try:
-            yield version_of(manifest, presence, family, number, released=number in gone)
+            created = manifest.record(family.folder, number)[0].created
+            yield created, family, number, number in gone
         except MvcError as error:
             warnings.warn(error.message, StoreWarning, stacklevel=2)
 

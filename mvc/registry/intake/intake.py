@@ -10,10 +10,11 @@ Public names: ``Facts``, ``Origin``, ``add``, ``add_from``, ``origin_of``, ``add
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -26,7 +27,7 @@ from mvc.lines import Value
 from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.alike import versions_like
+from mvc.registry.alike import earlier_like
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
@@ -50,8 +51,6 @@ from mvc.store.rewrite import tidy
 
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
-# How far back an equal version is looked for, to be named.
-MOST_COMPARED = 1000
 _OWN_LINEAGE = ("parents", "code", "source")
 
 
@@ -247,30 +246,38 @@ def add_steps(
             check()  # reading took its time
             data = records.encode(record)
             yield from transaction.publish(place.id, data)
-            try:
-                number = yield from manifest.create_version(name, data, check)
-            except Refused:
-                transaction.take_back(place.id, data)
-                raise
+            above = before.highest if before else 0
+            with _taken_back(transaction, place.id, data):
+                number = yield from manifest.create_version(name, data, check, above)
     finally:
         transaction.end()
     untagged = yield from _tag_all(manifest, folder_of(name), number, facts)
-    family = _family_after(manifest, before.name if before else name, number)
+    family = _family_after(manifest, before, name, number)
     _warn_of_guess(before, family)
-    bytes_of, weights_of = None, None
+    alike: tuple[str | None, str | None] = (None, None)
     # What shares no chunk with anything is like nothing; a small file is one chunk.
     if old is None and (transaction.reused or got.artifact.size <= CHUNK_SIZE):
-        bytes_of, weights_of = _equal_versions(manifest, folder_of(name), number, got)
+        alike = earlier_like(manifest, folder_of(name), number, got.artifact.digest, got.weights)
     return Added(
         **view(family, number, record, True),
         stored=transaction.stored,
         reused=transaction.reused,
         new=old is None,
-        same_bytes=bytes_of,
-        same_weights=weights_of,
+        same_bytes=alike[0],
+        same_weights=alike[1],
         untagged=untagged,
         notes=got.notes,
     )
+
+
+@contextlib.contextmanager
+def _taken_back(transaction: Transaction, registry: str, record: bytes) -> Iterator[None]:
+    """Leave no root of a record that is refused its name."""
+    try:
+        yield
+    except Refused:
+        transaction.take_back(registry, record)
+        raise
 
 
 def _read(
@@ -404,29 +411,10 @@ def _warn_of_guess(before: Family | None, after: Family) -> None:
         )
 
 
-def _equal_versions(
-    manifest: Manifest, family: str, number: int, got: Ingested
-) -> tuple[str | None, str | None]:
-    """Find an earlier version with the same bytes, and one with the same weights.
-
-    The newest of this family, else of another: of each as far as is looked.
-    """
-    folders = [family, *(other for other in manifest.families() if other != family)]
-    digest, weights_of = got.artifact.digest, None
-    for like in versions_like(manifest, digest, got.weights, folders, most=MOST_COMPARED):
-        if (like.folder, like.number) == (family, number):
-            continue
-        if like.record.artifact.digest == digest:
-            return like.id, weights_of
-        if got.weights and like.record.weights == got.weights:
-            weights_of = weights_of or like.id
-    return None, weights_of
-
-
-def _family_after(manifest: Manifest, name: str, number: int) -> Family:
+def _family_after(manifest: Manifest, before: Family | None, name: str, number: int) -> Family:
     """Return the state of the family; what is wrong with it cannot undo the commit."""
     try:
-        return families.load(manifest, name)
+        return families.with_new(manifest, before, name, number)
     except (MvcError, OSError) as error:
         warnings.warn(f"{name}/v{number} is stored, but: {error}", MvcWarning, stacklevel=2)
         return Family(folder_of(name), name, number, number, latest=number)

@@ -91,7 +91,8 @@ def _compared(described: Described, manifest: Manifest) -> Described:
     weights = Digest.parse(described.weights) if described.weights else None
     for folder in manifest.families():
         withdrawn = None
-        for like in reversed(list(versions_like(manifest, digest, weights, [folder]))):
+        where = [(folder, manifest.numbers(folder))]
+        for like in versions_like(manifest, digest, weights, where):
             if withdrawn is None:
                 withdrawn = families.load(manifest, folder).withdrawn
             if like.number in withdrawn:

@@ -1,0 +1,95 @@
+"""What commands read does not grow with what a registry holds: counts, not clocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mvc.registry import record as records
+from mvc.registry.manifest import Manifest
+from mvc.registry.sealed import now
+from tests.support.registry_builders import Project
+
+
+def grow(project: Project, count: int, family: str = "net", **facts: Any) -> None:
+    """Write versions that have the bytes of ``net/v1``."""
+    manifest = project.registry().manifest
+    first, _ = manifest.record("net", 1)
+    last = max(manifest.numbers(family), default=0)
+    project.record(1, family).parent.mkdir(parents=True, exist_ok=True)
+    for number in range(last + 1, last + 1 + count):
+        made = replace(first, family=family, id=f"{number:032x}", created=now(), **facts)
+        project.record(number, family).write_bytes(records.encode(made))
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Count how often records are opened, and folders of versions listed."""
+    counts: Counter[str] = Counter()
+    with monkeypatch.context() as patch:
+        for name in ("record_bytes", "numbers"):
+            original = getattr(Manifest, name)
+
+            def counting(*given: Any, name: str = name, original: Any = original) -> Any:
+                counts[name] += 1
+                return original(*given)
+
+            patch.setattr(Manifest, name, counting)
+        yield counts
+
+
+def test_add_lists_its_family_once_and_opens_few_records(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file reads no more beside many versions than beside a few."""
+    project.add(b"one", metrics={"score": 0.5})  # nobody knows which way is better
+    told = []
+    for count in (20, 200):
+        grow(project, count, metrics={"score": 0.1})
+        project.registry().families()
+        data = b"%03d" % count * 2_000_000
+        with counted(monkeypatch) as counts:
+            assert project.add(data, metrics={"score": 0.2, "other": 1})
+        told.append(counts)
+    assert told[0] == told[1]
+    assert told[0]["numbers"] == 1
+    assert told[0]["record_bytes"] <= 10
+    state = project.registry().family("net")
+    assert state.best == (1, 0.5)
+    assert (state.latest, state.count) == (223, 223)
+
+
+def test_a_log_opens_what_it_shows_and_one_of_each_family(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest of all families are found without reading every family's newest."""
+    project.add(b"one")
+    for family in ("net", "a", "b", "c"):
+        grow(project, 9, family)
+    grow(project, 5, "a")
+    expected = sorted(project.registry().log(), key=lambda v: v.created, reverse=True)
+    registry = project.registry()
+    registry.families()
+    registry = project.registry()
+    with counted(monkeypatch) as counts:
+        found = registry.log(limit=6)
+    assert [version.id for version in found] == [version.id for version in expected[:6]]
+    assert found[4].id == "a/v10"
+    assert counts["record_bytes"] <= 6 + 2 * 4  # what is shown, and the last of each family twice
+
+
+def test_only_names_of_versions_are_numbers(project: Project) -> None:
+    """Whatever else lies among the versions is passed over."""
+    project.add(b"one")
+    grow(project, 1)
+    folder = project.record(1).parent
+    for name in ("v3.yaml~", "xv4.yaml", "v05.yaml", "x\nv6.yaml", "v7.yaml\n", "v0.yaml",
+                 "V8.yaml", "v٣.yaml", "v9.yml", "v1234567890.yaml"):  # fmt: skip
+        (folder / name).touch()
+    assert project.registry().manifest.numbers("net") == [1, 2]
+    assert project.registry().manifest.families() == ["net"]
