@@ -23,7 +23,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -389,6 +388,8 @@ def delete_folder(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder of ours and what is in it, as far as possible."""
+    import shutil  # it loads every kind of archive
+
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -9,7 +9,6 @@ Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -77,6 +76,8 @@ def folder_of(name: str) -> str:
 
 def near(name: str, known: Iterable[str]) -> str | None:
     """Return a hint with the known names most like ``name``, or ``None``."""
+    import difflib
+
     by_low = {item.lower(): item for item in known}
     close = difflib.get_close_matches(name.lower(), by_low, n=3, cutoff=0.6)
     if not close:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mvc import tree
 from mvc.digest import Digest
@@ -22,9 +23,11 @@ from mvc.registry.event import Event, Standing
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import DIRECTORY, Artifact, Record
-from mvc.store import Store
-from mvc.store.pack import Entry
 from mvc.tree import PLAIN, TreeFile
+
+if TYPE_CHECKING:
+    from mvc.store import Store
+    from mvc.store.pack import Entry
 
 
 @dataclass(frozen=True, slots=True)

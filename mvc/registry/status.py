@@ -12,18 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.errors import MvcError, MvcWarning
 from mvc.registry import family as families
-from mvc.registry.checkout.known import Content
 from mvc.registry.digests import Notes
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.reach import files_of, released
-from mvc.store import Store
+
+if TYPE_CHECKING:
+    from mvc.registry.checkout.known import Content
+    from mvc.store import Store
 
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
 MOST_FILES = 20_000

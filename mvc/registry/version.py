@@ -5,7 +5,6 @@ Public names: ``Version``, ``Added``, ``CheckedOut``.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -54,6 +53,8 @@ class Version:
         return {**values, "artifact": self.artifact.as_values()}
 
     def _repr_html_(self) -> str:
+        import html
+
         shown = {**self.as_dict(), "metrics": dict(self.metrics)}
         rows = "".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"

@@ -20,9 +20,9 @@ from datetime import datetime, timezone
 from mvc import fileio, lines
 from mvc.errors import MvcError
 from mvc.fileio import Steps
-from mvc.store.settings import ROOTS, is_id
+from mvc.store.settings import ROOTS, is_id, root_name
 from mvc.store.store import Store
-from mvc.store.transaction import Transaction, root_name
+from mvc.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ looks for it is led on. A folder with a *claim*, a ``moving-<id>.yaml``, and no 
 is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``new_id``, ``is_id``, ``check_version``, ``check_features``,
+Public names: ``new_id``, ``root_name``, ``is_id``, ``check_version``, ``check_features``,
 ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``, ``claims``, ``moved_from``,
 ``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mvc import fileio, lines
+from mvc.digest import digest_of
 from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
 from mvc.fileio import Steps
 
@@ -41,6 +42,11 @@ _CLAIM = re.compile(r"moving-[0-9a-f]{32}\.yaml\Z")
 def new_id() -> str:
     """Return 128 random bits as hex: the name of a store, registry or transaction."""
     return os.urandom(16).hex()
+
+
+def root_name(record: bytes) -> str:
+    """Return the file name of a record's copy in the store."""
+    return f"{digest_of(record).hex()}.yaml"
 
 
 def is_id(text: object) -> bool:

@@ -8,7 +8,7 @@ fails: this is the *fence*. So nothing a live transaction reuses can vanish
 under it, and no lock is needed.
 
 Steps and what a kill after each leaves: ``docs/invariants.md``.
-Public names: ``Transaction``, ``Under``, ``Offer``, ``root_name``, ``is_whole``.
+Public names: ``Transaction``, ``Under``, ``Offer``, ``is_whole``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
-from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id
+from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id, root_name
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 
 
@@ -257,11 +257,6 @@ class Transaction:
         fileio.link_once(final, quarantine / f"{self.id}-{final.name}")
         fileio.sync_folder(quarantine)
         fileio.move_into_place(private, final, overwrite=True)
-
-
-def root_name(record: bytes) -> str:
-    """Return the file name of a record's copy in the store."""
-    return f"{digest_of(record).hex()}.yaml"
 
 
 def _encode(store: Store, work: _Work) -> _Done:

@@ -20,7 +20,7 @@ from mvc.registry.intake.source import SourceFile
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Transaction, intents, rewrite
 from mvc.store.lock import maintenance
-from mvc.store.transaction import root_name
+from mvc.store.settings import root_name
 from tests.registry.test_git import commit, git
 from tests.support.gc_builders import (
     DAY,

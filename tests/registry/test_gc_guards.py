@@ -16,7 +16,7 @@ from mvc import Busy, Damaged, ModelRegistry, MvcError, fileio
 from mvc.digest import digest_of
 from mvc.errors import Unsupported
 from mvc.store.lock import maintenance
-from mvc.store.transaction import root_name
+from mvc.store.settings import root_name
 from tests.cli.running import ROOT, mvc
 from tests.support.gc_builders import (
     DAY,

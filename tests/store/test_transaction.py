@@ -16,7 +16,7 @@ from mvc.errors import Busy, Damaged, MvcError
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.store import Store, Transaction
 from mvc.store.intents import INTENT
-from mvc.store.transaction import root_name
+from mvc.store.settings import root_name
 from tests.support import store_builders as build
 
 OBJECTS = [b"one object", b"another object", bytes(5000)]

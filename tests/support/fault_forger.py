@@ -17,7 +17,7 @@ from mvc.digest import Digest, checksum_of, digest_of
 from mvc.registry import record as records
 from mvc.registry.record import Artifact, Record
 from mvc.store import pack
-from mvc.store.transaction import root_name
+from mvc.store.settings import root_name
 from tests.support.faults import Project
 
 TIME = "2026-11-23T05:12:09.123456Z"

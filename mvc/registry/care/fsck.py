@@ -35,7 +35,7 @@ from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pipeline import in_order
-from mvc.store.transaction import root_name
+from mvc.store.settings import root_name
 from mvc.tree import TreeFile
 
 # Further missing numbers in a row are taken for one file with a wrong name.

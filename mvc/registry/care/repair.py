@@ -35,8 +35,7 @@ from mvc.registry.reach import lacking
 from mvc.registry.record import Record
 from mvc.store import alternates
 from mvc.store.salvage import is_pack
-from mvc.store.settings import PACKS
-from mvc.store.transaction import root_name
+from mvc.store.settings import PACKS, root_name
 
 _ID = re.compile(rb'^id: "([0-9a-f]{32})"$', re.MULTILINE)
 

@@ -19,8 +19,7 @@ from mvc.registry import record as records
 from mvc.registry.record import DIRECTORY, Record
 from mvc.store import Store
 from mvc.store.mark import Need
-from mvc.store.settings import ROOTS, is_id
-from mvc.store.transaction import root_name
+from mvc.store.settings import ROOTS, is_id, root_name
 
 _ADVICE = "mvc fsck says more; nothing is removed before everything can be read"
 

@@ -15,14 +15,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
-from mvc.store import Store
 from mvc.store.alternates import problem_of
 from mvc.store.settings import being_moved, identity_of, moved_to, read_note
+
+if TYPE_CHECKING:
+    from mvc.store import Store
 
 NOTES = "stores.yaml"
 VERSION = 0
@@ -156,6 +159,8 @@ def _followed(path: Path, store_id: str, failures: list[str]) -> Path | None:
 
 
 def _opened(place: Place, path: Path, how: str, refusal: MvcError | None) -> Located:
+    from mvc.store import Store  # what only reads records does without
+
     return Located(Store(path, place.store_id, place.cache), how, refusal)
 
 

@@ -28,8 +28,8 @@ from mvc.store.settings import (
     check_features,
     claims,
     establish,
+    root_name,
 )
-from mvc.store.transaction import root_name
 
 
 def is_nameless(place: Place, folder: Path) -> bool:

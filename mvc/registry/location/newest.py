@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvc import fileio, lines
 from mvc.digest import Digest
@@ -21,8 +22,10 @@ from mvc.registry.event import Standing
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.registry.version import Version
-from mvc.store import Store
 from mvc.store.settings import ROOTS, read_note
+
+if TYPE_CHECKING:
+    from mvc.store import Store
 
 FILE = "newest.yaml"
 VERSION = 0

@@ -12,6 +12,7 @@ import errno
 import os
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.digest import Digest
@@ -21,8 +22,10 @@ from mvc.registry.location.finding import Located, locate
 from mvc.registry.location.place import Place
 from mvc.registry.reach import lacking
 from mvc.registry.record import DIRECTORY, Artifact
-from mvc.store import Store
 from mvc.store.settings import leads_on
+
+if TYPE_CHECKING:
+    from mvc.store import Store
 
 # What a look at a version reads of its bytes: a small model whole, of a large one a part.
 READ_AT_MOST = 64 << 20

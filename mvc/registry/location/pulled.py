@@ -23,8 +23,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of
 from mvc.registry.reach import held
 from mvc.store import Store, roots
-from mvc.store.settings import ROOTS, is_id, read_note
-from mvc.store.transaction import root_name
+from mvc.store.settings import ROOTS, is_id, read_note, root_name
 
 FILE = "rooted.yaml"
 VERSION = 0
