@@ -83,6 +83,18 @@ PEERS = (
         kept_in=".git",
     ),
     Peer(
+        name="git-annex",
+        needs="git-annex",
+        version=["git-annex", "version", "--raw"],
+        begin=[["git", "init", "-q", "--template="], ["git", "annex", "init", "-q", "bench"]],
+        save=lambda number: [
+            ["git", "annex", "add", "-q", MODEL],
+            ["git", "commit", "-q", "-m", str(number)],
+            ["chmod", "-R", "u+w", ".git"],  # so that it can be removed again
+        ],
+        kept_in=".git",
+    ),
+    Peer(
         name="DVC",
         needs="dvc",
         version=["dvc", "--version"],
