@@ -210,9 +210,13 @@ def _extend(
     family = known
     for number in events[known.events :]:
         change = manifest.event(known.folder, number)
-        if not isinstance(change.change, Tagged) or _astray(change, numbers):
+        if isinstance(change.change, BestRule) or _astray(change, numbers[: known.count]):
             return None
-        family = _after(family, change)
+        after = _after(family, change)
+        stood = after if isinstance(change.change, Tagged) else _restood(manifest, family, after)
+        if stood is None:
+            return None
+        family = stood
     for number in fresh:
         record = _record(manifest, known.folder, number)
         if record is None:
@@ -230,6 +234,23 @@ def _extend(
         if value is not None and (not family.best or family.rule.better(value, family.best[1])):
             family = replace(family, best=(number, value))
     return replace(family, last=_last(manifest, family), times=times)
+
+
+def _restood(manifest: Manifest, before: Family, after: Family) -> Family | None:
+    """Add what follows from withdrawing or restoring; ``None`` if the best one was withdrawn."""
+    for number in before.withdrawn ^ after.withdrawn:
+        record, back = _record(manifest, after.folder, number), number in before.withdrawn
+        if record is None or (after.best and after.best[0] == number):
+            return None
+        size = record.artifact.size
+        after = replace(after, plain=after.plain + (size if back else -size))
+        if back and after.rule:
+            values = _values([(number, record)], after.rule.metric)
+            known = [after.best] if after.best else []
+            best = best_of(sorted([*values, *known]), after.rule, ())
+            after = replace(after, best=best)
+    live = (n for n in range(after.highest, 0, -1) if n not in after.withdrawn)
+    return replace(after, latest=next(live, None))
 
 
 def _last(manifest: Manifest, family: Family) -> tuple[str, str]:

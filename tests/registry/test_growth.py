@@ -93,3 +93,22 @@ def test_only_names_of_versions_are_numbers(project: Project) -> None:
         (folder / name).touch()
     assert project.registry().manifest.numbers("net") == [1, 2]
     assert project.registry().manifest.families() == ["net"]
+
+
+@pytest.mark.parametrize("change", ["rm", "restore"])
+def test_withdrawing_and_restoring_open_few_records(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Unless it is the best that is withdrawn, nobody needs to look at all others."""
+    project.add(b"one", metrics={"acc": 0.9})
+    grow(project, 50, metrics={"acc": 0.5})
+    if change == "restore":
+        project.registry().rm("net@v51")
+    project.registry().families()
+    with counted(monkeypatch) as counts:
+        getattr(project.registry(), change)("net@v51")
+    assert counts["record_bytes"] <= 8
+    state = project.registry().family("net")
+    withdrawn = change == "rm"
+    assert (state.best, state.latest) == ((1, 0.9), 50 if withdrawn else 51)
+    assert state.plain == 3 * (50 if withdrawn else 51)
