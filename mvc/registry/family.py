@@ -128,7 +128,7 @@ def with_new(manifest: Manifest, before: Family | None, name: str, number: int) 
         return load(manifest, name)
     stamps = manifest.stamps(before.folder)
     events = manifest.event_numbers(before.folder)
-    family = _extend(manifest, before, range(1, number + 1), events)
+    family = _extend(manifest, before, range(1, number + 1), events, timed=False)
     if family is None:
         return load(manifest, name)
     _write(manifest, family, stamps, settled=False)
@@ -195,16 +195,25 @@ def _values(found: Iterable[tuple[int, Record]], metric: str) -> Iterator[tuple[
 
 
 def _extend(
-    manifest: Manifest, known: Family, numbers: Sequence[int], events: list[int]
+    manifest: Manifest,
+    known: Family,
+    numbers: Sequence[int],
+    events: list[int],
+    *,
+    timed: bool = True,
 ) -> Family | None:
-    """Add what is new to a known state; ``None`` where only working it out anew is right."""
+    """Add what is new to a known state; ``None`` where only working it out anew is right.
+
+    Args:
+        timed: Whether to compare the files' times, which tell what git has put there.
+    """
     fresh = numbers[bisect_right(numbers, known.highest) :]
     whole = events == list(range(1, len(events) + 1)) and len(events) >= known.events
     whole = whole and known.count == known.highest == len(numbers) - len(fresh)
     if not whole or known.last != _last(manifest, known):
         return None
     before = numbers[: known.count], events[: known.events]
-    if known.times != manifest.times(known.folder, *before):
+    if timed and known.times != manifest.times(known.folder, *before):
         return None
     times = known.times + manifest.times(known.folder, fresh, events[known.events :])
     family = known

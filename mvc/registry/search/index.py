@@ -95,12 +95,12 @@ class Index:
         """Go on without the index where it cannot be used; remove it where it is damaged."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             with contextlib.suppress(sqlite3.Error):
                 self.close()
             self._db = None
             self._columns.clear()
-            if not isinstance(error, sqlite3.OperationalError):
+            if not isinstance(error, (sqlite3.OperationalError, OSError)):
                 with contextlib.suppress(OSError):
                     fileio.remove(self._path)
 
@@ -161,7 +161,7 @@ class Index:
         read = dict(self._insert(db, family, folder, fresh))
         if read or stale:
             highest = max([*(kept.keys() - stale), *read], default=0)
-            last = read.get(highest) or (self._digest(folder, highest) if highest else "")
+            last = read.get(highest) or self._digest(folder, highest)
         settled = checked - int(stamp.split()[1]) > SETTLED_NS and stamp == self._stamp(folder)
         db.execute(
             "UPDATE families SET stamp = ?, settled = ?, last = ? WHERE id = ?",
@@ -179,13 +179,14 @@ class Index:
         stale = {number for number, changed in kept.items() if times.get(number) != changed}
         if any(times.values()):
             return stale
-        with contextlib.suppress(MvcError):
-            if not kept or (not stale and self._digest(folder, max(kept)) == last):
-                return set()
-        return set(kept)
+        same = not kept or (not stale and self._digest(folder, max(kept)) == last)
+        return set() if same else set(kept)
 
     def _digest(self, folder: str, number: int) -> str:
-        return str(self._manifest.record(folder, number)[1])
+        """Return the digest of a record; empty where it cannot be read."""
+        with contextlib.suppress(MvcError):
+            return str(self._manifest.record(folder, number)[1])
+        return ""
 
     def _insert(
         self, db: sqlite3.Connection, family: int, folder: str, fresh: Mapping[int, int]

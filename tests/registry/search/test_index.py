@@ -225,6 +225,21 @@ def test_an_index_that_cannot_be_written_changes_no_answer(many: Project) -> Non
     assert answers(many) == right
 
 
+def test_an_index_that_vanishes_changes_no_answer(
+    many: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may remove it at any moment."""
+    right, connect = answers(many), sqlite3.connect
+
+    def removed_at_once(path: Path, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(path, **options)
+        path.unlink()
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", removed_at_once)
+    assert answers(many) == right
+
+
 def test_a_copy_does_not_believe_the_index_it_came_with(many: Project, tmp_path: Path) -> None:
     """Copies that go their own ways answer for themselves, also where one takes over the other."""
     answers(many)
