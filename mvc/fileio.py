@@ -92,10 +92,7 @@ class NewFile:
 
     def _write_back(self) -> None:
         """Set the disk to work. Pages that are not on it yet stay in memory whatever is advised."""
-        if hasattr(os, "posix_fadvise"):  # not on macOS
-            with contextlib.suppress(OSError):
-                size = self.size - self._begun
-                os.posix_fadvise(self._descriptor, self._begun, size, os.POSIX_FADV_DONTNEED)
+        forget(self._descriptor, self._begun, self.size - self._begun)
         self._begun = self.size
 
     def read(self, offset: int, size: int) -> bytes:
@@ -310,6 +307,13 @@ def sync_open_folder(descriptor: int) -> None:
 def sync_open(descriptor: int) -> None:
     """Make the bytes of an open file durable, also those that others wrote through a mapping."""
     _sync(descriptor)
+
+
+def forget(descriptor: int, offset: int, size: int) -> None:
+    """Let the system drop a part of a file from its memory, if it knows how."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def touch(path: Path) -> None:

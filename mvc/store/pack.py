@@ -253,6 +253,10 @@ class PackReader:
             raise Damaged(f"object {entry.digest.short} in '{self.path.name}' is damaged")
         return body[FRAME_HEADER.size :]
 
+    def forget(self, entry: Entry) -> None:
+        """Let the system read a frame from the disk when it is asked for again, if it can."""
+        fileio.forget(self._descriptor, entry.offset, entry.end - entry.offset)
+
     def holds(self, entry: Entry) -> bool:
         """Say whether the frame begins and ends where the entry has it; reads its header only."""
         if entry.end > self.file_size:  # an offset may also be beyond what pread takes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -70,6 +71,28 @@ def test_a_flipped_byte_names_the_versions_that_need_it(healthy: Project, level:
     for ref in finding.versions:
         with pytest.raises(Damaged, match="mvc fsck"):
             healthy.bytes_of(ref)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_read_wrong_once_is_no_damage(
+    healthy: Project, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Bytes that came wrong once are read again: right, they are a note; wrong, damage."""
+    left, real = times, os.pread
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        nonlocal left
+        data = real(descriptor, size, offset)
+        if size < MIB or not left:
+            return data
+        left -= 1
+        return data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one after the other
+    monkeypatch.setattr(os, "pread", pread)
+    report = check(healthy)
+    assert (len(report.findings), len(report.notes)) == ((0, 1) if times == 1 else (1, 0))
+    assert times == 2 or "wrong once and right" in report.notes[0]
 
 
 def test_every_byte_of_a_pack_is_covered(project: Project) -> None:
