@@ -78,7 +78,9 @@ def list_(
         found = command.limited(find, most, everything)
         answer(found, as_json, quiet, version_table, nothing=nothing)
         return
-    families = registry.families(where=where)[: None if everything else most]
+    families = command.limited(
+        lambda limit: registry.families(where=where, limit=limit), most, everything, these="first"
+    )
     if as_json:
         output.json_result([_family_json(known) for known in families])
     elif quiet:

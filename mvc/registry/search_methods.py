@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 class SearchMethods(CareMethods):
     """Questions about many versions at once."""
 
-    def families(self, *, where: str | None = None) -> builtins.list[Family]:
-        """Return the state of every family, sorted by name.
+    def families(
+        self, *, where: str | None = None, limit: int | None = None
+    ) -> builtins.list[Family]:
+        """Return the state of every family, sorted by name; of ``limit`` of them at most.
 
         Args:
             where: An expression: only families with a version of which it is true.
         """
         if where is None:
-            return [families.load(self.manifest, name) for name in self.manifest.families()]
+            names = self.manifest.families()[:limit]
+            return [families.load(self.manifest, name) for name in names]
         from mvc.registry.search import search
 
-        return search.families_with(self.manifest, where)
+        return search.families_with(self.manifest, where)[:limit]
 
     def search(
         self,

@@ -13,6 +13,7 @@ import pytest
 from mvc.registry import record as records
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import now
+from tests.cli.running import mvc
 from tests.support.registry_builders import Project
 
 
@@ -112,3 +113,19 @@ def test_withdrawing_and_restoring_open_few_records(
     withdrawn = change == "rm"
     assert (state.best, state.latest) == ((1, 0.9), 50 if withdrawn else 51)
     assert state.plain == 3 * (50 if withdrawn else 51)
+
+
+def test_a_list_works_out_the_families_it_shows(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many families only the first are looked at, and it is said that there are more."""
+    project.add(b"one")
+    for number in range(6):
+        grow(project, 1, f"family{number}")
+    project.registry().families()
+    monkeypatch.chdir(project.folder)
+    with counted(monkeypatch) as counts:
+        done = mvc("list", "-n", "2", "-q")
+    assert done.out.split() == ["family0", "family1"]
+    assert done.err == "note: these are the first 2; --all shows the others too\n"
+    assert counts["record_bytes"] <= 3
