@@ -119,6 +119,26 @@ def test_many_inits_at_once_make_one_store(tmp_path: Path) -> None:
     assert {project.add(b"same") for project in projects} == {"net/v1"}
 
 
+def test_a_store_that_another_makes_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there was none when it was looked for, and one when it is to be made, that serves."""
+    shared, made = tmp_path / "shared", []
+    real = founding.identity_of
+
+    def none_yet(folder: Path) -> str:
+        monkeypatch.setattr(founding, "identity_of", real)
+        try:
+            return real(folder)
+        finally:
+            made.append(Store.create(folder))
+
+    monkeypatch.setattr(founding, "identity_of", none_yet)
+    project = new(tmp_path, "late")
+    assert project.registry().init(store=shared)
+    assert [project.registry().place.store_id] == made
+
+
 def clone_of(project: Project, name: str) -> Project:
     """Return what git makes of a project: its manifest, and nothing else."""
     to = project.folder.parent / name

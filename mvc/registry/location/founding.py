@@ -12,6 +12,7 @@ Public names: ``create``, ``settle_copy``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -124,7 +125,12 @@ def _attach(store: Path) -> str:
     try:
         identity = identity_of(store)
     except NotFound:
-        return Store.create(store)
+        try:
+            return Store.create(store)
+        except Conflict:
+            with contextlib.suppress(NotFound):  # somebody may have made one meanwhile
+                return identity_of(store)
+            raise
     target = moved_to(store)
     if target is not None:
         raise Conflict(f"the store in '{store}' was moved", hint=f"it is to be in '{target}'")
