@@ -14,6 +14,7 @@ import pytest
 from mvc import Conflict, Damaged, ModelRegistry, MvcError, UsageError, fileio
 from mvc.registry.location import founding, place
 from mvc.store import Store, roots
+from mvc.store.settings import identity_of
 from tests.support.registry_builders import Project, files_in, finished, noise, python
 
 
@@ -124,16 +125,16 @@ def test_a_store_that_another_makes_meanwhile_is_taken(
 ) -> None:
     """Where there was none when it was looked for, and one when it is to be made, that serves."""
     shared, made = tmp_path / "shared", []
-    real = founding.identity_of
+    name = "mvc.registry.location.founding.identity_of"
 
     def none_yet(folder: Path) -> str:
-        monkeypatch.setattr(founding, "identity_of", real)
+        monkeypatch.setattr(name, identity_of)
         try:
-            return real(folder)
+            return identity_of(folder)
         finally:
             made.append(Store.create(folder))
 
-    monkeypatch.setattr(founding, "identity_of", none_yet)
+    monkeypatch.setattr(name, none_yet)
     project = new(tmp_path, "late")
     assert project.registry().init(store=shared)
     assert [project.registry().place.store_id] == made
