@@ -312,7 +312,7 @@ def sync_open(descriptor: int) -> None:
 def forget(descriptor: int, offset: int, size: int) -> None:
     """Let the system drop a part of a file from its memory, if it knows how."""
     if hasattr(os, "posix_fadvise"):  # not on macOS
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):  # a forged offset may be any number
             os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
 
