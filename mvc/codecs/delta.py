@@ -20,7 +20,7 @@ from mvc.codecs import sections
 from mvc.codecs.encoding import Encoded, Encoding
 from mvc.codecs.plan import sample, windows
 from mvc.codecs.predict import Prediction, base_width, fitting, predict
-from mvc.codecs.residual import MOST_GROUPS, Layers, Reader
+from mvc.codecs.residual import MOST_GROUPS, Layers
 from mvc.codecs.sections import ENTRY
 from mvc.codecs.transpose import Bytes, Elements, elements
 from mvc.digest import Buffer
@@ -97,11 +97,10 @@ def decode(payload: memoryview, size: int, base: Buffer) -> Buffer:
     if payload.nbytes != bodies_at + sum(length for _, length in entries) + tail:
         raise FormatError(f"a delta payload of {payload.nbytes} bytes has others in its header")
     predicted = predict(_prediction(number), base, width, count)
-    reader = Reader(predicted, bounds, _Sections(payload[bodies_at:], entries).take)
-    for place in range(layers):
-        reader.take(place)
+    taken = _Sections(payload[bodies_at:], entries).take
+    residual = residuals.read(predicted, bounds, layers, taken)
     out = np.empty(size, np.uint8)
-    out[: size - tail].view(predicted.dtype)[:] = residuals.apply(reader.residual, predicted)
+    residuals.apply(residual, predicted, out[: size - tail].view(predicted.dtype))
     if tail:
         out[-tail:] = np.frombuffer(payload[-tail:], np.uint8)
     return out.data

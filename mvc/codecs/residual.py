@@ -16,13 +16,14 @@ they compress better.
 
 Layout: ``docs/formats/encodings.md``.
 Public names: ``Layers``, ``MOST_GROUPS``, ``residual_of``, ``apply``, ``thresholds``, ``lay``,
-``Reader``.
+``read``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ _GROUPED = 0.04
 
 _PROBE = 16 << 10
 """Bytes of a section that tell whether it compresses at all."""
+
+_LENGTHS = 65
+"""How many lengths in bits a residual of eight bytes may have."""
 
 _ALL = 0xFF
 
@@ -70,14 +74,13 @@ def residual_of(values: Elements, predicted: Elements) -> Elements:
     return difference
 
 
-def apply(residual: Elements, predicted: Elements) -> Elements:
-    """Return the elements with these folded differences to ``predicted``."""
-    one = residual.dtype.type(1)
-    signs: Elements = residual & one
-    np.negative(signs, out=signs)
-    signs ^= residual >> one
-    signs += predicted
-    return signs
+def apply(residual: Elements, predicted: Elements, out: Elements) -> None:
+    """Fill ``out`` with the elements that have these folded differences to ``predicted``."""
+    np.bitwise_and(residual, 1, out=out)
+    np.negative(out, out=out)
+    residual >>= 1
+    out ^= residual
+    out += predicted
 
 
 def thresholds(residual: Elements, predicted: Elements) -> bytes:
@@ -91,14 +94,14 @@ def thresholds(residual: Elements, predicted: Elements) -> bytes:
     if len(keys) < 1024:
         return b""
     ranks = np.arange(1, MOST_GROUPS) * len(keys) // MOST_GROUPS
-    bounds = np.unique(np.sort(keys)[ranks])
-    table = np.zeros((len(bounds) + 1, 65))
-    np.add.at(table, (np.searchsorted(bounds, keys, side="right"), lengths), 1)
-    table /= len(keys)
+    bounds = np.unique(np.searchsorted(np.cumsum(np.bincount(keys)), ranks, side="right"))
+    cells = np.searchsorted(bounds, keys, side="right") * _LENGTHS + lengths
+    counts = np.bincount(cells, minlength=(len(bounds) + 1) * _LENGTHS)
+    table = counts.reshape(-1, _LENGTHS) / len(keys)
     apart = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True)
     there = table > 0
     saved = float((table[there] * np.log2(table[there] / apart[there])).sum())
-    return bounds.tobytes() if saved >= _GROUPED * float(lengths.mean() + 1) else b""
+    return bytes(bounds.tolist()) if saved >= _GROUPED * float(lengths.mean() + 1) else b""
 
 
 def lay(residual: Elements, predicted: Elements, bounds: bytes) -> Layers:
@@ -106,8 +109,7 @@ def lay(residual: Elements, predicted: Elements, bounds: bytes) -> Layers:
     layers: list[tuple[Section, ...]] = []
     counts = np.array([len(residual)])
     for place in range(residual.dtype.itemsize):
-        left = residual >> residual.dtype.type(8 * place)
-        live = left != 0
+        live = residual >= residual.dtype.type(1 << 8 * place)
         count = int(np.count_nonzero(live))
         if not count:
             break
@@ -116,63 +118,73 @@ def lay(residual: Elements, predicted: Elements, bounds: bytes) -> Layers:
             packed = np.packbits(live, bitorder="little")
             mask = sections.keep(packed, Effort.BYTES, Effort.MATCHES)
             chosen = np.flatnonzero(live)
-            residual, left = residual[chosen], left[chosen]
+            residual = residual.take(chosen)
             counts = _left_of(counts, live)
-            predicted = predicted[chosen] if not place else predicted
-        if not place and bounds:
+            predicted = predicted.take(chosen) if bounds and not place else predicted
+        if bounds and not place:
             order, counts = _grouped(predicted, bounds)
-            residual, left = residual[order], left[order]
-        plane = left.astype(np.uint8)
+            residual = residual.take(order)
+        plane = (residual >> residual.dtype.type(8 * place)).astype(np.uint8)
         ends = np.cumsum(counts)
         groups = [plane[end - n : end] for n, end in zip(counts, ends, strict=True)]
         layers.append((mask, *map(_kept, groups)))
     return Layers(bounds if layers else b"", tuple(layers))
 
 
-class Reader:
-    """Puts residuals back together, layer by layer.
+def read(
+    predicted: Elements, bounds: bytes, layers: int, section: Callable[[int], Bytes | int]
+) -> Elements:
+    """Return the residual that was laid out, shape ``(n,)``.
 
     Args:
         predicted: The predicted elements, shape ``(n,)``.
         bounds: The thresholds between groups.
+        layers: How many there are.
         section: Returns the next section of so many bytes; a constant as a number.
+
+    Raises:
+        FormatError: A mask is of one byte, and that does not say all.
     """
-
-    def __init__(
-        self, predicted: Elements, bounds: bytes, section: Callable[[int], Bytes | int]
-    ) -> None:
-        self._predicted = predicted
-        self._bounds = bounds
-        self._section = section
-        self._counts = np.array([len(predicted)])
-        self._chosen: NDArray[np.intp] | None = None
-        self.residual = np.zeros(len(predicted), predicted.dtype)
-
-    def take(self, place: int) -> None:
-        """Read the layer of byte ``place``."""
-        total = int(self._counts.sum())
-        mask = self._section(-(-total // 8))
+    counts = np.array([len(predicted)])
+    found: list[tuple[Elements, NDArray[np.intp] | None]] = []
+    for place in range(layers):
+        total = int(counts.sum())
+        mask = section(-(-total // 8))
+        chosen = None
         if not isinstance(mask, int):
             live = np.unpackbits(mask, count=total, bitorder="little").view(np.bool_)
-            kept = np.flatnonzero(live)
-            self._counts = _left_of(self._counts, live)
-            self._chosen = kept if self._chosen is None else self._chosen[kept]
+            chosen, counts = np.flatnonzero(live), _left_of(counts, live)
         elif mask != _ALL:
             raise FormatError(f"a mask is {mask:#x} over and over")
-        if not place and self._bounds:
-            of = self._predicted if self._chosen is None else self._predicted[self._chosen]
-            order, self._counts = _grouped(of, self._bounds)
-            self._chosen = order if self._chosen is None else self._chosen[order]
-        plane = np.empty(int(self._counts.sum()), self.residual.dtype)
-        at = 0
-        for count in map(int, self._counts):
-            plane[at : at + count] = self._section(count)
-            at += count
-        plane <<= 8 * place
-        if self._chosen is None:
-            self.residual |= plane
+        if bounds and not place:
+            of = predicted if chosen is None else predicted.take(chosen)
+            order, counts = _grouped(of, bounds)
+            chosen = order if chosen is None else chosen.take(order)
+        found.append((_plane(counts, section, predicted.dtype), chosen))
+    for (below, _), (above, chosen) in reversed(list(pairwise(found))):
+        above <<= 8
+        if chosen is None:
+            below |= above
         else:
-            self.residual[self._chosen] |= plane
+            below[chosen] |= above
+    residual = np.zeros(len(predicted), predicted.dtype)
+    for lowest, chosen in found[:1]:
+        if chosen is None:
+            return lowest
+        residual[chosen] = lowest
+    return residual
+
+
+def _plane(
+    counts: NDArray[np.intp], section: Callable[[int], Bytes | int], dtype: np.dtype[np.generic]
+) -> Elements:
+    """Return the bytes of all groups of a layer, one after the other, as elements."""
+    plane: Elements = np.empty(int(counts.sum()), dtype)
+    at = 0
+    for count in map(int, counts):
+        plane[at : at + count] = section(count)
+        at += count
+    return plane
 
 
 def _left_of(counts: NDArray[np.intp], live: NDArray[np.generic]) -> NDArray[np.intp]:
@@ -184,11 +196,12 @@ def _left_of(counts: NDArray[np.intp], live: NDArray[np.generic]) -> NDArray[np.
 
 def _grouped(predicted: Elements, bounds: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the order that brings groups together, and the size of each."""
-    steps = np.zeros(256, np.uint8)
+    keys = _keys(predicted)
+    groups = np.zeros(len(keys), np.uint8)
     for bound in bounds:
-        steps[bound:] += 1
-    groups = steps[_keys(predicted)]
-    return np.argsort(groups, kind="stable"), np.bincount(groups, minlength=len(bounds) + 1)
+        groups += (keys >= bound).view(np.uint8)
+    counts = [np.count_nonzero(groups == group) for group in range(len(bounds) + 1)]
+    return np.argsort(groups, kind="stable"), np.array(counts)
 
 
 def _keys(predicted: Elements) -> Bytes:
