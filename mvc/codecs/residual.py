@@ -167,10 +167,10 @@ def read(
             below |= above
         else:
             below[chosen] |= above
+    if found and found[0][1] is None:
+        return found[0][0]
     residual = np.zeros(len(predicted), predicted.dtype)
     for lowest, chosen in found[:1]:
-        if chosen is None:
-            return lowest
         residual[chosen] = lowest
     return residual
 

@@ -3,12 +3,12 @@
 What is told is told from samples; what is written is decoded again and compared
 before it is handed on.
 
-Public names: ``Place``, ``Change``, ``Measure``, ``reads``, ``encoded``.
+Public names: ``Place``, ``Change``, ``Measure``, ``reads``, ``written_anew``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -18,7 +18,7 @@ from mvc.digest import Buffer, Digest
 from mvc.errors import Damaged
 from mvc.store.pack import Entry, PackReader
 from mvc.store.pipeline import in_order
-from mvc.store.rewrite import Frame
+from mvc.store.rewrite import Frame, frames
 from mvc.store.settings import PACKS
 from mvc.store.store import Store
 from mvc.store.transaction import Under
@@ -141,7 +141,7 @@ def reads(store: Store, place: Place) -> bool:
     return True
 
 
-def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Frame]:
+def _encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Frame]:
     """Encode ahead, in order; each object is decoded again and compared before it is handed on.
 
     Args:
@@ -164,6 +164,22 @@ def encoded(store: Store, changes: Iterable[Change], made: int) -> Iterator[Fram
         base = encoded.base
         link = (base.depth + 1, base.digest) if base else (0, None)
         yield Frame(change.digest, change.size, encoded, made, *link)
+
+
+def written_anew(
+    store: Store,
+    packs: Sequence[str],
+    kept: Collection[tuple[Digest, int]],
+    changes: Iterable[Change],
+) -> Iterator[Frame]:
+    """Yield what some packs become: frames to copy, by digest and checksum, then those changed.
+
+    Raises:
+        Damaged: A frame, an object or a base cannot be read.
+    """
+    made = max((PackReader(store.folder / PACKS / name).changed for name in packs), default=0)
+    yield from frames(store, packs, lambda entry: (entry.digest, entry.checksum) in kept)
+    yield from _encoded(store, changes, made)
 
 
 def _reader(store: Store) -> Callable[[Digest], Buffer]:

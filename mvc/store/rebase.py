@@ -18,11 +18,11 @@ from mvc.codecs import Encoding
 from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.fileio import Steps
-from mvc.store.anew import Change, Measure, Place, encoded, reads
+from mvc.store.anew import Change, Measure, Place, reads, written_anew
 from mvc.store.mark import Census, Need
-from mvc.store.pack import Entry, PackReader
+from mvc.store.pack import Entry
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import Frame, frames, rewrite, write
+from mvc.store.rewrite import rewrite, write
 from mvc.store.settings import PACKS
 from mvc.store.store import MAX_DEPTH, Store
 from mvc.store.transaction import Under
@@ -102,15 +102,10 @@ def carry_out(
 
 def _written(store: Store, planned: Rebasing) -> Steps[tuple[list[str], list[str]]]:
     """Write the packs of what stays, and apart from them those of what is to go."""
-    new = yield from write(store, _staying(store, planned))
+    staying = written_anew(store, planned.packs, planned.kept, planned.changes)
+    new = yield from write(store, staying)
     apart = yield from rewrite(store, planned.packs, lambda entry: entry.digest in planned.dead)
     return new, apart
-
-
-def _staying(store: Store, planned: Rebasing) -> Iterator[Frame]:
-    made = max((PackReader(store.folder / PACKS / n).changed for n in planned.packs), default=0)
-    yield from frames(store, planned.packs, lambda e: (e.digest, e.checksum) in planned.kept)
-    yield from encoded(store, planned.changes, made)
 
 
 class _Planner:

@@ -11,7 +11,6 @@ Public names: ``Wishes``, ``RepackPlan``, ``plan``, ``carry_out``.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +20,11 @@ from mvc.codecs import Encoding
 from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError
 from mvc.fileio import Steps
-from mvc.store.anew import Change, Measure, Place, encoded, reads
+from mvc.store.anew import Change, Measure, Place, reads, written_anew
 from mvc.store.mark import Census, Need, reachable
-from mvc.store.pack import Entry, PackReader
+from mvc.store.pack import Entry
 from mvc.store.retire import Retired, retire
-from mvc.store.rewrite import SMALL, SPACE_BESIDE, frames, write
-from mvc.store.settings import PACKS
+from mvc.store.rewrite import SMALL, SPACE_BESIDE, write
 from mvc.store.similar import over_similar
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 from mvc.store.transaction import Under
@@ -125,9 +123,8 @@ def carry_out(
             f"only {free:,} are free in '{store.folder}'",
             hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
         )
-    made = max(PackReader(store.folder / PACKS / name).changed for name in planned.packs)
-    copied = frames(store, planned.packs, lambda e: (e.digest, e.checksum) in planned.kept)
-    new = yield from write(store, itertools.chain(copied, encoded(store, planned.changes, made)))
+    frames = written_anew(store, planned.packs, planned.kept, planned.changes)
+    new = yield from write(store, frames)
     old = [name for name in planned.packs if name not in new]
     return (yield from retire(store, old, needs, patience))
 

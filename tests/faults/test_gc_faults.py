@@ -10,7 +10,6 @@ import pytest
 
 from mvc import ModelRegistry, fileio
 from mvc.registry.intake import intake
-from mvc.registry.location import place
 from mvc.store import rewrite
 from tests.faults.test_failing_calls import failing
 from tests.faults.test_killed_by_strace import IMPOSSIBLE, points_of
@@ -154,8 +153,7 @@ def test_a_power_cut_during_gc_loses_nothing(wasteful: Project, tmp_path: Path) 
     cuts = Cuts(wasteful).during(collecting)
 
     def again(at: Project) -> None:
-        folder = at.folder / ".mvc"  # which was built anew, and must not pass for a copy
-        place.change(folder, inode=place.inode_of(folder))
+        at.keep_identity()
         finished(at)
 
     assert assert_survived(cuts, beside, again) > 40
@@ -196,8 +194,7 @@ def test_a_power_cut_while_deltas_are_encoded_anew_loses_nothing(
     cuts = Cuts(over_the_dead).during(collecting)
 
     def again(at: Project) -> None:
-        folder = at.folder / ".mvc"  # which was built anew, and must not pass for a copy
-        place.change(folder, inode=place.inode_of(folder))
+        at.keep_identity()
         nothing_beneath(at)
 
     beside = tmp_path / "cuts"

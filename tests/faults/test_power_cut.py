@@ -17,7 +17,6 @@ import pytest
 
 from mvc import MvcError, fileio
 from mvc.digest import digest_of
-from mvc.registry.location import place
 from tests.registry.test_repack import small_series
 from tests.support.fault_disk import Disk, build, found_in
 from tests.support.faults import Call, Calls, FailingCall, Project, whole
@@ -120,8 +119,7 @@ def test_deltas_and_what_a_repack_makes_of_them_survive_a_power_cut(
         assert at.open().repack().rebased > 0
 
     def again(at: Project) -> None:
-        folder = at.folder / ".mvc"  # which was built anew, and must not pass for a copy
-        place.change(folder, inode=place.inode_of(folder))
+        at.keep_identity()
         at.open().repack()
 
     beside = tmp_path / "cuts"

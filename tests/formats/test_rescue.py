@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from mvc.codecs import Encoding
 from mvc.codecs.predict import Prediction
+from tests.codecs.test_choose import as_bf16
 from tests.registry.test_deltas import model
 from tests.registry.test_repack import small_series
 from tests.support.registry_builders import Project, flip, noise
@@ -27,13 +27,6 @@ def rescue(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def as_bf16(values: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Return fp32 numbers rounded to bf16, which numpy has not."""
-    bits = values.view("<u4").astype("<u8")
-    rounded: NDArray[np.int16] = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<i2")
-    return rounded
-
-
 def of_every_kind() -> dict[str, list[bytes]]:
     """Return files by family, later ones near to earlier ones."""
     weights = model(0)
@@ -43,7 +36,7 @@ def of_every_kind() -> dict[str, list[bytes]]:
     with np.errstate(invalid="ignore"):
         fp16 = {name: value.astype("<f2") for name, value in weights.items()}
         wide = {name: value.astype("<f4") for name, value in fp16.items()}
-    bf16 = {name: as_bf16(value) for name, value in weights.items()}
+    bf16 = {name: np.frombuffer(as_bf16(value.ravel()), "<i2") for name, value in weights.items()}
     widened = {name: (v.view("<u2").astype("<u4") << 16).view("<f4") for name, v in bf16.items()}
     random = np.random.default_rng(0)
     levels = random.integers(0, 200, 60_000).astype("u1")

@@ -406,9 +406,15 @@ class Project:
         """Copy the project beside itself, as if it had been there from the start."""
         folder = self.folder.with_name(name)
         shutil.copytree(self.folder, folder)
-        if (folder / ".mvc" / "config.yaml").exists():  # else it would take an id of its own
-            place.change(folder / ".mvc", inode=place.inode_of(folder / ".mvc"))
-        return self.moved_to(folder)
+        copy = self.moved_to(folder)
+        if (folder / ".mvc" / "config.yaml").exists():
+            copy.keep_identity()
+        return copy
+
+    def keep_identity(self) -> None:
+        """Let the registry, whose files were made anew, not take itself for a copy."""
+        folder = self.folder / ".mvc"
+        place.change(folder, inode=place.inode_of(folder))
 
 
 def bytes_of(registry: ModelRegistry, identity: str) -> bytes:

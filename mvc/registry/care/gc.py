@@ -159,12 +159,12 @@ def _without_waste(
     store: Store, name: str, needs: Callable[[], list[Need]], patience: Callable[[], bool]
 ) -> Steps[Retired]:
     """Write what is needed of a pack into a new one, and retire it, if there is room for that."""
-    wanted = needs()  # before the packs are looked at: children come first
-    needed = reachable(Census.of(store), wanted)
     try:
         size = (store.folder / PACKS / name).stat().st_size
         if fileio.free_space(store.folder) < size + SPACE_BESIDE:
             return Retired()
+        wanted = needs()  # before the packs are looked at: children come first
+        needed = reachable(Census.of(store), wanted)
         new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
         added = sum((store.folder / PACKS / one).stat().st_size for one in new)
     except FileNotFoundError:  # somebody took it, or the new one, meanwhile

@@ -171,7 +171,7 @@ def nearest(manifest: Manifest, family: Family | None, parents: Sequence[Record]
     """
     records = list(parents)
     if not records and family is not None:
-        standing = [n for n in family.numbers(manifest) if n not in family.withdrawn]
+        standing = family.live(manifest)
         numbers = standing[: -LAST - 1 : -1]
         if family.best and family.best[0] not in numbers:
             numbers.append(family.best[0])

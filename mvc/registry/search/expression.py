@@ -5,7 +5,8 @@ from text and ``mvc.registry.search.matching`` says what it is true of.
 
 Grammar: ``docs/search.md``.
 Public names: ``Number``, ``Text``, ``Field``, ``Arithmetic``, ``Comparison``, ``Not``,
-``Joined``, ``Condition``, ``Operand``, ``show``, ``fields_of``, ``number_of``.
+``Joined``, ``Condition``, ``Operand``, ``show``, ``fields_of``, ``selectors_of``,
+``number_of``.
 """
 
 from __future__ import annotations
@@ -132,6 +133,11 @@ def fields_of(item: Condition | Operand) -> Iterator[Field]:
     elif isinstance(item, (Comparison, Arithmetic)):
         yield from fields_of(item.left)
         yield from fields_of(item.right)
+
+
+def selectors_of(item: Condition | Operand) -> set[str]:
+    """Return the other versions that an expression names, in lower case."""
+    return {field.selector.lower() for field in fields_of(item) if field.selector}
 
 
 def _inner(item: Condition | Operand, kind: type) -> str:

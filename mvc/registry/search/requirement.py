@@ -29,6 +29,7 @@ from mvc.registry.search.expression import (
     Operand,
     Text,
     fields_of,
+    selectors_of,
     show,
 )
 from mvc.registry.search.facts import (
@@ -66,7 +67,7 @@ class Requirement:
         Warns:
             MvcWarning: There is no version to compare with.
         """
-        selectors = {f.selector.lower() for f in fields_of(self.condition) if f.selector}
+        selectors = selectors_of(self.condition)
         table = self._table(selectors)
         missing = selectors - table.references.keys()
         for selector in sorted(missing):
@@ -157,8 +158,7 @@ def _unknown(field: Field, when: str) -> UsageError:
 def _without(condition: Condition, missing: Collection[str]) -> Condition | None:
     """Return what is left of a condition without comparisons with what is missing."""
     if isinstance(condition, Comparison):
-        named = {field.selector.lower() for field in fields_of(condition) if field.selector}
-        return None if named.intersection(missing) else condition
+        return None if selectors_of(condition).intersection(missing) else condition
     if isinstance(condition, Not):
         inner = _without(condition.item, missing)
         return None if inner is None else Not(inner)

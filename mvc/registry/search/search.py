@@ -18,7 +18,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of, near
 from mvc.registry.search import columns
 from mvc.registry.search.columns import Columns
-from mvc.registry.search.expression import Field, fields_of
+from mvc.registry.search.expression import Field, fields_of, selectors_of
 from mvc.registry.search.facts import BARE, STANDING, Values, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
 from mvc.registry.search.parser import parse
@@ -84,8 +84,8 @@ def _found_in(
     for family in known:
         live = set(family.live(manifest))
         if condition is not None:
-            selectors = {f.selector for f in fields_of(condition) if f.selector}
-            live = matching(condition, _table(manifest, facts, family, selectors), live)
+            table = _table(manifest, facts, family, selectors_of(condition))
+            live = matching(condition, table, live)
         if live:
             found.append((family, live))
     if condition is not None and not found:
@@ -94,9 +94,9 @@ def _found_in(
 
 
 def references(manifest: Manifest, family: Family, selectors: Collection[str]) -> dict[str, int]:
-    """Return the versions that ``@best``, ``@latest``, ``@v3`` and ``@TAG`` mean; lower case."""
+    """Return the versions that ``best``, ``latest``, ``v3`` and tags, in lower case, mean."""
     found = {}
-    for selector in {selector.lower() for selector in selectors}:
+    for selector in selectors:
         number = family.tagged(selector)
         if selector == "latest":
             number = family.latest
