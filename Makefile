@@ -18,6 +18,7 @@ check: $(READY) ## what CI runs: ruff, mypy and the tests
 	@$(MAKE) --no-print-directory test
 
 faults: $(READY) ## the long fault suites
+	@$(PY) -m tests.support.tools
 	$(PY) -m pytest -m long -o faulthandler_timeout=0
 
 bench: $(READY) ## benchmarks, side by side with the peers found installed

@@ -7,10 +7,13 @@ of whoever runs them, so that a test passes for everyone or for nobody.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.support import tally
 
 # How long an example takes says more about the machine than about mvc.
 settings.register_profile("mvc", settings(), deadline=None)
@@ -32,3 +35,15 @@ def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         yield
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run with what the fault suites did, and with what was not run and so not passed."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    for line in tally.table():
+        reporter.write_line(line)
+    reasons = Counter(report.longrepr[2] for report in reporter.stats.get("skipped", ()))
+    for reason, number in sorted(reasons.items()):
+        reporter.write_line(f"not run: {number} tests, {reason.removeprefix('Skipped: ')}")

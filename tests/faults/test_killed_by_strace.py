@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import fault_trace
+from tests.support import fault_trace, tally
 from tests.support.fault_trace import Point
 from tests.support.faults import Project, records_of, whole
 
@@ -29,7 +29,9 @@ def points_of(project: Project, arguments: list[str], every: int) -> list[Point]
     points = fault_trace.record(arguments, copy.folder, copy.folder.with_suffix(".trace"))
     assert len(points) > 8
     links = {n for n, point in enumerate(points) if point.name.startswith("link")}
-    return [p for n, p in enumerate(points) if n % every == 0 or links & {n, n - 1}]
+    chosen = [p for n, p in enumerate(points) if n % every == 0 or links & {n, n - 1}]
+    tally.count("kill points", len(chosen), of=f"mvc {arguments[0]}")
+    return chosen
 
 
 @sweeps
