@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.faults import Project, make_noise, make_weights
+from tests.support.volumes import CUTS, Unavailable, Volume
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,14 @@ def project(tmp_path: Path, files: Callable[[str, int], Path]) -> Project:
     made.add("net", files("noise", 2), metrics={"acc": 0.7})
     made.tags["net@prod"] = "net/v1"
     return made
+
+
+@pytest.fixture(params=CUTS)
+def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
+    """An empty file system of its own, whose power fails in one of the ways."""
+    try:
+        made = Volume(request.param, tmp_path / "image", tmp_path / "mounted")
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield made
+    made.unmount()

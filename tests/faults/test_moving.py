@@ -21,7 +21,6 @@ from mvc.store import relocation
 from mvc.store.relocation import Moved
 from tests.faults.test_failing_calls import failing, how
 from tests.faults.test_killed_at_steps import KILLS, Kill
-from tests.faults.test_power_cut_mounted import DROP_JOURNAL, Volume, volume
 from tests.support.faults import (
     Project,
     killed_after_steps,
@@ -29,11 +28,12 @@ from tests.support.faults import (
     run_to_end,
     whole,
 )
+from tests.support.volumes import JOURNAL_LOST, Volume
 
-__all__ = ["volume"]  # a fixture
 pytestmark = pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
 
 Files = Callable[[str, int], Path]
+two_disks = pytest.mark.parametrize("volume", JOURNAL_LOST, indirect=True)
 
 # After each of these a kill leaves something else behind; docs/relocation.md names them.
 STEPS = [
@@ -316,25 +316,28 @@ def test_a_writer_that_does_not_end_keeps_the_store_where_it_is(
     assert takes_writes(project) == [".mvc/store"]
 
 
+@two_disks
 def test_a_store_moves_to_another_disk_and_back(volume: Volume, project: Project) -> None:
     """Between real file systems everything comes along, bit for bit."""
     to = volume.folder / "models"
     project.open().move_store(to)
     assert whole(project).store_info().path == to
-    volume.cut_power(DROP_JOURNAL)
+    volume.cut_power()
     whole(project)
     project.open().move_store(project.folder / ".mvc" / "store")
     assert whole(project).store_info().path == project.folder / ".mvc" / "store"
-    volume.cut_power(DROP_JOURNAL)
+    volume.cut_power()
     whole(project)
 
 
+@two_disks
 def test_the_root_of_a_new_disk_will_do(volume: Volume, project: Project) -> None:
     """A disk's own folder, which has ``lost+found``, is as good as an empty one."""
     project.open().move_store(volume.folder)
     assert whole(project).store_info().path == volume.folder
 
 
+@two_disks
 def test_power_may_fail_at_any_step_of_a_move(volume: Volume, project: Project) -> None:
     """The new disk loses power after each step in turn: every version is there, and it finishes."""
     for count in range(len(STEPS)):
@@ -350,7 +353,7 @@ def test_power_may_fail_at_any_step_of_a_move(volume: Volume, project: Project) 
         steps = relocation.move(plan, switch, lambda: True)
         for _ in range(count + 1):
             next(steps)
-        volume.cut_power(DROP_JOURNAL)
+        volume.cut_power()
         whole(copy)
         copy.open().move_store(to)
         assert whole(copy).store_info().path == to
@@ -360,6 +363,7 @@ def test_power_may_fail_at_any_step_of_a_move(volume: Volume, project: Project) 
         whole(copy)
 
 
+@two_disks
 def test_a_disk_that_is_too_small_is_refused(
     volume: Volume, project: Project, tmp_path: Path
 ) -> None:

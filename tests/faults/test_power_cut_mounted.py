@@ -1,127 +1,160 @@
-"""A real file system loses power right after ``add`` has answered.
+"""A real file system loses power right after a real command has answered with status 0.
 
-A loop-mounted ext4 or xfs is shut down by the ioctl that both have for it,
-with its journal flushed ahead of the data or thrown away, and mounted again.
-Needs root, loop devices and the two ``mkfs``.
+``tests.support.volumes`` says how. The suite is held against itself: the same
+commands with ``fsync`` turned into nothing by libeatmydata lose what they acknowledged.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-import struct
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mvc import fileio
+from mvc import MvcError
+from tests.registry.test_repack import small_series
 from tests.support.faults import Project, whole
+from tests.support.volumes import CUTS, JOURNAL_LOST, Volume
 
 Files = Callable[[str, int], Path]
 
-GOING_DOWN = 0x8004587D  # XFS_IOC_GOINGDOWN; ext4 has it under the same number
-FLUSH_JOURNAL, DROP_JOURNAL = 1, 2
-MAKE = {
-    "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"],
-    "xfs": ["mkfs.xfs", "-q", "-f"],
-}
-SIZE = 320 << 20  # the smallest that xfs takes is 300 MiB; it is sparse
+EATMYDATA = "libeatmydata.so*"
 
 
-class Volume:
-    """A file system in a file, whose power can be cut."""
-
-    def __init__(self, kind: str, image: Path, mounted: Path) -> None:
-        self.kind, self.image, self.folder = kind, image, mounted
-        with image.open("wb") as file:
-            file.truncate(SIZE)
-        mounted.mkdir()
-        _run(*MAKE[kind], os.fspath(image))
-        self.mount()
-
-    def mount(self) -> None:
-        _run("mount", "-t", self.kind, "-o", "loop", os.fspath(self.image), os.fspath(self.folder))
-
-    def unmount(self) -> None:
-        _run("umount", os.fspath(self.folder))
-
-    def cut_power(self, how: int) -> None:
-        """Lose what is not on the disk, and come back."""
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, GOING_DOWN, struct.pack("I", how))
-        finally:
-            os.close(descriptor)
-        self.unmount()
-        self.mount()
+def on(*quick: str) -> pytest.MarkDecorator:
+    """Do it on every volume, in the quick run only on these."""
+    marks = {cut: () if cut in quick else (pytest.mark.long,) for cut in CUTS}
+    cuts = [pytest.param(cut, marks=marks[cut]) for cut in CUTS]
+    return pytest.mark.parametrize("volume", cuts, indirect=True)
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+class Commands:
+    """The command line on a volume, with all that it writes there, notes of the user too."""
+
+    def __init__(self, volume: Volume, **environment: str) -> None:
+        self.volume = volume
+        self.project = Project(volume.folder / "project")
+        self._environment = {
+            **os.environ,
+            **environment,
+            "HOME": os.fspath(volume.folder),
+            "PYTHONPATH": os.fspath(Path(__file__).parents[2]),
+        }
+
+    def run(self, *arguments: object) -> str:
+        """Run a command, which must succeed; return the last line that it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mvc", "-C", self.project.folder, *map(str, arguments)],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1] if done.stdout else ""
+
+    def add(self, family: str, path: Path, *options: object) -> str:
+        """Register a file, and remember that this was acknowledged."""
+        identity = self.run("add", family, path, *options)
+        self.project.held[identity] = path.read_bytes()
+        return identity
+
+    def cut_power(self) -> None:
+        """Cut the power now: nothing has to be unlocked or repaired."""
+        self.volume.cut_power()
+        whole(self.project)
 
 
-@pytest.fixture(params=MAKE)
-def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
-    """An empty file system of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    if shutil.which(MAKE[request.param][0]) is None:
-        pytest.skip(f"{MAKE[request.param][0]} is not installed")
-    try:
-        made = Volume(request.param, tmp_path / "image", tmp_path / "mounted")
-    except OSError as error:
-        pytest.skip(f"cannot mount a loop device: {error}")
-    yield made
-    made.unmount()
+@pytest.fixture
+def commands(volume: Volume) -> Commands:
+    """A registry, durable on the volume."""
+    made = Commands(volume)
+    made.project.folder.mkdir()
+    made.run("init")
+    made.cut_power()
+    return made
 
 
-HOW = {"journal-ahead": FLUSH_JOURNAL, "journal-lost": DROP_JOURNAL}
-
-
-@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_what_add_acknowledged_survives(volume: Volume, files: Files, how: int) -> None:
-    """Power cut right after ``add``, ``tag`` or ``rm`` answered: all of it is there after mounting.
-
-    Nothing has to be unlocked or repaired, and what comes next works.
-    """
-    project = Project(volume.folder)
-    project.add("net", files("weights", 1), metrics={"acc": 0.5})
-    volume.cut_power(how)
-    whole(project)
-    project.add("net", files("noise", 2), tags=["prod"])
+@on("ext4-journal-lost", "xfs-journal-ahead", "btrfs-copied")
+def test_versions_and_tags_survive(commands: Commands, files: Files) -> None:
+    """Power cut right after ``add``, ``tag``, ``rollback`` and ``rm``: all of it is there."""
+    project = commands.project
+    commands.add("net", files("weights", 1))
+    commands.cut_power()
+    commands.add("net", files("noise", 2), "--tag", "prod")
     project.tags["net@prod"] = "net/v2"
-    volume.cut_power(how)
-    whole(project)
-    project.open().tag("net@v1", "prod")
+    commands.cut_power()
+    commands.run("tag", "net@v1", "prod")
     project.tags["net@prod"] = "net/v1"
-    volume.cut_power(how)
-    whole(project).rm("net@v2")
-    project.tags["net@latest"] = "net/v1"
-    volume.cut_power(how)
-    whole(project)
+    commands.cut_power()
+    commands.run("rollback", "net@prod")
+    project.tags["net@prod"] = "net/v2"
+    commands.cut_power()
+    commands.run("rm", "--force", "net@v2")
+    project.tags = {"net@latest": "net/v1"}
+    commands.cut_power()
 
 
-@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_a_checked_out_file_survives(volume: Volume, files: Files, how: int) -> None:
-    """Power cut right after ``checkout`` answered: the file it wrote is there, bit for bit."""
-    project = Project(volume.folder)
-    project.add("net", files("weights", 1))
-    project.open().checkout("net", volume.folder / "model.bin")
-    volume.cut_power(how)
-    assert (volume.folder / "model.bin").read_bytes() == project.held["net/v1"]
-
-
-def test_without_syncing_it_is_lost(
-    volume: Volume, files: Files, monkeypatch: pytest.MonkeyPatch
+@on("ext4-journal-ahead")
+def test_a_folder_survives_and_what_is_checked_out(
+    commands: Commands, files: Files, tmp_path: Path
 ) -> None:
-    """With ``fsync`` turned into nothing the same cut loses the version: the test can see."""
-    monkeypatch.setattr(fileio, "_sync", lambda descriptor: None)
-    project = Project(volume.folder)
-    project.add("net", files("weights", 1))
-    volume.cut_power(DROP_JOURNAL)
-    assert project.open().list() == []
+    """Power cut right after ``add`` of a folder, and ``checkout`` of it or a file: bit for bit."""
+    model = tmp_path / "model"
+    (model / "below").mkdir(parents=True)
+    files("weights", 1).rename(model / "weights.bin")
+    files("noise", 2).rename(model / "below" / "noise.bin")
+    wanted = {path.relative_to(model): path.read_bytes() for path in model.rglob("*.bin")}
+    assert commands.run("add", "net", model) == "net/v1"
+    commands.cut_power()
+    out = commands.volume.folder / "out"
+    commands.run("checkout", "net", "-o", out)
+    commands.cut_power()
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*.bin")} == wanted
+    file = commands.volume.folder / "one.bin"
+    commands.run("checkout", "net@latest:weights.bin", "-o", file)
+    commands.cut_power()
+    assert file.read_bytes() == wanted[Path("weights.bin")]
+
+
+@on("xfs-journal-lost")
+def test_what_care_leaves_survives(commands: Commands, tmp_path: Path) -> None:
+    """Power cut right after ``repack``, ``gc`` and ``store move``: every version is there."""
+    project, path = commands.project, tmp_path / "model.safetensors"
+    for data in small_series(3):
+        path.write_bytes(data)
+        commands.add("series", path)
+    commands.run("repack")
+    commands.cut_power()
+    commands.run("rm", "series@v2")
+    del project.held["series/v2"]
+    commands.run("gc", "--grace", "0")
+    commands.cut_power()
+    commands.run("store", "move", commands.volume.folder / "moved")
+    commands.cut_power()
+    assert project.open().store_info().path == commands.volume.folder / "moved"
+    commands.add("series", path)
+    commands.cut_power()
+
+
+@pytest.mark.parametrize("volume", JOURNAL_LOST, indirect=True)
+def test_without_syncing_it_is_lost(volume: Volume, files: Files) -> None:
+    """With ``fsync`` turned into nothing the same cut loses the version: the suite can see."""
+    if not (library := eatmydata()):
+        pytest.skip("libeatmydata is not installed")
+    commands = Commands(volume, LD_PRELOAD=library)
+    commands.project.folder.mkdir()
+    os.sync()
+    commands.run("init")
+    commands.add("net", files("weights", 1))
+    with pytest.raises((AssertionError, MvcError)):
+        commands.cut_power()
+
+
+def eatmydata() -> str:
+    """Return the path of libeatmydata, if this system has it."""
+    found = next(Path("/usr/lib").glob(f"*/{EATMYDATA}"), None)
+    return os.fspath(found) if found else ""
