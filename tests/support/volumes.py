@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import tally
+
 GOING_DOWN = 0x8004587D  # XFS_IOC_GOINGDOWN; ext4 has it under the same number
 FLUSH_JOURNAL, DROP_JOURNAL = 1, 2
 MIB = 1 << 20
@@ -49,6 +51,7 @@ class Volume:
     """An empty file system of a kind, mounted, whose power fails in one way."""
 
     def __init__(self, cut: str, image: Path, mounted: Path) -> None:
+        self.cut = cut
         self.kind, self._lose_power = CUTS[cut]
         self.image, self.folder = image, mounted
         kind = KINDS[self.kind]
@@ -81,6 +84,7 @@ class Volume:
     def lose_power(self) -> None:
         """Lose what is not on the disk: from now on nothing that is written counts."""
         self._lose_power(self)
+        tally.count("power cuts", of=self.cut)
 
     def come_back(self) -> None:
         """Mount again after a loss of power. Nobody may use the volume any more."""
