@@ -2,8 +2,8 @@
 
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
-``users_cache``, ``cache_size``, ``settings_folder``, ``forget_registry``, ``author``,
-``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
+``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
+``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
 ``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
@@ -13,7 +13,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -68,6 +68,19 @@ def cache_size() -> int | None:
     if match is None:
         raise UsageError(f"MVC_CACHE_SIZE is '{text[:40]}'", hint="a size is written as in 200GB")
     return int(float(match.group(1)) * _UNITS[match.group(2).lower()])
+
+
+def durability(levels: Sequence[str]) -> str:
+    """Return ``MVC_DURABILITY``: which of ``levels`` to keep to; the first unless set.
+
+    Raises:
+        UsageError: It is none of them.
+    """
+    level = os.environ.get("MVC_DURABILITY", "") or levels[0]
+    if level not in levels:
+        known = f"{', '.join(levels[:-1])} or {levels[-1]}"
+        raise UsageError(f"MVC_DURABILITY is '{level[:40]}'", hint=f"it is {known}")
+    return level
 
 
 def settings_folder() -> Path | None:

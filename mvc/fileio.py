@@ -28,6 +28,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from mvc import durability
 from mvc.digest import Buffer
 from mvc.errors import FormatError, Unsupported
 
@@ -45,6 +46,9 @@ _MOST_PIECES = 1024
 
 WRITE_BACK = 16 << 20
 """Bytes after which the disk is set to work, so that the last call finds little left to do."""
+
+# By this name the tests take syncing away from all below.
+_sync = durability.sync
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
@@ -483,12 +487,3 @@ def _link_or_rename(private: Path, final: Path) -> bool:
         return True
     remove(private)
     return True
-
-
-def _sync(descriptor: int) -> None:
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync stops at the drive's cache
-    if full is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(descriptor, full)
-            return
-    os.fsync(descriptor)

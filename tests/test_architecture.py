@@ -23,7 +23,7 @@ FLOORS = (
     {"registry"},
     {"store"},
     {"formats", "codecs"},
-    {"recipe", "tree", "verdict", "digest", "lines", "fileio", "beneath"},
+    {"recipe", "tree", "verdict", "digest", "lines", "fileio", "beneath", "durability"},
     {"errors"},
 )
 LEAVES = FLOORS[5]

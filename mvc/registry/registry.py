@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from mvc import environment, fileio
+from mvc import durability, environment, fileio
 from mvc.errors import NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.family import Family
@@ -50,6 +50,7 @@ class ModelRegistry(TagMethods):
     def __init__(
         self, path: AnyPath | None = None, *, store: AnyPath | None = None, create: bool = True
     ) -> None:
+        durability.choose(environment.durability(durability.LEVELS))
         self._create = create
         named = Path(store) if store else environment.store_folder()
         self._named_store = None if named is None else place.tidy(named)

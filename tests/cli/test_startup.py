@@ -26,7 +26,8 @@ def _ours(names: str, *more: set[str]) -> set[str]:
 
 
 ALWAYS = _ours(
-    "cli cli.app cli.command cli.failures cli.output digest environment errors fileio", {"mvc"}
+    "cli cli.app cli.command cli.failures cli.output digest durability environment errors fileio",
+    {"mvc"},
 )
 RECORDS = _ours(
     """
