@@ -56,10 +56,8 @@ class Worker:
 
         try:
             while True:
-                try:
+                with contextlib.suppress(Busy, Conflict):  # "run the command again"
                     turn(chance, say)
-                except (Busy, Conflict):  # "run the command again"
-                    pass
         except BaseException:
             say("failed", time.monotonic(), traceback.format_exc()[-3000:])
         finally:
