@@ -309,8 +309,11 @@ def sync_open_folder(descriptor: int) -> None:
 
 
 def sync_open(descriptor: int) -> None:
-    """Make the bytes of an open file durable, also those that others wrote through a mapping."""
-    _sync(descriptor)
+    """Write an open file of somebody else's back, so that its times tell of writes by a mapping.
+
+    That is done at every level of durability: what is noted of the file relies on it.
+    """
+    os.fsync(descriptor)
 
 
 def forget(descriptor: int, offset: int, size: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mvc import fileio
+from mvc import durability, fileio
 from mvc.digest import Digest, checksum_of, digest_of, digest_of_open
 from mvc.errors import Conflict
 from mvc.registry import digests
@@ -266,8 +266,12 @@ def test_every_change_is_seen(cache: Path, tmp_path: Path, change: Callable[[Pat
 
 
 @pytest.mark.usefixtures("left_alone")
-def test_what_is_written_through_a_mapping_is_seen(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", durability.LEVELS)
+def test_what_is_written_through_a_mapping_is_seen(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
     """A page that was changed before the file was noted changes its times with the next byte."""
+    monkeypatch.setattr(durability, "_chosen", level)
     path = tmp_path / "model.bin"
     path.write_bytes(bytes(mmap.PAGESIZE))
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
