@@ -340,8 +340,8 @@ def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled:
         "stamps": list(stamps),
         "settled": settled,
     }
-    with contextlib.suppress(OSError):
-        path = manifest.family_folder(family.folder) / FILE_NAME
+    with contextlib.suppress(OSError, FormatError):
+        path = manifest.own_folder(family.folder) / FILE_NAME
         fileio.replace(path, lines.seal(lines.dumps(values)))
 
 

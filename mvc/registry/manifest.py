@@ -28,6 +28,7 @@ from mvc.registry import record as records
 from mvc.registry.event import BestRule, Event, Tagged
 from mvc.registry.names import check_family, folder_of, near
 from mvc.registry.record import Record
+from mvc.store.settings import refuse_link
 
 # Names stand between zero bytes, which are in none, so that one call finds the numbers of all.
 _VERSIONS = re.compile(r"(?<=\0)v([1-9][0-9]{0,8})\.yaml(?=\0)")
@@ -56,6 +57,17 @@ class Manifest:
 
     def family_folder(self, name: str) -> Path:
         return self.folder / folder_of(name)
+
+    def own_folder(self, name: str) -> Path:
+        """Return a family's folder, to write in it.
+
+        Raises:
+            FormatError: It, or one above or in it, is a link.
+        """
+        folder = self.family_folder(name)
+        for path in (self.folder, folder, folder / "versions", folder / "events"):
+            refuse_link(path)
+        return folder
 
     def require(self, name: str) -> str:
         """Return the folder name of a family that exists.
@@ -158,7 +170,7 @@ class Manifest:
             above: The highest number, if it was just looked for. Numbers
                 taken since are passed over.
         """
-        folder = self.family_folder(family)
+        folder = self.own_folder(family)
         fileio.make_folder(folder / "versions")
         staged = fileio.write_private(folder, [record])
         try:
@@ -184,7 +196,7 @@ class Manifest:
 
     def create_event(self, family: str, event: Event) -> Steps[bool]:
         """Create an event under its number; False if somebody else took it first."""
-        folder = self.family_folder(family)
+        folder = self.own_folder(family)
         fileio.make_folder(folder / "events")
         final = self._event_path(family, event.number)
         made: bool = yield from fileio.create_once(final, events.encode(event), folder)

@@ -14,7 +14,6 @@ Public names: ``Alternate``, ``listed``, ``change``, ``reachable``,
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +132,9 @@ def _problem(text: str, owners: set[int], above: tuple[Path, ...]) -> str | None
             return "it leads back to where it is listed"
         identity_of(path)
         for part in (path, path / "store.yaml", path / "packs"):
-            status = os.lstat(part)
-            if stat.S_ISLNK(status.st_mode):
-                return f"'{part.name}' in it is a link"
-            if status.st_uid not in owners:
-                return f"it belongs to another user ({status.st_uid})"
+            owner = os.lstat(part).st_uid
+            if owner not in owners:
+                return f"it belongs to another user ({owner})"
     except FileNotFoundError:
         return "it is not there"
     except MvcError as error:

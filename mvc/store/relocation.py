@@ -30,6 +30,7 @@ from mvc.store.settings import (
     MAX_SETTINGS,
     MOVED,
     PACKS,
+    QUARANTINE,
     ROOTS,
     SETTINGS,
     STAGING,
@@ -47,7 +48,7 @@ from mvc.store.settings import (
 )
 
 # Kept for people, or for readers; copied as they are.
-OTHERS = ("features", "quarantine")
+OTHERS = ("features", QUARANTINE)
 ALTERNATES = "alternates.yaml"
 PIECE = 8 << 20
 # Folders, notes and the records of what is under way.

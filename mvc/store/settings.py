@@ -7,12 +7,13 @@ is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
 Public names: ``new_id``, ``root_name``, ``is_id``, ``check_version``, ``check_features``,
-``identity_of``, ``establish``, ``is_vacant``, ``moved_to``, ``claims``, ``moved_from``,
-``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
+``check_folders``, ``refuse_link``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
+``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -31,6 +32,7 @@ MOVED = "moved-to.yaml"
 CALLED_OFF = "called-off.yaml"
 MAX_SETTINGS = 64 << 10
 PACKS, ROOTS, STAGING, TRASH = "packs", "roots", "staging", "trash"
+QUARANTINE = "quarantine"
 FOLDERS = (PACKS, ROOTS, STAGING, "features", "locks")
 # A new disk is not empty: its file system keeps this folder for itself.
 _OF_THE_DISK = "lost+found"
@@ -76,7 +78,7 @@ def identity_of(folder: Path) -> str:
     Raises:
         NotFound: There is none.
         Unsupported: A newer mvc made it, or it uses a feature this one lacks.
-        FormatError: Its ``store.yaml`` is damaged.
+        FormatError: Its ``store.yaml`` is damaged, or one of its folders is a link.
     """
     try:
         settings = lines.loads(fileio.read(folder / SETTINGS, MAX_SETTINGS))
@@ -92,8 +94,36 @@ def identity_of(folder: Path) -> str:
     check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
     if not isinstance(identity, str) or not is_id(identity):
         raise FormatError(f"'{folder / SETTINGS}' bears no store id")
+    check_folders(folder)
     check_features(folder)
     return identity
+
+
+def refuse_link(folder: Path) -> None:
+    """Refuse a folder of ours that is a link: what lies behind it may be somebody else's.
+
+    Raises:
+        FormatError: It is one.
+    """
+    if os.path.islink(folder):
+        raise FormatError(
+            f"'{folder}' is a symbolic link", hint="put the folder itself in the link's place"
+        )
+
+
+def check_folders(folder: Path) -> None:
+    """Refuse a store with a link among its folders: nothing is written or deleted through one.
+
+    Raises:
+        FormatError: There is one.
+    """
+    for name in (*FOLDERS, TRASH, QUARANTINE):
+        refuse_link(folder / name)
+    for name in (ROOTS, STAGING):
+        with contextlib.suppress(OSError), os.scandir(folder / name) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    refuse_link(Path(entry.path))
 
 
 def check_features(folder: Path) -> None:
@@ -127,7 +157,8 @@ def is_vacant(folder: Path) -> bool:
     try:
         names = set(fileio.list_folder(folder)) - {_OF_THE_DISK}
         inside = [name for known in names for name in fileio.list_folder(folder / known)]
-    except NotADirectoryError:
+        check_folders(folder)
+    except (NotADirectoryError, FormatError):
         return False
     return names <= set(FOLDERS) and not inside
 

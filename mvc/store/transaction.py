@@ -30,7 +30,16 @@ from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
-from mvc.store.settings import PACKS, ROOTS, STAGING, being_moved, moved_to, new_id, root_name
+from mvc.store.settings import (
+    PACKS,
+    QUARANTINE,
+    ROOTS,
+    STAGING,
+    being_moved,
+    moved_to,
+    new_id,
+    root_name,
+)
 from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
 
 
@@ -252,7 +261,7 @@ class Transaction:
             return
         # Somebody stored the same objects, but theirs has rotted: it is kept
         # aside, and at no instant is there nothing under the name.
-        quarantine = self._store.folder / "quarantine"
+        quarantine = self._store.folder / QUARANTINE
         fileio.make_folder(quarantine)
         fileio.link_once(final, quarantine / f"{self.id}-{final.name}")
         fileio.sync_folder(quarantine)

@@ -132,7 +132,7 @@ def test_what_cannot_be_an_alternate_is_named(tmp_path: Path, store: Store, lend
         Path("../lender"): "does not begin at the root",
         tmp_path / "empty": "no store in",
         tmp_path / "newer": "has format 1",
-        tmp_path / "linked": "is a link",
+        tmp_path / "linked": "is a symbolic link",
         tmp_path / "circle": "",
         tmp_path / "a\nb": "it is not there",
         tmp_path / "empty" / ".." / "store": "leads back",

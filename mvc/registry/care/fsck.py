@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mvc import fileio, lines
 from mvc.digest import Digest, Hasher
-from mvc.errors import Damaged, MvcError, Unsupported
+from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.care.frames import Frames, deep, shallow
@@ -166,6 +166,7 @@ def examine(place: Place, manifest: Manifest, presence: Presence, level: str) ->
 
 def _check_records(run: Check) -> None:
     for folder in run.manifest.families():
+        _check_links(run, folder)
         _check_events(run, folder)
         try:
             family = _family(run, folder)
@@ -183,6 +184,14 @@ def _check_records(run: Check) -> None:
             if number not in gone:
                 withdrawn = number in family.withdrawn
                 run.versions.append(Held(identity, family.name, number, record, digest, withdrawn))
+
+
+def _check_links(run: Check, folder: str) -> None:
+    try:
+        run.manifest.own_folder(folder)
+    except FormatError as error:
+        where = run.manifest.family_folder(folder)
+        run.find("family", folder, where, [], f"{error.message}; {error.hint}")
 
 
 def _family(run: Check, folder: str) -> families.Family:

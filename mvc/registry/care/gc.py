@@ -131,7 +131,7 @@ def _from_full_disk(manifest: Manifest, store: Store, planned: Plan) -> tuple[in
     version's event; what that version gives up makes room for the next.
     """
     for folder in manifest.families():
-        fileio.remove(manifest.family_folder(folder) / families.FILE_NAME)
+        fileio.remove(manifest.own_folder(folder) / families.FILE_NAME)
     if store.index.merged_path is not None:
         fileio.remove(store.index.merged_path)
     planned = replace(planned, rebasing=Rebasing())  # which takes room before it makes any

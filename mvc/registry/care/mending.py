@@ -20,7 +20,7 @@ from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
-from mvc.store.settings import new_id
+from mvc.store.settings import QUARANTINE, new_id
 
 # What is kept aside of a file that should be small.
 MAX_ASIDE = 64 << 20
@@ -86,6 +86,6 @@ def keep_aside(run: Repair, path: Path) -> Steps[None]:
 
 
 def _quarantine(run: Repair) -> Path:
-    folder = run.store.folder / "quarantine"
+    folder = run.store.folder / QUARANTINE
     fileio.make_folder(folder)
     return folder

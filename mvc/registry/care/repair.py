@@ -59,6 +59,8 @@ def repair_steps(
 ) -> Steps[Report]:
     """Mend, children after what names them is known: records, objects, packs, roots."""
     store = presence.writable(if_old=True)
+    for name in manifest.families():
+        manifest.own_folder(name)  # nothing is mended behind a link
     material = collect(sources, (place.folder, store.folder))
     for other in alternates.reachable(store.folder):
         if other.problem is None:

@@ -31,7 +31,8 @@ def cache_of(place: Place) -> Path:
     own = place.folder / "cache"
     if named is not None:
         return named / materialised.FOLDER
-    if os.access(own, os.W_OK | os.X_OK):
+    leads_on = any(map(os.path.islink, (own, own / materialised.FOLDER)))
+    if not leads_on and os.access(own, os.W_OK | os.X_OK):
         return own / materialised.FOLDER
     users = environment.users_cache()
     if users is None:

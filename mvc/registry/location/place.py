@@ -211,6 +211,8 @@ def _cache(folder: Path) -> Path | None:
     """Return a folder for disposable files, made if need be; ``None`` where none may be."""
     cache = environment.cache_folder() or folder / "cache"
     try:
+        if cache == folder / "cache" and cache.is_symlink():  # it may lead to somebody else's
+            return None
         if not cache.is_dir():
             fileio.make_folder(cache)
             fileio.replace(cache / "CACHEDIR.TAG", CACHE_TAG)

@@ -223,6 +223,8 @@ class Index:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open the index, made anew where it is another's: of another version, or a copy."""
+    if path.is_symlink():  # it may lead to a database of somebody else's
+        raise OSError(f"'{path}' is a symbolic link")
     for _ in range(2):
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         inode = str(os.stat(path).st_ino)
