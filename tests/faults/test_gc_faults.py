@@ -12,10 +12,8 @@ from mvc import ModelRegistry, fileio
 from mvc.registry.intake import intake
 from mvc.store import rewrite
 from tests.faults.test_failing_calls import failing
-from tests.faults.test_killed_by_strace import IMPOSSIBLE, points_of
 from tests.faults.test_power_cut import Cuts, assert_survived
 from tests.registry.test_repack import small_series
-from tests.support import fault_trace
 from tests.support.faults import (
     Death,
     Project,
@@ -234,26 +232,3 @@ def test_the_suite_notices_a_sync_that_is_missing(
     cuts = Cuts(wasteful).during(collecting)
     with pytest.raises(AssertionError, match=r"power cut after [a-z]+ of"):
         assert_survived(cuts, tmp_path, lambda at: None)
-
-
-# The normal run takes every n-th call.
-sweeps = pytest.mark.parametrize(
-    "every", [12, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"]
-)
-
-
-@pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
-@sweeps
-def test_the_program_killed_in_any_call_loses_nothing(wasteful: Project, every: int) -> None:
-    """``mvc gc --grace 0`` killed as it enters a call of its own: as above."""
-    arguments = ["gc", "--grace", "0"]
-    killed = 0
-    for number, point in enumerate(points_of(wasteful, arguments, every)):
-        copy = wasteful.copied(f"traced-{number}")
-        killed += fault_trace.kill_at(point, arguments, copy.folder) is not None
-        try:
-            whole(copy)
-            finished(copy)
-        except Exception as error:
-            raise AssertionError(f"killed in {point}: {error}") from error
-    assert killed > 5

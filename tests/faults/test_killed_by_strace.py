@@ -2,74 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import shutil
 
 import pytest
 
 from tests.support import fault_trace, tally
+from tests.support.fault_commands import COMMANDS, Command, hurt_in, run, state_of
 from tests.support.fault_trace import Point
-from tests.support.faults import Project, records_of, whole
+from tests.support.faults import Project, whole
+from tests.support.registry_builders import files_in
 
-Files = Callable[[str, int], Path]
+# What a command line has done, apart from where the bytes are.
+VISIBLE = ("versions", "tags")
 
 IMPOSSIBLE = fault_trace.why_not()
-pytestmark = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+pytestmark = [
+    pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE)),
+    pytest.mark.filterwarnings("ignore::mvc.StoreWarning"),  # a store in the middle of a move
+]
 
-# The normal run takes every n-th call, every call that gives a name and the next.
-THIN = 4
 sweeps = pytest.mark.parametrize(
-    "every", [THIN, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"]
+    "all_calls", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "all"]
 )
+commands = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 
 
-def points_of(project: Project, arguments: list[str], every: int) -> list[Point]:
-    """Return the calls to die in."""
+def points_of(project: Project, command: Command, all_calls: bool) -> list[Point]:
+    """Return the calls to die in: all, or one that gives or takes a name and the one after it.
+
+    That is the commit point where there is one.
+    """
     copy = project.copied("recorded")
-    points = fault_trace.record(arguments, copy.folder, copy.folder.with_suffix(".trace"))
-    assert len(points) > 8
-    links = {n for n, point in enumerate(points) if point.name.startswith("link")}
-    chosen = [p for n, p in enumerate(points) if n % every == 0 or links & {n, n - 1}]
-    tally.count("kill points", len(chosen), of=f"mvc {arguments[0]}")
-    return chosen
+    points = fault_trace.record(command.arguments, copy.folder, copy.folder.with_suffix(".trace"))
+    if not all_calls:
+        names = [n for n, point in enumerate(points) if point.is_of_a_name]
+        commits = [n for n in names if fault_trace.committed(points[n].text)]
+        chosen = (commits or names)[len(commits or names) // 2]
+        points = points[chosen : chosen + 2]
+    tally.count("kill points", len(points), of=str(command))
+    return points
 
 
 @sweeps
-def test_a_killed_add_leaves_a_whole_version_or_none(
-    project: Project, files: Files, every: int
+@commands
+def test_a_killed_command_has_done_its_work_or_can_be_repeated(
+    project: Project, command: Command, all_calls: bool
 ) -> None:
-    """Killed in any call, ``mvc add`` has made its version from the commit point on, else not."""
-    source = files("noise", 3)
-    arguments = ["add", "net", str(source), "-m", "acc=0.9"]
-    before = records_of(project.open())
+    """Killed in any call, a command leaves a whole registry with all that was acknowledged.
+
+    What it makes is there from the commit point on, else not. The same
+    command then succeeds, or says that it was done, and all is as if nobody
+    had been killed. A repair hurts nothing more, and takes no bytes away.
+    """
+    command.prepare(project)
+    project.tags.clear()  # some commands move them; ``state_of`` has them, too
+    hurt = hurt_in(project)
+    bytes_before = stored(project) if hurt else set()
+    before = {} if hurt else state_of(project)
+    unharmed = project.copied("unharmed")
+    assert run(unharmed, command.arguments).status == 0
+    after = state_of(unharmed)
     outcomes = set()
-    for place, point in enumerate(points_of(project, arguments, every)):
+    for place, point in enumerate(points_of(project, command, all_calls)):
         copy = project.copied(f"killed-{place}")
-        trace = fault_trace.kill_at(point, arguments, copy.folder)
+        trace = fault_trace.kill_at(point, command.arguments, copy.folder)
         done = trace is None or fault_trace.committed(trace)
-        after = records_of(whole(copy))
-        assert {name: after[name] for name in before} == before, point
-        assert after.keys() - before.keys() == ({"net/v3"} if done else set()), point
-        copy.add("net", source)
-        again = records_of(whole(copy))
-        assert {name: again[name] for name in after} == after, point
+        if hurt:
+            assert hurt_in(copy) <= hurt, point
+        elif before:
+            whole(copy)
+            found, expected = state_of(copy), after if done else before
+            assert [found[key] for key in VISIBLE] == [expected[key] for key in VISIBLE], point
+        assert bytes_before <= stored(copy), point
+        ran = run(copy, command.arguments)
+        assert ran.status in command.again, (point, ran)
+        whole(copy)
+        assert state_of(copy) == after, point
+        assert bytes_before <= stored(copy), point
+        shutil.rmtree(copy.folder)
         outcomes.add((trace is None, done))
-    assert {(False, False), (False, True)} <= outcomes, "killed before the commit point and after"
+    assert outcomes - {(True, True)}, "killed"
+    if any(before and before[key] != after[key] for key in VISIBLE):
+        assert {(False, False), (False, True)} <= outcomes, "before the commit point and after"
 
 
-@sweeps
-def test_a_killed_tag_has_moved_or_not(project: Project, every: int) -> None:
-    """Killed in any call, ``mvc tag`` has moved the tag from its commit point on, else not."""
-    project.tags.clear()
-    arguments = ["tag", "net@v2", "prod"]
-    outcomes = set()
-    for place, point in enumerate(points_of(project, arguments, every)):
-        copy = project.copied(f"killed-{place}")
-        trace = fault_trace.kill_at(point, arguments, copy.folder)
-        done = trace is None or fault_trace.committed(trace)
-        registry = whole(copy)
-        assert registry.resolve("net@prod").id == ("net/v2" if done else "net/v1"), point
-        registry.tag("net@v2", "prod")
-        assert registry.resolve("net@prod").id == "net/v2"
-        outcomes.add((trace is None, done))
-    assert {(False, False), (False, True)} <= outcomes, "killed before the commit point and after"
+def stored(project: Project) -> set[bytes]:
+    """Return the contents of all files that count."""
+    return {
+        data
+        for name, data in files_in(project.folder / ".mvc").items()
+        if name.startswith(("manifest/", "store/")) and not name.endswith("family.yaml")
+    }

@@ -14,27 +14,33 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 # Not open: what it made is seen by who dies in the call after it, and its count is not steady.
 CALLS = (
     "mkdir mkdirat link linkat symlinkat rename renameat renameat2 "
-    "unlink unlinkat rmdir fsync fdatasync writev pwrite64 fchmod ftruncate"
+    "unlink unlinkat rmdir fsync fdatasync syncfs writev pwrite64 fchmod ftruncate"
 ).split()
 SECONDS = 120
 
-_LINE = re.compile(r"\d+ +(?P<name>\w+)\((?P<rest>.*)")
+_PATH = re.compile(r'"([^"]*)"')
+_LINE = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\((?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The k-th call of a name in a process; ``text`` is its line in the trace."""
+    """The k-th call of a name in a thread; ``text`` is its line in the trace."""
 
     name: str
     k: int
     text: str
+
+    @property
+    def is_of_a_name(self) -> bool:
+        """Whether it gives a name or takes one."""
+        return self.name.startswith(("link", "rename", "unlink", "rmdir"))
 
     def __str__(self) -> str:
         return f"{self.name} number {self.k}"
@@ -55,25 +61,23 @@ def why_not() -> str | None:
     return None
 
 
-def record(arguments: list[str], folder: Path, trace: Path) -> list[Point]:
+def record(arguments: Sequence[str], folder: Path, trace: Path) -> list[Point]:
     """Run ``mvc`` in ``folder``; return the calls by which it changes the folder, in order."""
     done = _strace(["-o", os.fspath(trace), "-e", f"trace={_known()}"], arguments, folder)
     assert done.returncode == 0, done.stderr
-    counts: Counter[str] = Counter()
-    points = []
-    lines = trace.read_text(errors="replace").splitlines()
-    for line in lines:
-        found = _LINE.match(line)
-        if not found or line.split(" ", 1)[0] != lines[0].split(" ", 1)[0]:
-            continue  # a thread, which has counts of its own and changes nothing
-        name = found["name"]
-        counts[name] += 1
-        if _changes(name, found["rest"], os.fspath(folder)):
-            points.append(Point(name, counts[name], line))
-    return points
+    counts: Counter[tuple[str, str]] = Counter()
+    points: dict[tuple[str, int], Point] = {}
+    for line in trace.read_text(errors="replace").splitlines():
+        if found := _LINE.match(line):
+            name, thread = found["name"], found["thread"]
+            counts[thread, name] += 1  # as strace does: each thread has counts of its own
+            k = counts[thread, name]
+            if _changes(name, found["rest"], os.fspath(folder)):
+                points.setdefault((name, k), Point(name, k, line))
+    return list(points.values())
 
 
-def kill_at(point: Point, arguments: list[str], folder: Path) -> str | None:
+def kill_at(point: Point, arguments: Sequence[str], folder: Path) -> str | None:
     """Run ``mvc`` in ``folder`` and kill it as it enters the call.
 
     Returns:
@@ -100,7 +104,7 @@ def _links(trace: str) -> Iterator[str]:
 
 
 def _strace(
-    options: list[str], arguments: list[str], folder: Path
+    options: list[str], arguments: Sequence[str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     # -B: no cache of compiled modules, whose writing would be counted as well.
     command = [sys.executable, "-B", "-m", "mvc", "-C", os.fspath(folder), *arguments]
@@ -120,6 +124,7 @@ def _known() -> str:
 
 
 def _changes(name: str, rest: str, folder: str) -> bool:
-    if name in ("fsync", "fdatasync", "fchmod", "ftruncate", "writev", "pwrite64"):
+    if name in ("fsync", "fdatasync", "syncfs", "fchmod", "ftruncate", "writev", "pwrite64"):
         return True  # by descriptor; Python itself, and mvc elsewhere, do none of these
-    return folder in rest or (name == "unlinkat" and not rest.startswith("AT_FDCWD"))
+    # A relative name is one below a folder that is open: mvc works in that of the project.
+    return any(not path.startswith("/") or folder in path for path in _PATH.findall(rest))

@@ -18,9 +18,13 @@ from pathlib import Path
 from tests.support import fault_trace
 
 
-def _program(name: str) -> bool:
+def _where(name: str) -> str | None:
     # Those that make file systems are not on everybody's PATH.
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _program(name: str) -> bool:
+    return _where(name) is not None
 
 
 def _library(name: str) -> bool:
@@ -34,7 +38,8 @@ def _is_root() -> bool:
 def _loop_devices() -> bool:
     if not (_is_root() and _program("losetup")):
         return False
-    return subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode == 0
+    ask = [_where("losetup") or "", "-f"]
+    return subprocess.run(ask, capture_output=True, check=False).returncode == 0
 
 
 # What, the Debian package that has it, what is for nothing without it, how to find it.
