@@ -4,7 +4,8 @@ Each is used as its manual says, with its own compression where it has one:
 every version takes the place of the one before, at the same path, and is
 saved. Measured is what the tool keeps beside the files, not the files.
 
-Public names: ``Peer``, ``found``, ``keep``, ``time_save``, ``size_of``, ``version``.
+Public names: ``PEERS``, ``Peer``, ``found``, ``begin``, ``place``, ``call``, ``keep``,
+``time_save``, ``size_of``, ``version``.
 """
 
 from __future__ import annotations
@@ -118,18 +119,18 @@ def version(peer: Peer) -> str:
 
 def keep(peer: Peer, versions: Sequence[Path], folder: Path) -> int:
     """Save files or folders one after the other in the empty ``folder``; return the bytes kept."""
-    environment = _begin(peer, folder)
+    environment = begin(peer, folder)
     for number, path in enumerate(versions, start=1):
-        _place(path, folder / MODEL)
+        place(path, folder / MODEL)
         for command in peer.save(number):
-            _call(command, folder, environment)
+            call(command, folder, environment)
     return size_of(folder / peer.kept_in)
 
 
 def time_save(peer: Peer, path: Path, folder: Path, timed: Callable[[Command, Path], T]) -> T:
     """Save a file in the empty ``folder``, made durable, and return what ``timed`` tells of it."""
-    environment = _begin(peer, folder)
-    _place(path, folder / MODEL)
+    environment = begin(peer, folder)
+    place(path, folder / MODEL)
     os.sync()
     steps = [shlex.join(command) for command in (*peer.save(1), ["sync"])]
     settings = [f"{name}={value}" for name, value in environment.items()]
@@ -142,7 +143,7 @@ def size_of(folder: Path) -> int:
     return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in found}.values())
 
 
-def _place(source: Path, target: Path) -> None:
+def place(source: Path, target: Path) -> None:
     """Copy, as some tools take the file for themselves or change its mode."""
     if target.is_dir():
         shutil.rmtree(target)
@@ -153,11 +154,11 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _begin(peer: Peer, folder: Path) -> dict[str, str]:
+def begin(peer: Peer, folder: Path) -> dict[str, str]:
     """Let a tool begin in the empty ``folder``; return the environment it is to have."""
     environment = _environment(folder)
     for command in peer.begin:
-        _call(command, folder, environment)
+        call(command, folder, environment)
     return environment
 
 
@@ -180,7 +181,7 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _call(command: Command, folder: Path, environment: dict[str, str]) -> None:
+def call(command: Command, folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
