@@ -12,6 +12,7 @@ Public names: ``Manifest``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -68,6 +69,18 @@ class Manifest:
         for path in (self.folder, folder, folder / "versions", folder / "events"):
             refuse_link(path)
         return folder
+
+    def refuse_closed(self, name: str) -> None:
+        """Refuse, before anything is read for it, a family that would take no version.
+
+        Raises:
+            FormatError: As ``own_folder`` says.
+            PermissionError: It is another user's to write to.
+        """
+        folder = self.own_folder(name)
+        for path in (folder, folder / "versions") if folder.is_dir() else (self.folder,):
+            if not fileio.may_write(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     def require(self, name: str) -> str:
         """Return the folder name of a family that exists.

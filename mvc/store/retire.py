@@ -26,6 +26,7 @@ from mvc.fileio import Steps
 from mvc.store.index import Found
 from mvc.store.intents import settle
 from mvc.store.mark import Census, Need, edges_of, reachable
+from mvc.store.naming import name_also
 from mvc.store.pack import SUFFIX, Entry, PackReader, is_whole
 from mvc.store.settings import PACKS, TRASH, new_id
 from mvc.store.store import Store
@@ -200,7 +201,7 @@ def _restore(store: Store, path: Path) -> Steps[None]:
     packs = store.folder / PACKS
     with contextlib.suppress(FileNotFoundError):  # somebody took it over
         final = packs / _pack_name(path)
-        if not fileio.link_once(path, final) and not is_whole(final):
+        if not name_also(path, final) and not is_whole(final):
             return  # the copy that has the name has rotted: readers find this one where it is
         fileio.sync_folder(packs)
         yield "pack linked again"

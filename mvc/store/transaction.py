@@ -28,6 +28,7 @@ from mvc.fileio import NewFile, Steps
 from mvc.recipe import Recipe
 from mvc.store.index import Found
 from mvc.store.intents import INTENT
+from mvc.store.naming import name_also
 from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
 from mvc.store.pipeline import Ahead
 from mvc.store.settings import (
@@ -263,7 +264,7 @@ class Transaction:
         # aside, and at no instant is there nothing under the name.
         quarantine = self._store.folder / QUARANTINE
         fileio.make_folder(quarantine)
-        fileio.link_once(final, quarantine / f"{self.id}-{final.name}")
+        name_also(final, quarantine / f"{self.id}-{final.name}")
         fileio.sync_folder(quarantine)
         fileio.move_into_place(private, final, overwrite=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -166,3 +167,39 @@ def test_only_old_folders_without_an_intent_are_left_over(tmp_path: Path) -> Non
     assert leftovers(store.folder) == []
     grown_old(folder)
     assert leftovers(store.folder) == [folder]
+
+
+def test_where_there_are_no_locks_an_hour_of_silence_is_a_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer whose life nobody can tell, as on another host, is left alone until then."""
+
+    def refused(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fileio.fcntl, "flock", refused)
+    store = build.new_store(tmp_path / "store")
+    transaction = Transaction(store)
+    fileio.run(transaction.begin())
+    (intent,) = intents(store.folder)
+    assert fileio.held_open(intent.path) is None
+    assert settled(store.folder, turns=3) == [intent]
+    grown_old(intent.folder)
+    assert settled(store.folder) == []
+    assert not intent.folder.exists()
+
+
+def test_a_lock_that_anybody_gets_costs_a_repetition_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every lock is granted a living writer passes for dead: it is told to run again."""
+    monkeypatch.setattr(fileio.fcntl, "flock", lambda descriptor, operation: None)
+    store = build.new_store(tmp_path / "store")
+    transaction = Transaction(store)
+    steps = build.steps_of(transaction, [b"weights"])
+    next(steps)
+    assert settled(store.folder) == []
+    with pytest.raises(Busy, match="evicted"):
+        fileio.run(steps)
+    transaction.end()
+    assert list((store.folder / "roots").iterdir()) == []

@@ -20,6 +20,7 @@ from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
+from mvc.store.naming import name_also
 from mvc.store.settings import QUARANTINE, new_id
 
 # What is kept aside of a file that should be small.
@@ -80,7 +81,7 @@ def put_back(
 def keep_aside(run: Repair, path: Path) -> Steps[None]:
     """Give a damaged file of the store a second name in quarantine."""
     folder = _quarantine(run)
-    fileio.link_once(path, folder / f"{new_id()}-{path.name}")
+    name_also(path, folder / f"{new_id()}-{path.name}")
     fileio.sync_folder(folder)
     yield "kept aside"
 

@@ -139,6 +139,7 @@ def add(
     Raises as ``ModelRegistry.add`` says.
     """
     check_family(name)
+    manifest.refuse_closed(name)
     store, notes = presence.writable(), Notes(place.cache)
     _refuse_own(path, store)
     if path.is_dir():
@@ -187,6 +188,7 @@ def add_from(
 ) -> Added:
     """Register an earlier version's file again. Raises as ``ModelRegistry.add`` says."""
     check_family(name)
+    manifest.refuse_closed(name)
     return _carried_out(place, manifest, presence.writable(), name, origin, facts)
 
 
