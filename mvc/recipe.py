@@ -17,11 +17,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Digest
-from mvc.errors import FormatError, Unsupported
+from mvc.errors import FormatError
 
 MAGIC = b"MVCR"
-VERSION = 0
 MAX_SIZE = 64 << 20
 
 _HEADER = struct.Struct("<4sHHQIIQ")
@@ -127,7 +127,7 @@ def encode(recipe: Recipe) -> bytes:
         separators=(",", ":"),
     ).encode("utf-8", "surrogatepass")
     counts = len(recipe.objects), len(recipe.parts)
-    pieces = [_HEADER.pack(MAGIC, VERSION, 0, recipe.size, *counts, len(table))]
+    pieces = [_HEADER.pack(MAGIC, FORMAT, 0, recipe.size, *counts, len(table))]
     pieces += [_OBJECT.pack(ref.digest, ref.size) for ref in recipe.objects]
     pieces += [_PART.pack(p.first, p.count, p.offset, p.size) for p in recipe.parts]
     return b"".join([*pieces, table])
@@ -138,18 +138,14 @@ def decode(data: bytes | memoryview) -> Recipe:
 
     Raises:
         FormatError: The bytes are no recipe, whatever is wrong with them.
-        Unsupported: A newer mvc wrote it.
+        Unsupported: It has another format.
     """
     if not _HEADER.size <= len(data) <= MAX_SIZE:
         raise FormatError(f"a recipe of {len(data)} bytes is cut off or too large")
     magic, version, reserved, size, objects, parts, table = _HEADER.unpack_from(data)
-    if magic != MAGIC or (reserved and version == VERSION):
+    if magic != MAGIC or (reserved and version == FORMAT):
         raise FormatError("not a recipe")
-    if version != VERSION:
-        raise Unsupported(
-            f"recipe has format {version}, this mvc reads {VERSION}",
-            hint="a newer mvc wrote it; upgrade to read it",
-        )
+    check_format(version, "a recipe")
     parts_at = _HEADER.size + objects * _OBJECT.size
     table_at = parts_at + parts * _PART.size
     if table_at + table != len(data):

@@ -23,7 +23,7 @@ FLOORS = (
     {"registry"},
     {"store"},
     {"formats", "codecs"},
-    {"recipe", "tree", "verdict", "digest", "lines", "fileio", "beneath", "durability"},
+    set("recipe tree verdict digest lines compatibility fileio beneath durability".split()),
     {"errors"},
 )
 LEAVES = FLOORS[5]

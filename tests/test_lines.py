@@ -324,7 +324,7 @@ def test_a_seal_holds(file: dict[str, Value]) -> None:
     assert lines.loads(sealed) == {**file, "seal": str(digest_of(body))}
 
 
-SEALED = lines.seal(lines.dumps({"mvc": 0, "metrics": {"acc": 0.95}, "message": "é"}))
+SEALED = lines.seal(lines.dumps({"mvc": 1, "metrics": {"acc": 0.95}, "message": "é"}))
 
 
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.digest import digest_of
 from mvc.errors import FormatError, MvcError, StoreWarning
 from mvc.lines import Value
@@ -28,7 +29,6 @@ from mvc.registry.event import BestRule, Event, Standing, Tagged, encode
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Record, finite
 
-VERSION = 0
 FILE_NAME = "family.yaml"
 # Folders changed more recently than this may change again unseen, because
 # file systems tell time in ticks: their answers are not believed without a look.
@@ -325,7 +325,7 @@ def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled:
     """Keep the answers for the next reader; where that cannot be, nothing is lost."""
     rule, best = family.rule, family.best
     values: dict[str, Value] = {
-        "mvc": VERSION,
+        "mvc": FORMAT,
         "family": family.name,
         "latest": family.latest and f"v{family.latest}",
         "best": best and f"v{best[0]}",
@@ -349,7 +349,7 @@ def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ..
     try:
         path = manifest.family_folder(folder) / FILE_NAME
         values: dict[str, Any] = lines.loads(lines.unseal(fileio.read(path, lines.MAX_SIZE)))
-        if values["mvc"] != VERSION:
+        if values["mvc"] != FORMAT:
             raise FormatError("family.yaml of another format")
         rule = values["rule"] and Rule(**values["rule"])
         family = Family(

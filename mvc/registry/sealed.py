@@ -11,12 +11,10 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 from mvc import lines
+from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Digest
 from mvc.errors import FormatError, UsageError
 from mvc.lines import Value
-from mvc.store.settings import check_version
-
-VERSION = 0
 
 _TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{6}Z\Z")
 
@@ -28,7 +26,7 @@ class Reader:
         body = _unsealed(data)
         self._what = what
         self._values: dict[str, Any] = lines.loads(body)
-        check_version(self._values.get("mvc"), VERSION, what)
+        check_format(self._values.get("mvc"), what)
         self._values.pop("mvc")
 
     def take(self, name: str, *kinds: type, optional: bool = False) -> Any:
@@ -92,7 +90,7 @@ def sealed(values: Mapping[str, Value]) -> bytes:
         UsageError: A value cannot be written, or all together are too long to be read again.
     """
     try:
-        data = lines.seal(lines.dumps({"mvc": VERSION, **values}))
+        data = lines.seal(lines.dumps({"mvc": FORMAT, **values}))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"a value cannot be kept: {error}") from None
     if len(data) > lines.MAX_SIZE:

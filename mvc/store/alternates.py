@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.errors import FormatError, MvcError, UsageError
-from mvc.store.settings import MAX_SETTINGS, VERSION, identity_of, moved_to, read_note
+from mvc.store.settings import MAX_SETTINGS, identity_of, moved_to, read_note
 
 FILE = "alternates.yaml"
 MOST_DEEP = 5
@@ -68,7 +69,7 @@ def change(store: Path, *, add: Path | None = None, remove: Path | None = None) 
             raise UsageError(f"'{add}' cannot be an alternate: {problem}")
         paths.append(str(add))
     try:
-        data = lines.dumps({"mvc": VERSION, "alternates": paths})
+        data = lines.dumps({"mvc": FORMAT, "alternates": paths})
     except ValueError:
         raise UsageError("the path is no text", hint="choose a path in UTF-8") from None
     if len(data) > MAX_SETTINGS or len(paths) > MOST_LISTED:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc import fileio
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of
 from mvc.errors import Damaged, FormatError, MvcError
 from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, PackReader
@@ -31,7 +32,6 @@ MOST_OPEN = 128
 FILE_NAME = "index"
 
 _MAGIC = b"MVCM"
-_VERSION = 0
 _HEADER = struct.Struct("<4sHHIIQ")
 _CHECKSUM = struct.Struct("<Q")
 
@@ -184,7 +184,7 @@ class PackIndex:
 def _merge(packs: list[PackReader]) -> bytes:
     rows = [entry.to_bytes(position) for position, pack in enumerate(packs) for entry in pack.index]
     names = b"".join(bytes.fromhex(pack.path.name.removesuffix(SUFFIX)) for pack in packs)
-    head = _HEADER.pack(_MAGIC, _VERSION, 0, len(packs), 0, len(rows)) + names
+    head = _HEADER.pack(_MAGIC, FORMAT, 0, len(packs), 0, len(rows)) + names
     return b"".join([head, _CHECKSUM.pack(checksum_of(head)), *sorted(rows)])
 
 
@@ -199,7 +199,7 @@ def _read_merged(path: Path) -> tuple[IndexBlock, list[str]]:
     magic, version, _, packs, _, count = _HEADER.unpack_from(view)
     names_end = _HEADER.size + 32 * packs
     start = names_end + _CHECKSUM.size
-    if (magic, version) != (_MAGIC, _VERSION) or start + count * INDEX_ENTRY.size != len(view):
+    if (magic, version) != (_MAGIC, FORMAT) or start + count * INDEX_ENTRY.size != len(view):
         raise FormatError("the merged index is not one of ours")
     if _CHECKSUM.unpack_from(view, names_end)[0] != checksum_of(view[:names_end]):
         raise FormatError("the merged index is damaged")

@@ -24,11 +24,11 @@ import xxhash
 
 from mvc import fileio
 from mvc.codecs import Encoded, Encoding
+from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.fileio import NewFile
 
-VERSION = 0
 SUFFIX = ".pack"
 MAX_PACK_SIZE = 1 << 30
 # Only files, kept as recipes, are larger; skeletons and recipes may be 64 MiB.
@@ -144,7 +144,7 @@ class PackWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = NewFile(path)
-        self._file.write([PACK_HEADER.pack(PACK_MAGIC, VERSION, 0, 0)])
+        self._file.write([PACK_HEADER.pack(PACK_MAGIC, FORMAT, 0, 0)])
         self._entries: list[Entry] = []
 
     @property
@@ -186,10 +186,10 @@ class PackWriter:
             made: When it counts as made, in nanoseconds, if not now.
         """
         entries = sorted(entry.to_bytes() for entry in self._entries)
-        index = INDEX_HEADER.pack(_INDEX_MAGIC, VERSION, 0, len(entries)) + b"".join(entries)
+        index = INDEX_HEADER.pack(_INDEX_MAGIC, FORMAT, 0, len(entries)) + b"".join(entries)
         name = digest_of(index)
         place = self._file.size, len(index)
-        footer = FOOTER.pack(_FOOTER_MAGIC, VERSION, 0, 0, *place, name)
+        footer = FOOTER.pack(_FOOTER_MAGIC, FORMAT, 0, 0, *place, name)
         self._file.write([index, footer, FRAME_CHECKSUM.pack(checksum_of(footer))])
         self._file.seal()
         if made is not None:
@@ -274,7 +274,7 @@ class PackReader:
             FormatError: Header, index or footer are not those of a whole pack.
         """
         header = os.pread(self._descriptor, PACK_HEADER.size, 0)
-        if header != PACK_HEADER.pack(PACK_MAGIC, VERSION, 0, 0):
+        if header != PACK_HEADER.pack(PACK_MAGIC, FORMAT, 0, 0):
             raise FormatError(f"'{self.path.name}' does not begin like a pack")
         if any(one.digest > other.digest for one, other in pairwise(self.index)):
             raise FormatError(f"the index of '{self.path.name}' is not sorted")
@@ -293,12 +293,10 @@ class PackReader:
             raise FormatError(f"'{self.path.name}' is cut off")
         footer = os.pread(self._descriptor, FOOTER_SIZE, start)
         magic, version, _, _, offset, size, name = FOOTER.unpack_from(footer)
-        if version > VERSION and magic == _FOOTER_MAGIC:
-            raise Unsupported(
-                f"pack '{self.path.name}' has format {version}, this mvc reads {VERSION}",
-                hint="a newer mvc wrote it; upgrade to read it",
-            )
-        whole = FOOTER.pack(_FOOTER_MAGIC, VERSION, 0, 0, offset, size, name)
+        sealed = footer.endswith(FRAME_CHECKSUM.pack(checksum_of(footer[: FOOTER.size])))
+        if magic == _FOOTER_MAGIC and sealed:
+            check_format(version, f"pack '{self.path.name}'")
+        whole = FOOTER.pack(_FOOTER_MAGIC, FORMAT, 0, 0, offset, size, name)
         if footer != whole + FRAME_CHECKSUM.pack(checksum_of(whole)) or offset + size != start:
             raise FormatError(f"'{self.path.name}' has no footer: it is cut off or damaged")
         if size > MAX_INDEX_SIZE:
@@ -326,7 +324,7 @@ def _index_block(data: bytes) -> IndexBlock:
     if len(data) < INDEX_HEADER.size:
         raise FormatError("a pack's index is cut off")
     magic, version, reserved, count = INDEX_HEADER.unpack_from(data)
-    if (magic, version, reserved) != (_INDEX_MAGIC, VERSION, 0):
+    if (magic, version, reserved) != (_INDEX_MAGIC, FORMAT, 0):
         raise FormatError("a pack's index has no header")
     if INDEX_HEADER.size + count * INDEX_ENTRY.size != len(data):
         raise FormatError(f"a pack's index claims {count} entries")

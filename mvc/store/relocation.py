@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.digest import Hasher
 from mvc.errors import Busy, Conflict, FormatError, MvcError, NotFound, UsageError
 from mvc.fileio import NewFile, Steps
@@ -35,7 +36,6 @@ from mvc.store.settings import (
     SETTINGS,
     STAGING,
     TRASH,
-    VERSION,
     called_off_from,
     claims,
     identity_of,
@@ -360,7 +360,7 @@ def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
 
 def _close(plan: MovePlan) -> Steps[None]:
     """Let no transaction begin in the old store any more."""
-    data = lines.dumps({"mvc": VERSION, "to": str(plan.target)})
+    data = lines.dumps({"mvc": FORMAT, "to": str(plan.target)})
     yield from fileio.create_once(plan.source / MOVED, data, plan.source)
     if moved_to(plan.source) != plan.target:
         raise Conflict(f"the store in '{plan.source}' is being moved elsewhere just now")

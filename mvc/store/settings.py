@@ -6,7 +6,7 @@ looks for it is led on. A folder with a *claim*, a ``moving-<id>.yaml``, and no 
 is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``new_id``, ``root_name``, ``is_id``, ``check_version``, ``check_features``,
+Public names: ``new_id``, ``root_name``, ``is_id``, ``check_features``,
 ``check_folders``, ``refuse_link``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
 ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
 """
@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT, check_format
 from mvc.digest import digest_of
 from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
 from mvc.fileio import Steps
 
-VERSION = 0
 SETTINGS = "store.yaml"
 MOVED = "moved-to.yaml"
 CALLED_OFF = "called-off.yaml"
@@ -56,22 +56,6 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and bool(_ID.match(text))
 
 
-def check_version(found: lines.Value, known: int, what: str) -> None:
-    """Refuse what a newer mvc wrote.
-
-    Raises:
-        Unsupported: ``found`` is above ``known``.
-        FormatError: ``found`` is no version at all.
-    """
-    if type(found) is not int or found < 0:
-        raise FormatError(f"{what} does not say its format")
-    if found > known:
-        raise Unsupported(
-            f"{what} has format {found}, this mvc reads {known}",
-            hint="a newer mvc made it; upgrade to use it",
-        )
-
-
 def identity_of(folder: Path) -> str:
     """Return the id of the store in ``folder``.
 
@@ -91,7 +75,7 @@ def identity_of(folder: Path) -> str:
     except FormatError as error:
         raise FormatError(f"'{folder / SETTINGS}': {error.message}") from None
     identity = settings.get("id")
-    check_version(settings.get("mvc"), VERSION, f"store '{folder}'")
+    check_format(settings.get("mvc"), f"store '{folder}'")
     if not isinstance(identity, str) or not is_id(identity):
         raise FormatError(f"'{folder / SETTINGS}' bears no store id")
     check_folders(folder)
@@ -148,7 +132,7 @@ def establish(folder: Path, identity: str) -> Steps[bool]:
     for name in FOLDERS:
         fileio.make_folder(folder / name)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-    data = lines.dumps({"mvc": VERSION, "id": identity, "created": created})
+    data = lines.dumps({"mvc": FORMAT, "id": identity, "created": created})
     return (yield from fileio.create_once(folder / SETTINGS, data, folder))
 
 
@@ -222,7 +206,7 @@ def read_note(path: Path) -> dict[str, Any] | None:
         return None
     except FormatError as error:
         raise FormatError(f"'{path}': {error.message}") from None
-    check_version(values.get("mvc"), VERSION, f"'{path}'")
+    check_format(values.get("mvc"), f"'{path}'")
     return values
 
 

@@ -31,7 +31,7 @@ ALWAYS = _ours(
 )
 RECORDS = _ours(
     """
-    lines tree verdict
+    compatibility lines tree verdict
     registry registry.registry registry.care_methods registry.search_methods registry.tag_methods
     registry.tensor_methods registry.location.store_methods
     registry.changes registry.directions registry.event registry.family registry.manifest

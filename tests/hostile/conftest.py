@@ -33,5 +33,5 @@ def outside(tmp_path: Path) -> Path:
     """A folder with a secret, in which nothing may change."""
     folder = tmp_path / "outside"
     folder.mkdir()
-    (folder / "secret").write_text("mvc: 0\nhidden: true\n")
+    (folder / "secret").write_text("mvc: 1\nhidden: true\n")
     return folder

@@ -68,7 +68,7 @@ SOUND = lines_with()
 ATTACKS: dict[str, bytes] = {
     "empty": b"",
     "zeros": bytes(4096),
-    "not UTF-8": sealed(b'mvc: 0\nfamily: "\xff\xfe"\n'),
+    "not UTF-8": sealed(b'mvc: 1\nfamily: "\xff\xfe"\n'),
     "no seal": SOUND[: SOUND.rindex(b"seal")],
     "seal of another": SOUND.replace(b'"eve"', b'"bob"'),
     "text behind the seal": SOUND + b"more: 1\n",
@@ -229,7 +229,7 @@ def test_an_odd_name_stays_in_its_folder(project: Project, tmp_path: Path, name:
     assert sorted(tmp_path.iterdir()) == before
 
 
-EVENT = 'mvc: 0\nfamily: "net"\nid: "{id}"\ncreated: "{time}"\nevent: {event}\nmessage: null\n'
+EVENT = 'mvc: 1\nfamily: "net"\nid: "{id}"\ncreated: "{time}"\nevent: {event}\nmessage: null\n'
 TAGGED = (
     f'{{"kind": "tagged", "tag": "prod", "version": "v1", "record": "{NOWHERE}", "undoes": null}}'
 )
@@ -251,7 +251,7 @@ EVENTS: dict[str, bytes] = {
     "a kind that is a list": event('{"kind": ["tagged"]}'),
     "a digest cut off": event(TAGGED.replace(str(NOWHERE), str(NOWHERE)[:20])),
     "an unknown mode": event('{"kind": "best", "metric": "acc", "mode": "sideways"}'),
-    "a newer format": event(TAGGED, EVENT.replace("mvc: 0", "mvc: 9")),
+    "a newer format": event(TAGGED, EVENT.replace("mvc: 1", "mvc: 9")),
 }
 
 

@@ -167,7 +167,7 @@ def test_a_cache_that_is_no_cache(project: Project, outside: Path, tamper: Tampe
 
 
 CONFIG: dict[str, lines.Value] = {
-    "mvc": 0,
+    "mvc": 1,
     "id": "1" * 32,
     "store": {"path": "store", "id": "2" * 32},
     "fallbacks": [],
@@ -226,9 +226,9 @@ def test_another_store_in_the_place_of_ours(project: Project, tmp_path: Path) ->
 
 CONFIGS = {
     "empty": b"",
-    "2 MiB": b'mvc: 0\nid: "' + b"x" * (2 << 20) + b'"\n',
-    "deep": b"mvc: 0\nstore: " + b"[" * 100_000 + b"\n",
-    "no store": b'mvc: 0\nid: "' + b"1" * 32 + b'"\n',
+    "2 MiB": b'mvc: 1\nid: "' + b"x" * (2 << 20) + b'"\n',
+    "deep": b"mvc: 1\nstore: " + b"[" * 100_000 + b"\n",
+    "no store": b'mvc: 1\nid: "' + b"1" * 32 + b'"\n',
     "a store that is text": lines.dumps({**CONFIG, "store": "store"}),
     "a path that is a number": lines.dumps({**CONFIG, "store": {"path": 1, "id": "2" * 32}}),
     "an id that leads upward": lines.dumps({**CONFIG, "id": "../../../../outside"}),

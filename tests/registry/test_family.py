@@ -39,7 +39,7 @@ class Line:
         self.versions = self.folder / "net" / "versions"
         self.events = self.folder / "net" / "events"
         self.file = self.folder / "net" / "family.yaml"
-        self.old = [b"", b"garbage", b'mvc: 0\nfamily: "net"\n']
+        self.old = [b"", b"garbage", b'mvc: 1\nfamily: "net"\n']
         for folder in (self.versions, self.events):
             folder.mkdir(parents=True)
 

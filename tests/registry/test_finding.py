@@ -85,7 +85,7 @@ def test_places_are_tried_in_their_order(project: Project) -> None:
     assert how(project, places["named"]) == ("noted", places["noted"])
     shutil.rmtree(places["noted"])
     assert how(project) == ("configured", places["configured"])
-    (places["configured"] / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 0, "to": str(moved)}))
+    (places["configured"] / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 1, "to": str(moved)}))
     assert how(project) == ("default", project.mvc / "store")
     shutil.rmtree(project.mvc / "store")
     assert how(project) == ("fallback", places["fallback"])
@@ -198,7 +198,7 @@ def test_what_git_brought_makes_no_store_stale(project: Project, tmp_path: Path)
     assert project.add(b"three") == "net/v3"
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"mvc: 9\n", b'mvc: 0\nversion: "x"\n'])
+@pytest.mark.parametrize("data", [b"", b"\xff", b"mvc: 9\n", b'mvc: 1\nversion: "x"\n'])
 def test_a_lost_note_of_the_newest_is_no_matter(project: Project, data: bytes) -> None:
     """The note is written without syncing: after a power cut it may be empty."""
     project.add(b"one")
@@ -282,12 +282,12 @@ def test_moves_are_followed_only_so_far(project: Project, tmp_path: Path) -> Non
     project.add(b"one")
     twin = away(project, "twin")
     for store, to in ((project.mvc / "store", twin), (twin, project.mvc / "store")):
-        (store / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 0, "to": str(to)}))
+        (store / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 1, "to": str(to)}))
     with pytest.warns(StoreWarning, match="being moved"):
         assert project.bytes_of("net") == b"one"
     with quiet(), pytest.raises(Busy, match="being moved"):
         project.add(b"two")
-    (project.mvc / "store" / "moved-to.yaml").write_bytes(b'mvc: 0\nto: "not/absolute"\n')
+    (project.mvc / "store" / "moved-to.yaml").write_bytes(b'mvc: 1\nto: "not/absolute"\n')
     with pytest.raises(MvcError, match="names no folder"):
         project.add(b"two")
 
@@ -301,7 +301,7 @@ def test_a_note_of_a_move_to_somebody_elses_store_is_not_followed(
     theirs = away(project, "theirs")
     os.chown(theirs, 4242, -1)
     (project.mvc / "store" / "moved-to.yaml").write_bytes(
-        lines.dumps({"mvc": 0, "to": str(theirs)})
+        lines.dumps({"mvc": 1, "to": str(theirs)})
     )
     assert how(project) == ("moved", project.mvc / "store")
     shutil.rmtree(project.mvc / "store" / "roots")
@@ -434,7 +434,7 @@ def test_nothing_but_our_own_store_gets_a_store_yaml(project: Project, what: str
     settings = (store / "store.yaml").read_bytes()
     (store / "store.yaml").unlink()
     (root,) = (store / "roots" / registry).iterdir()
-    note = lines.dumps({"mvc": 0, "to": "/there", "from": "/here"})
+    note = lines.dumps({"mvc": 1, "to": "/there", "from": "/here"})
     if what == "no packs":
         shutil.rmtree(store / "packs")
     elif what == "no roots":

@@ -76,7 +76,7 @@ UNREADABLE: dict[str, Callable[[Project], object]] = {
     "root a pipe": lambda at: replaced_by(root_of(at, 1), os.mkfifo),
     "root a link": lambda at: replaced_by(root_of(at, 1), lambda p: p.symlink_to(at.record(1))),
     "root of a newer format": lambda at: bears_its_digest(
-        root_of(at, 1), resealed(root_of(at, 1).read_bytes(), mvc=1)
+        root_of(at, 1), resealed(root_of(at, 1).read_bytes(), mvc=2)
     ),
     "root of a kind not known": lambda at: bears_its_digest(
         root_of(at, 1),
@@ -105,7 +105,7 @@ UNREADABLE: dict[str, Callable[[Project], object]] = {
     "record of what goes garbled": lambda at: flip(at.record(2), 30),
     "record emptied": lambda at: in_place(at.record(3), b""),
     "record of a newer format": lambda at: rewrite(
-        at.record(3), lambda data: resealed(data, mvc=1)
+        at.record(3), lambda data: resealed(data, mvc=2)
     ),
     "event garbled": lambda at: flip(at.event(1), 30),
     "event missing": lambda at: at.event(1).rename(at.event(2)),
@@ -297,7 +297,7 @@ def test_a_store_moved_away_is_not_collected(withdrawn: Project, tmp_path: Path)
     """A store that says it was moved is not collected, also by one who names it."""
     store = withdrawn.mvc / "store"
     shutil.copytree(store, tmp_path / "new")
-    (store / "moved-to.yaml").write_text(f'mvc: 0\nto: "{tmp_path / "new"}"\n')
+    (store / "moved-to.yaml").write_text(f'mvc: 1\nto: "{tmp_path / "new"}"\n')
     before = everything(withdrawn)
     with pytest.raises(MvcError, match="moved"):
         ModelRegistry(withdrawn.folder, store=store).gc(NOW)

@@ -197,15 +197,19 @@ def test_a_store_found_where_it_is_not_configured_is_read_only(project: Project)
         project.add(b"more")
 
 
+@pytest.mark.parametrize(("version", "hint"), [(0, "add them to a new registry"), (2, "upgrade")])
 @pytest.mark.parametrize("name", ["config.yaml", "store/store.yaml"])
-def test_a_newer_format_is_unsupported_and_left_alone(project: Project, name: str) -> None:
-    """A registry or store that a newer mvc wrote is refused by every command that needs it."""
+def test_another_format_is_unsupported_and_left_alone(
+    project: Project, name: str, version: int, hint: str
+) -> None:
+    """A registry or store of a newer mvc, or of one before the first release, is refused."""
     project.add(b"weights")
-    rewrite(project.mvc / name, lambda data: data.replace(b"mvc: 0", b"mvc: 1"))
+    rewrite(project.mvc / name, lambda data: data.replace(b"mvc: 1", b"mvc: %d" % version))
     before = files_in(project.mvc)
     for needs in (lambda: project.add(b"more"), lambda: project.bytes_of("net")):
-        with pytest.raises(Unsupported, match="has format 1, this mvc reads 0"), quiet():
+        with pytest.raises(Unsupported, match=f"has format {version}") as refused, quiet():
             needs()
+        assert hint in str(refused.value.hint)
     assert files_in(project.mvc) == before
 
 
@@ -221,7 +225,7 @@ def test_a_record_of_a_newer_format_is_unsupported_and_others_are_read(project: 
     """One version that a newer mvc added does not keep the others from being used."""
     project.add(b"one")
     project.add(b"two")
-    rewrite(project.record(2), lambda data: resealed(data, mvc=1))
+    rewrite(project.record(2), lambda data: resealed(data, mvc=2))
     with pytest.raises(Unsupported, match="record of net/v2 cannot be read"), quiet():
         project.registry().resolve("net@v2")
     with pytest.warns(StoreWarning, match="net/v2"):
@@ -233,7 +237,7 @@ def test_a_record_of_a_newer_format_is_unsupported_and_others_are_read(project: 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"mvc: 0\n", b"\xff", b'mvc: 0\nid: "x"\nstore: {}\n', b"mvc: x\n", b"a" * (2 << 20)],
+    [b"", b"mvc: 1\n", b"\xff", b'mvc: 1\nid: "x"\nstore: {}\n', b"mvc: x\n", b"a" * (2 << 20)],
 )
 def test_damaged_settings_are_named(project: Project, data: bytes) -> None:
     """A ``config.yaml`` that cannot be read is an error with its path."""

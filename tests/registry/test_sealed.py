@@ -217,8 +217,8 @@ def test_a_newer_format_is_told_from_damage() -> None:
         read = (
             records_of.decode if b"artifact" in encoded else lambda data: events_of.decode(data, 1)
         )
-        with pytest.raises(Unsupported, match="has format 1, this mvc reads 0"):
-            read(resealed(encoded, mvc=1))
+        with pytest.raises(Unsupported, match="has format 2, this mvc reads 1"):
+            read(resealed(encoded, mvc=2))
         for wrong in (-1, "0", True, None):
             with pytest.raises(FormatError, match="does not say its format"):
                 read(resealed(encoded, mvc=wrong))

@@ -33,7 +33,7 @@ def lender(tmp_path: Path) -> Store:
 
 def lists(store: Path, *paths: object) -> None:
     """Write a list as anybody might."""
-    data = lines.dumps({"mvc": 0, "alternates": [str(path) for path in paths]})
+    data = lines.dumps({"mvc": 1, "alternates": [str(path) for path in paths]})
     (store / alternates.FILE).write_bytes(data)
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_an_alternate_is_named(tmp_path: Path, store: Store, lend
     build.new_store(tmp_path / "newer")
     (tmp_path / "newer" / "store.yaml").chmod(0o644)
     (tmp_path / "newer" / "store.yaml").write_bytes(
-        lines.dumps({"mvc": 1, "id": "a" * 32, "created": "x"})
+        lines.dumps({"mvc": 9, "id": "a" * 32, "created": "x"})
     )
     linked = build.new_store(tmp_path / "linked")
     (linked.folder / "packs").rmdir()
@@ -131,7 +131,7 @@ def test_what_cannot_be_an_alternate_is_named(tmp_path: Path, store: Store, lend
         Path("relative"): "does not begin at the root",
         Path("../lender"): "does not begin at the root",
         tmp_path / "empty": "no store in",
-        tmp_path / "newer": "has format 1",
+        tmp_path / "newer": "has format 9",
         tmp_path / "linked": "is a symbolic link",
         tmp_path / "circle": "",
         tmp_path / "a\nb": "it is not there",
@@ -150,8 +150,8 @@ def test_what_cannot_be_an_alternate_is_named(tmp_path: Path, store: Store, lend
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"mvc: 9\nalternates: []\n", b"mvc: 0\nalternates: [1]\n",
-             b'mvc: 0\nalternates: "x"\n', lines.dumps({"mvc": 0, "alternates": ["/x"] * 101})],
+    "data", [b"", b"\xff", b"mvc: 9\nalternates: []\n", b"mvc: 1\nalternates: [1]\n",
+             b'mvc: 1\nalternates: "x"\n', lines.dumps({"mvc": 1, "alternates": ["/x"] * 101})],
 )  # fmt: skip
 def test_a_damaged_list_is_named_and_no_obstacle(store: Store, data: bytes) -> None:
     """What is here is read, whatever the list looks like; it is not written over."""
@@ -223,5 +223,5 @@ def test_a_reader_is_led_on_when_the_store_moves(tmp_path: Path, store: Store) -
     build.publish(target, [DATA])
     with pytest.raises(Damaged):
         store.get(digest_of(DATA))
-    (store.folder / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 0, "to": str(target.folder)}))
+    (store.folder / "moved-to.yaml").write_bytes(lines.dumps({"mvc": 1, "to": str(target.folder)}))
     assert bytes(store.get(digest_of(DATA))) == DATA

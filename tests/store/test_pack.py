@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvc.codecs import Encoded, Encoding
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of, digest_of
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.store import pack as packs
@@ -258,13 +259,13 @@ def test_a_footer_that_lies_is_refused(pack: Path, fields: dict[str, int]) -> No
 @pytest.mark.parametrize("count", [0, 1, 3, 1 << 31, U64])
 def test_an_index_that_lies_is_refused(tmp_path: Path, count: int) -> None:
     """A count that is not that of the entries is refused, though name and footer are right."""
-    index = packs.INDEX_HEADER.pack(b"MVCI", 0, 0, count) + bytes(2 * packs.INDEX_ENTRY.size)
+    index = packs.INDEX_HEADER.pack(b"MVCI", FORMAT, 0, count) + bytes(2 * packs.INDEX_ENTRY.size)
     path = forged_index(tmp_path, index)
     with pytest.raises(FormatError, match="claims"):
         _ = PackReader(path).index
 
 
-@pytest.mark.parametrize("index", [b"", b"MVCI", bytes(16), b"MVCI\1\0" + bytes(10)])
+@pytest.mark.parametrize("index", [b"", b"MVCI", bytes(16), b"MVCI\2\0" + bytes(10)])
 def test_an_index_without_a_header_is_refused(tmp_path: Path, index: bytes) -> None:
     """Bytes that are no index are refused, though name and footer are right."""
     with pytest.raises(FormatError, match="index"):
@@ -273,17 +274,23 @@ def test_an_index_without_a_header_is_refused(tmp_path: Path, index: bytes) -> N
 
 def forged_index(folder: Path, index: bytes) -> Path:
     name = digest_of(index)
-    head = packs.PACK_HEADER.pack(b"MVCPACK\n", 0, 0, 0)
-    footer = packs.FOOTER.pack(b"MVCEND\r\n", 0, 0, 0, len(head), len(index), name)
+    head = packs.PACK_HEADER.pack(b"MVCPACK\n", FORMAT, 0, 0)
+    footer = packs.FOOTER.pack(b"MVCEND\r\n", FORMAT, 0, 0, len(head), len(index), name)
     path = folder / (name.hex() + packs.SUFFIX)
     path.write_bytes(head + index + footer + struct.pack("<Q", checksum_of(footer)))
     return path
 
 
-def test_a_newer_pack_is_unsupported(pack: Path) -> None:
-    """A pack of a newer format is not called damaged."""
-    build.flip(pack, pack.stat().st_size - packs.FOOTER_SIZE + 8, 0x01)
-    with pytest.raises(Unsupported, match="format 1"):
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_a_pack_of_another_format_is_unsupported(pack: Path, version: int) -> None:
+    """A whole pack of a newer or an older format is not called damaged; a damaged one is."""
+    place = pack.stat().st_size - packs.FOOTER_SIZE + 8
+    build.flip(pack, place, version ^ FORMAT)
+    with pytest.raises(FormatError, match="no footer"):
+        _ = PackReader(pack).index
+    footer = pack.read_bytes()[-packs.FOOTER_SIZE : -8]
+    build.rewrite(pack, pack.read_bytes()[:-8] + struct.pack("<Q", checksum_of(footer)))
+    with pytest.raises(Unsupported, match=f"format {version}"):
         _ = PackReader(pack).index
 
 

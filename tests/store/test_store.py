@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvc.codecs import Encoded, Encoding
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, digest_of
 from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.recipe import ObjectRef, Part, Recipe
@@ -91,10 +92,11 @@ def test_an_empty_mount_point_never_passes(tmp_path: Path, kind: str) -> None:
     assert (os.listdir(tmp_path), folder.is_dir() and os.listdir(folder)) == before
 
 
-def test_a_newer_store_is_not_touched(store: Store) -> None:
-    """A store of a newer format is Unsupported, whatever id is expected."""
-    build.rewrite(settings_of(store), f'mvc: 1\nid: "{store.id}"\n'.encode())
-    with pytest.raises(Unsupported, match="format 1"):
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_a_store_of_another_format_is_not_touched(store: Store, version: int) -> None:
+    """A store of a newer or an older format is Unsupported, whatever id is expected."""
+    build.rewrite(settings_of(store), f'mvc: {version}\nid: "{store.id}"\n'.encode())
+    with pytest.raises(Unsupported, match=f"format {version}"):
         Store.open(store.folder)
 
 
@@ -112,19 +114,19 @@ def test_an_unknown_feature_shuts_the_store(store: Store) -> None:
     [
         b"",
         b"\xff",
-        b"mvc: 0\n",
-        b'mvc: 0\nid: ""\n',
-        b'mvc: 0\nid: "ABCDEF"\n',
-        b'mvc: 0\nid: "' + b"A" * 32 + b'"\n',
-        b'mvc: 0\nid: "' + b"0" * 32 + b'\\n"\n',
-        b"mvc: 0\nid: 7\n",
+        b"mvc: 1\n",
+        b'mvc: 1\nid: ""\n',
+        b'mvc: 1\nid: "ABCDEF"\n',
+        b'mvc: 1\nid: "' + b"A" * 32 + b'"\n',
+        b'mvc: 1\nid: "' + b"0" * 32 + b'\\n"\n',
+        b"mvc: 1\nid: 7\n",
         b'id: "' + b"0" * 32 + b'"\n',
         b'mvc: "0"\nid: "' + b"0" * 32 + b'"\n',
         b'mvc: true\nid: "' + b"0" * 32 + b'"\n',
         b'mvc: -1\nid: "' + b"0" * 32 + b'"\n',
-        b'mvc: 0.0\nid: "' + b"0" * 32 + b'"\n',
-        b'mvc: 0\nid: "' + b"0" * 32 + b'"',
-        b'mvc: 0\nid: "' + b"0" * 32 + b'"\nnote: "' + b"a" * 65536 + b'"\n',
+        b'mvc: 1.0\nid: "' + b"0" * 32 + b'"\n',
+        b'mvc: 1\nid: "' + b"0" * 32 + b'"',
+        b'mvc: 1\nid: "' + b"0" * 32 + b'"\nnote: "' + b"a" * 65536 + b'"\n',
     ],
 )
 def test_damaged_settings_are_an_error(store: Store, settings: bytes) -> None:

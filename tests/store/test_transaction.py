@@ -74,12 +74,12 @@ def test_a_publish_takes_its_steps_in_order(store: Store) -> None:
 
 def test_a_published_record_is_a_root(store: Store) -> None:
     """The record stands under its digest in its registry's folder, read-only, and is shared."""
-    build.publish(store, OBJECTS, b"mvc: 0\n")
-    root = store.folder / "roots" / build.REGISTRY / root_name(b"mvc: 0\n")
-    assert root.read_bytes() == b"mvc: 0\n"
+    build.publish(store, OBJECTS, b"mvc: 1\n")
+    root = store.folder / "roots" / build.REGISTRY / root_name(b"mvc: 1\n")
+    assert root.read_bytes() == b"mvc: 1\n"
     assert root.stat().st_mode & 0o222 == 0
-    build.publish(store, OBJECTS, b"mvc: 0\n")
-    assert roots(store) == [b"mvc: 0\n"]
+    build.publish(store, OBJECTS, b"mvc: 1\n")
+    assert roots(store) == [b"mvc: 1\n"]
 
 
 def test_a_root_never_lacks_its_objects(store: Store) -> None:

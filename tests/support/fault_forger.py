@@ -13,6 +13,7 @@ from typing import Any
 
 from mvc import lines
 from mvc.codecs import Encoding
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of, digest_of
 from mvc.registry import record as records
 from mvc.registry.record import Artifact, Record
@@ -72,7 +73,7 @@ def put_version(project: Project, frames: Sequence[Forged]) -> None:
 
 def put_pack(folder: Path, frames: Sequence[Forged]) -> Path:
     """Write a pack whose name, index, footer and checksums all fit what it says."""
-    body = bytearray(pack.PACK_HEADER.pack(b"MVCPACK\n", 0, 0, 0))
+    body = bytearray(pack.PACK_HEADER.pack(b"MVCPACK\n", FORMAT, 0, 0))
     rows = []
     for frame in frames:
         kind = frame.encoding, frame.depth, 0
@@ -84,9 +85,9 @@ def put_pack(folder: Path, frames: Sequence[Forged]) -> Path:
         numbers = offset, stored, frame.size, checksum
         rows.append(pack.INDEX_ENTRY.pack(frame.digest, base, *numbers, *kind, 0))
         body += header + frame.payload + pack.FRAME_CHECKSUM.pack(checksum)
-    index = pack.INDEX_HEADER.pack(b"MVCI", 0, 0, len(rows)) + b"".join(sorted(rows))
+    index = pack.INDEX_HEADER.pack(b"MVCI", FORMAT, 0, len(rows)) + b"".join(sorted(rows))
     name = digest_of(index)
-    footer = pack.FOOTER.pack(b"MVCEND\r\n", 0, 0, 0, len(body), len(index), name)
+    footer = pack.FOOTER.pack(b"MVCEND\r\n", FORMAT, 0, 0, len(body), len(index), name)
     path = folder / (name.hex() + pack.SUFFIX)
     path.write_bytes(body + index + footer + pack.FRAME_CHECKSUM.pack(checksum_of(footer)))
     return path

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from mvc import fileio
 from mvc.codecs import Encoded, Encoding
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of, digest_of
 from mvc.fileio import Steps
 from mvc.recipe import Recipe
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 PAGES = Path(__file__).parents[2] / "docs" / "formats"
 REGISTRY = "ab" * 16
-RECORD = b"mvc: 0\n"
+RECORD = b"mvc: 1\n"
 
 
 def new_store(folder: Path, cache: Path | None = None) -> Store:
@@ -77,7 +78,7 @@ def publish_recipe(store: Store, objects: Iterable[bytes], made: Recipe, digest:
         for data in objects:
             transaction.put(data, digest_of(data), 0)
         transaction.put_recipe(digest, made)
-        fileio.run(transaction.publish(REGISTRY, b"mvc: 0\n" + digest))
+        fileio.run(transaction.publish(REGISTRY, b"mvc: 1\n" + digest))
     finally:
         transaction.end()
 
@@ -189,11 +190,11 @@ def write_pack(folder: Path, objects: Iterable[bytes]) -> Path:
 def forge_pack(folder: Path, entries: Iterable[bytes], frames: bytes = b"") -> Path:
     """Write a pack whose name, index and footer are right, whatever its entries say."""
     rows = list(entries)
-    index = INDEX_HEADER.pack(b"MVCI", 0, 0, len(rows)) + b"".join(rows)
+    index = INDEX_HEADER.pack(b"MVCI", FORMAT, 0, len(rows)) + b"".join(rows)
     assert len(index) == INDEX_HEADER.size + len(rows) * INDEX_ENTRY.size
-    head = PACK_HEADER.pack(b"MVCPACK\n", 0, 0, 0) + frames
+    head = PACK_HEADER.pack(b"MVCPACK\n", FORMAT, 0, 0) + frames
     name = digest_of(index)
-    footer = FOOTER.pack(b"MVCEND\r\n", 0, 0, 0, len(head), len(index), name)
+    footer = FOOTER.pack(b"MVCEND\r\n", FORMAT, 0, 0, len(head), len(index), name)
     path = folder / (name.hex() + SUFFIX)
     path.write_bytes(head + index + footer + FRAME_CHECKSUM.pack(checksum_of(footer)))
     return path

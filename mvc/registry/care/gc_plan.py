@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, digest_of
 from mvc.errors import Damaged, MvcError
 from mvc.registry import family as families
@@ -40,7 +41,6 @@ MOST_WASTE = 0.1
 # Clocks that differ by more cannot tell what is old.
 MOST_SKEW = timedelta(minutes=5)
 NOTE = "collected.yaml"
-NOTE_VERSION = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def _left_behind(staged: Iterable[Path], trashed: Mapping[str, int]) -> Iterator
 def note_live(store: Store, live: int) -> None:
     """Note how much is needed, for the next gc to compare with, if that can be."""
     values: dict[str, lines.Value] = {
-        "mvc": NOTE_VERSION,
+        "mvc": FORMAT,
         "live": live,
         "created": timestamp(datetime.now(timezone.utc)),
     }

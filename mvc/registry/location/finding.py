@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mvc.store import Store
 
 NOTES = "stores.yaml"
-VERSION = 0
 MOST_MOVES = 5
 # Where the user has said that the store is; anywhere else it is read only.
 TRUSTED = ("named", "noted", "configured")
@@ -218,4 +218,4 @@ def _write_notes(known: dict[str, Path]) -> None:
         raise NotFound("there is no home folder to note it in", hint="XDG_CONFIG_HOME names one")
     fileio.make_folder(folder)
     stores = {name: str(path) for name, path in sorted(known.items())}
-    fileio.replace(folder / NOTES, lines.dumps({"mvc": VERSION, "stores": stores}), durable=True)
+    fileio.replace(folder / NOTES, lines.dumps({"mvc": FORMAT, "stores": stores}), durable=True)

@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.registry.location import place as places
@@ -89,7 +90,7 @@ def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
     for name in fileio.list_folder(place.folder):
         if _CLAIM.match(name) and name != claim.name:  # came along from what was copied
             fileio.remove(place.folder / name)
-    data = lines.dumps({"mvc": places.VERSION, "id": new_id()})
+    data = lines.dumps({"mvc": FORMAT, "id": new_id()})
     yield from fileio.create_once(claim, data, place.folder)
     identity: str = (read_note(claim) or {}).get("id", "")
     if is_id(identity) and places.read(place.folder).inode != inode:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.registry.event import Standing
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mvc.store import Store
 
 FILE = "newest.yaml"
-VERSION = 0
 
 
 def note(place: Place, manifest: Manifest, added: Version) -> None:
@@ -36,7 +36,7 @@ def note(place: Place, manifest: Manifest, added: Version) -> None:
     with contextlib.suppress(MvcError, OSError):
         _, record = manifest.record(added.family, added.number)
         values: dict[str, lines.Value] = {
-            "mvc": VERSION,
+            "mvc": FORMAT,
             "version": added.id,
             "record": str(record),
         }

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mvc import environment, fileio, lines
+from mvc.compatibility import FORMAT, check_format
 from mvc.errors import FormatError, MvcWarning, NotFound, UsageError
-from mvc.store.settings import check_version, is_id
+from mvc.store.settings import is_id
 
-VERSION = 0
 FOLDER = ".mvc"
 CONFIG = "config.yaml"
 MANIFEST = "manifest"
@@ -129,7 +129,7 @@ def read(folder: Path) -> Place:
     if is_clone(folder):
         return Place(folder, "", folder / "store", "", cache=None)
     values = _settings(folder)
-    check_version(values.get("mvc"), VERSION, f"registry '{folder}'")
+    check_format(values.get("mvc"), f"registry '{folder}'")
     path, store = folder / CONFIG, values.get("store")
     if not is_id(values.get("id")) or not isinstance(store, dict) or not is_id(store.get("id")):
         raise FormatError(f"'{path}' names no registry and store")
@@ -154,7 +154,7 @@ def read(folder: Path) -> Place:
 def settings_for(folder: Path, identity: str, inode: int, store: Path, store_id: str) -> bytes:
     """Return the ``config.yaml`` of a new registry in ``folder``."""
     values: dict[str, lines.Value] = {
-        "mvc": VERSION,
+        "mvc": FORMAT,
         "id": identity,
         "inode": inode,
         "store": {"path": path_text(folder, store), "id": store_id},

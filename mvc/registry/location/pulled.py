@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mvc import fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.digest import digest_of
 from mvc.errors import Damaged, MvcError
 from mvc.registry.location.place import Place
@@ -26,7 +27,6 @@ from mvc.store import Store, roots
 from mvc.store.settings import ROOTS, is_id, read_note, root_name
 
 FILE = "rooted.yaml"
-VERSION = 0
 
 # Of each family: how many versions, and inode and time of their folder.
 Stamps: TypeAlias = dict[str, tuple[int, ...]]
@@ -105,7 +105,7 @@ def _noted(place: Place) -> object:
 def _note(place: Place, store: Store, stamps: Stamps) -> None:
     """Note what is rooted. If it fails, everything is looked at again."""
     with contextlib.suppress(MvcError, OSError):
-        values: dict[str, lines.Value] = {"mvc": VERSION, "stamp": _stamp(place, store, stamps)}
+        values: dict[str, lines.Value] = {"mvc": FORMAT, "stamp": _stamp(place, store, stamps)}
         fileio.replace(place.folder / FILE, lines.dumps(values))
         _keep_from_git(place.folder / ".gitignore")
 
