@@ -53,7 +53,9 @@ SEARCH = _ours(
     """
 )
 # To tag, it is looked whether records came by git, and what they need is rooted.
-ROOTING = _ours("registry.location.pulled store.intents store.roots store.transaction", STORE)
+ROOTING = _ours(
+    "registry.location.pulled store.intents store.naming store.roots store.transaction", STORE
+)
 LIGHT = [
     (["--help"], ALWAYS),
     (["--version"], ALWAYS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -177,7 +178,7 @@ def test_where_there_are_no_locks_an_hour_of_silence_is_a_death(
     def refused(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fileio.fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     store = build.new_store(tmp_path / "store")
     transaction = Transaction(store)
     fileio.run(transaction.begin())
@@ -193,7 +194,7 @@ def test_a_lock_that_anybody_gets_costs_a_repetition_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where every lock is granted a living writer passes for dead: it is told to run again."""
-    monkeypatch.setattr(fileio.fcntl, "flock", lambda descriptor, operation: None)
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)
     store = build.new_store(tmp_path / "store")
     transaction = Transaction(store)
     steps = build.steps_of(transaction, [b"weights"])
