@@ -6,6 +6,7 @@ Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -203,7 +204,7 @@ def registry_or_none() -> ModelRegistry:
     except NotFound:
         from mvc.registry import ModelRegistry
 
-        return ModelRegistry(Path.cwd(), create=False)
+        return ModelRegistry(Path(os.devnull), create=False)  # nothing can be there
 
 
 def family_name(text: str, instead: str = "mvc show") -> str:

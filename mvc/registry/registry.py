@@ -443,4 +443,7 @@ def _search() -> Path:
     try:
         return place.find(Path.cwd())
     except NotFound:
-        return place.at(Path.cwd())
+        here = place.at(Path.cwd())
+        if place.exists(here):  # it was passed over, and is not to be taken for a new one
+            raise
+        return here

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mvc.registry.location import place
 from tests.hostile.test_tampered_registries import snapshot
 from tests.support.users import ANNA, BEN, TEAM, User, needs_root, shared_folder
 
@@ -69,8 +71,13 @@ def test_a_group_does_everything_together(folder: Path) -> None:
 def test_modes_are_what_the_umask_leaves(folder: Path, umask: int) -> None:
     """Folders are 0777, what is replaced 0666, what is created once 0444: all less the umask."""
     anna = User(ANNA, folder, umask=umask)
-    begun_by(anna)
-    assert anna.mvc("tag", "net@v1", "prod").status == 0
+    for arguments in (
+        ["init"],
+        ["add", "net", "../m0.bin", "-m", "acc=0.5", "-t", "prod"],
+        ["add", "net", "../m1.bin"],
+    ):
+        assert anna.mvc("-C", ".", *arguments).status == 0
+    assert (anna.mvc("list").status == 4) == (umask == 0), "it is open to anyone"
     made = sorted((folder / ".mvc").rglob("*"))
     assert len(made) > 25
     for path in made:
@@ -179,3 +186,35 @@ def test_in_sticky_folders_each_removes_only_their_own(folder: Path) -> None:
     assert anna.mvc("gc", "--grace", "0").status == 0
     assert anna.mvc("fsck", "--full").status == 0
     assert anna.mvc("add", "net", "../m3.bin").out == "net/v4\n"
+
+
+def test_a_registry_of_somebody_else_leads_to_no_harm(folder: Path) -> None:
+    """One whose settings name a store of mine, under my ids, does not make me empty that store."""
+    ben = User(BEN, folder)
+    begun_by(ben)
+    evil = folder.parent / "evil"
+    shutil.copytree(folder / ".mvc/manifest", evil / ".mvc/manifest")
+    for record in evil.glob(".mvc/manifest/net/versions/*"):
+        record.unlink() if record.name == "v1.yaml" else None
+    known = place.read(folder / ".mvc")
+    inode = os.stat(evil / ".mvc").st_ino
+    settings = place.settings_for(
+        evil / ".mvc", known.id, inode, folder / ".mvc/store", known.store_id
+    )
+    (evil / ".mvc/config.yaml").write_bytes(settings)
+    before = snapshot(folder / ".mvc/store")
+    for path in [evil, *evil.rglob("*")]:
+        os.chown(path, ANNA, ANNA)
+    tempted = User(BEN, evil)
+    for arguments in (
+        ["gc", "--grace", "0", "--orphans"],
+        ["repack"],
+        ["rm", "net@v2"],
+        ["add", "net", "../m2.bin"],
+        ["fsck", "--repair"],
+        ["store", "move", f"../home-{BEN}/store"],
+    ):
+        assert tempted.mvc(*arguments).is_clear(8), arguments
+    (evil / ".mvc").chmod(0o777)
+    assert tempted.mvc("gc", "--grace", "0", "--orphans").is_clear(4)
+    assert snapshot(folder / ".mvc/store") == before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import ModelRegistry, MvcError, MvcWarning, StoreWarning, lines
+from mvc import ModelRegistry, MvcError, MvcWarning, NotFound, StoreWarning, lines
 from mvc.registry.location import place
 from tests.support.faults import Project, bytes_of, confined, make_noise, whole
 
@@ -269,6 +269,13 @@ def test_a_registry_where_anyone_may_write(
     monkeypatch.chdir(below)
     with pytest.warns(MvcWarning, match="passed over"):
         assert ModelRegistry().folder == below / ".mvc"
+    monkeypatch.chdir(project.folder)
+    with pytest.warns(MvcWarning, match="passed over"), pytest.raises(NotFound):
+        ModelRegistry()
+    project.folder.chmod(0o755)
+    (project.folder / ".mvc").chmod(0o777)
+    with pytest.warns(MvcWarning, match=r"anyone may write to '.*\.mvc'"), pytest.raises(NotFound):
+        place.find(below)
     assert ModelRegistry(project.folder).list() == ["net"]
     monkeypatch.setenv("MVC_DIR", str(project.folder))
     assert ModelRegistry().list() == ["net"]

@@ -97,14 +97,16 @@ def find(start: Path, *, named: bool = False) -> Path:
         found = folder / FOLDER
         if not exists(found):
             continue
-        if environment.anyone_may_write(folder) and not (named and folder == start.absolute()):
-            warnings.warn(
-                f"passed over '{found}': anyone may write to '{folder}'; MVC_DIR={found} uses it",
-                MvcWarning,
-                stacklevel=2,
-            )
-            continue
-        return found
+        if named and folder == start.absolute():
+            return found
+        opened = next(filter(environment.anyone_may_write, (folder, found)), None)
+        if opened is None:
+            return found
+        warnings.warn(
+            f"passed over '{found}': anyone may write to '{opened}'; MVC_DIR={found} uses it",
+            MvcWarning,
+            stacklevel=2,
+        )
     raise NotFound(f"no registry in '{start.absolute()}' or above it", hint="mvc init makes one")
 
 
