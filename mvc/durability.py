@@ -2,11 +2,12 @@
 
 Every file and folder that is made durable comes through here. How far that
 goes is the user's choice, for the whole process, and never a registry's,
-which may come from somebody else: ``full`` waits until the disk has it;
-``none`` waits for nothing.
+which may come from somebody else: ``full`` waits for each until the disk has
+it; ``batch`` waits once for many, before the name that shows them; ``none``
+waits for nothing.
 
 What each sync guards: ``docs/invariants.md``.
-Public names: ``LEVELS``, ``choose``, ``sync``.
+Public names: ``LEVELS``, ``choose``, ``sync``, ``Together``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import errno
 import fcntl
 import os
 
-LEVELS = ("full", "none")
+LEVELS = ("full", "batch", "none")
 """What may be chosen; the first is in force until then."""
 
 # What F_FULLFSYNC answers where a file system has no such thing; all else is a failed sync.
@@ -47,3 +48,35 @@ def sync(descriptor: int) -> None:
             if error.errno not in _NOT_KNOWN:
                 raise
     os.fsync(descriptor)
+
+
+class Together:
+    """Many new files that get a name which counts only when all of them are durable.
+
+    ``at_once`` says that none of them is to be synced as it is written: ``finish`` does it
+    for all. Else each is, and ``finish`` has nothing to do.
+
+    Args of the constructor: ``descriptor`` is of a file or folder on the same file system,
+    opened before the first of them was written to, as what was lost before is not reported.
+    """
+
+    def __init__(self, descriptor: int, count: int) -> None:
+        self._descriptor = descriptor
+        self.at_once = _chosen == "batch" and count > 1 and _has_one_call(descriptor)
+
+    def finish(self) -> None:
+        """Make durable what was written, and names, too.
+
+        Raises:
+            OSError: Something may be lost; none of the files is to be relied upon.
+        """
+        if self.at_once:
+            from mvc import system
+
+            system.sync_file_system(self._descriptor)
+
+
+def _has_one_call(descriptor: int) -> bool:
+    from mvc import system  # ctypes takes some ms to load
+
+    return system.reports_lost_writes(descriptor)

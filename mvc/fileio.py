@@ -30,6 +30,7 @@ from typing import TypeAlias, TypeVar
 
 from mvc import durability
 from mvc.digest import Buffer
+from mvc.durability import Together
 from mvc.errors import FormatError, Unsupported
 
 T = TypeVar("T")
@@ -103,10 +104,18 @@ class NewFile:
         """Return what was written at ``offset``."""
         return os.pread(self._descriptor, size, offset)
 
-    def sync(self) -> None:
-        """Make the bytes durable. A failure is final: never sync the same file again."""
-        with _naming(self.path):
-            _sync(self._descriptor)
+    def sync(self, together: Together | None = None) -> None:
+        """Make the bytes durable, now or ``together`` with those of others.
+
+        A failure is final: never sync the same file again.
+        """
+        if together is None or not together.at_once:
+            with _naming(self.path):
+                _sync(self._descriptor)
+
+    def together(self, count: int) -> Together:
+        """Make ready to sync so many files at once, the first of which is this one."""
+        return Together(self._descriptor, count)
 
     def seal(self) -> None:
         """Take away everybody's right to write, keeping who may read, or run it."""

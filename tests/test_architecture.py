@@ -23,7 +23,7 @@ FLOORS = (
     {"registry"},
     {"store"},
     {"formats", "codecs"},
-    set("recipe tree verdict digest lines compatibility fileio beneath durability".split()),
+    set("recipe tree verdict digest lines compatibility fileio beneath durability system".split()),
     {"errors"},
 )
 LEAVES = FLOORS[5]

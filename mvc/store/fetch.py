@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from mvc.digest import Digest, Hasher
+from mvc.durability import Together
 from mvc.errors import Damaged
 from mvc.fileio import NewFile
 from mvc.store.pipeline import in_order
@@ -22,8 +23,13 @@ from mvc.tree import TreeFile
 SMALL = 4 << 20
 
 
-def fetch(store: Store, digest: Digest, size: int, new: NewFile) -> None:
+def fetch(
+    store: Store, digest: Digest, size: int, new: NewFile, together: Together | None = None
+) -> None:
     """Write the bytes of a stored file, compare their digest, and make them durable.
+
+    Args:
+        together: The files that are made durable later, all of them at once, if it says so.
 
     Raises:
         Damaged: They are not whole; what is damaged is named as far as it is known.
@@ -36,7 +42,7 @@ def fetch(store: Store, digest: Digest, size: int, new: NewFile) -> None:
         for _ in store.pieces(digest, hashed=True):  # once more, to say which part is wrong
             pass
         raise Damaged(f"its parts are whole, but do not make file {digest.short}")
-    new.sync()
+    new.sync(together)
 
 
 def each(files: Iterable[TreeFile], do: Callable[[TreeFile], object]) -> None:

@@ -7,7 +7,8 @@ the one that was written. This module knows bytes and offsets; it knows
 nothing of encodings' insides or of other packs.
 
 Layout and a worked example: ``docs/formats/pack.md``.
-Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``, ``is_whole``.
+Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``,
+``finish_all``, ``is_whole``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,8 +27,9 @@ from mvc import fileio
 from mvc.codecs import Encoded, Encoding
 from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
+from mvc.durability import Together
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
-from mvc.fileio import NewFile
+from mvc.fileio import NewFile, Steps
 
 SUFFIX = ".pack"
 MAX_PACK_SIZE = 1 << 30
@@ -139,13 +141,15 @@ class IndexBlock:
 class PackWriter:
     """Frames appended to a private file; ``finish`` makes it a pack.
 
-    After an error the writer is of no further use and must be discarded.
+    ``made`` is when it is to count as made, in nanoseconds, if not now. After
+    an error the writer is of no further use and must be discarded.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = NewFile(path)
         self._file.write([PACK_HEADER.pack(PACK_MAGIC, FORMAT, 0, 0)])
         self._entries: list[Entry] = []
+        self.made: int | None = None
 
     @property
     def size(self) -> int:
@@ -179,11 +183,16 @@ class PackWriter:
         self._entries.append(entry)
         return entry
 
-    def finish(self, *, made: int | None = None) -> str:
+    def together(self, count: int) -> Together:
+        """Make ready to make so many packs durable at once, the first of which is this one."""
+        return self._file.together(count)
+
+    def finish(self, together: Together | None = None) -> str:
         """Write index and footer, make the file durable and read-only; return the pack's name.
 
         Args:
-            made: When it counts as made, in nanoseconds, if not now.
+            together: The packs that are made durable later, at once, if it says so. Then the
+                file is still to be closed.
         """
         entries = sorted(entry.to_bytes() for entry in self._entries)
         index = INDEX_HEADER.pack(_INDEX_MAGIC, FORMAT, 0, len(entries)) + b"".join(entries)
@@ -192,11 +201,15 @@ class PackWriter:
         footer = FOOTER.pack(_FOOTER_MAGIC, FORMAT, 0, 0, *place, name)
         self._file.write([index, footer, FRAME_CHECKSUM.pack(checksum_of(footer))])
         self._file.seal()
-        if made is not None:
-            self._file.set_time(made)
-        self._file.sync()
-        self._file.close()
+        if self.made is not None:
+            self._file.set_time(self.made)
+        self._file.sync(together)
+        if together is None:
+            self.close()
         return name.hex() + SUFFIX
+
+    def close(self) -> None:
+        self._file.close()
 
     def discard(self) -> None:
         self._file.discard()
@@ -305,6 +318,27 @@ class PackReader:
         if name.hex() != self.name.removesuffix(SUFFIX) or digest_of(data) != name:
             raise FormatError(f"the index of '{self.path.name}' is damaged")
         return _index_block(data)
+
+
+def finish_all(packs: Sequence[PackWriter]) -> Steps[list[str]]:
+    """Make several packs whole and durable, in the order in which they were begun.
+
+    None gets its name before all are: whoever sees a pack may build on it.
+
+    Returns:
+        Their names.
+    """
+    if not packs:
+        return []
+    together = packs[0].together(len(packs))
+    names = []
+    for pack in packs:
+        names.append(pack.finish(together))
+        yield "pack written"
+    together.finish()
+    for pack in packs:
+        pack.close()
+    return names
 
 
 def is_whole(path: Path) -> bool:

@@ -22,7 +22,15 @@ from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.store.lock import maintenance
-from mvc.store.pack import MAX_PACK_SIZE, SUFFIX, Entry, PackReader, PackWriter, is_whole
+from mvc.store.pack import (
+    MAX_PACK_SIZE,
+    SUFFIX,
+    Entry,
+    PackReader,
+    PackWriter,
+    finish_all,
+    is_whole,
+)
 from mvc.store.retire import Retired, retire
 from mvc.store.settings import PACKS, STAGING, new_id
 from mvc.store.store import Store
@@ -103,26 +111,24 @@ def write(store: Store, given: Iterable[Frame]) -> Steps[list[str]]:
     """
     folder = store.folder / STAGING / new_id()
     fileio.make_folder(folder)
-    made: list[tuple[PackWriter, int]] = []
+    packs: list[PackWriter] = []
     try:
         for frame in given:
-            if not made or made[-1][0].size + frame.encoded.size > MAX_PACK_SIZE:
-                made.append((PackWriter(folder / f"{len(made)}.pack"), 0))
-            writer, youngest = made[-1]
-            writer.add(frame.digest, frame.size, frame.encoded, depth=frame.depth, base=frame.base)
-            made[-1] = writer, max(youngest, frame.made)
-        new = []
-        for writer, youngest in made:
-            new.append(writer.finish(made=youngest))
-            yield "pack written"
-            fileio.link_once(writer.path, store.folder / PACKS / new[-1])
+            if not packs or packs[-1].size + frame.encoded.size > MAX_PACK_SIZE:
+                packs.append(PackWriter(folder / f"{len(packs)}.pack"))
+            pack = packs[-1]
+            pack.add(frame.digest, frame.size, frame.encoded, depth=frame.depth, base=frame.base)
+            pack.made = max(pack.made or 0, frame.made)
+        new = yield from finish_all(packs)
+        for pack, name in zip(packs, new, strict=True):
+            fileio.link_once(pack.path, store.folder / PACKS / name)
             yield "pack linked"
         fileio.sync_folder(store.folder / PACKS)
         yield "packs durable"
         return new
     finally:
-        for writer, _ in made:
-            writer.discard()
+        for pack in packs:
+            pack.discard()
         fileio.remove_folder(folder)
 
 

@@ -29,7 +29,7 @@ from mvc.recipe import Recipe
 from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.naming import name_also
-from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, is_whole
+from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, finish_all, is_whole
 from mvc.store.pipeline import Ahead
 from mvc.store.settings import (
     PACKS,
@@ -184,9 +184,8 @@ class Transaction:
         self._drain()
         packs = self._store.folder / PACKS
         fileio.make_folder(packs)  # some tools copy no empty folders
-        for pack in self._packs:
-            name = pack.finish()
-            yield "pack written"
+        names = yield from finish_all(self._packs)
+        for pack, name in zip(self._packs, names, strict=True):
             with self._fenced():
                 self._link_pack(pack.path, packs / name)
             yield "pack linked"

@@ -69,9 +69,15 @@ class Commands:
 
 
 @pytest.fixture
-def commands(volume: Volume) -> Commands:
+def level(request: pytest.FixtureRequest) -> str:
+    """What ``MVC_DURABILITY`` says: ``full``, unless a test has it otherwise."""
+    return str(getattr(request, "param", "full"))
+
+
+@pytest.fixture
+def commands(volume: Volume, level: str) -> Commands:
     """A registry, durable on the volume."""
-    made = Commands(volume)
+    made = Commands(volume, MVC_DURABILITY=level)
     made.project.folder.mkdir()
     made.run("init")
     made.cut_power()
@@ -99,6 +105,7 @@ def test_versions_and_tags_survive(commands: Commands, files: Files) -> None:
 
 
 @on("ext4-journal-ahead")
+@pytest.mark.parametrize("level", ["full", "batch"], indirect=True)
 def test_a_folder_survives_and_what_is_checked_out(
     commands: Commands, files: Files, tmp_path: Path
 ) -> None:
@@ -141,11 +148,16 @@ def test_what_care_leaves_survives(commands: Commands, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("volume", JOURNAL_LOST, indirect=True)
-def test_without_syncing_it_is_lost(volume: Volume, files: Files) -> None:
-    """With ``fsync`` turned into nothing the same cut loses the version: the suite can see."""
-    if not (library := eatmydata()):
+@pytest.mark.parametrize("how", ["eatmydata", "none"])
+def test_without_syncing_it_is_lost(volume: Volume, files: Files, how: str) -> None:
+    """With ``fsync`` turned into nothing the same cut loses the version: the suite can see.
+
+    That is what the level ``none`` does as well.
+    """
+    if how == "eatmydata" and not eatmydata():
         pytest.skip("libeatmydata is not installed")
-    commands = Commands(volume, LD_PRELOAD=library)
+    unsynced = {"MVC_DURABILITY": "none"} if how == "none" else {"LD_PRELOAD": eatmydata()}
+    commands = Commands(volume, **unsynced)
     commands.project.folder.mkdir()
     os.sync()
     commands.run("init")

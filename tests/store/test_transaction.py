@@ -294,7 +294,7 @@ def test_a_kill_among_several_packs_leaves_objects_whole(
         fileio.remove_folder(store.folder / "roots")
         fileio.make_folder(store.folder / "packs")
         fileio.make_folder(store.folder / "roots")
-    assert counts == [0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 3]
+    assert counts == [0, 0, 0, 0, 0, 1, 2, 3, 3, 3, 3, 3]
 
 
 def test_an_object_larger_than_a_pack_has_one_of_its_own(

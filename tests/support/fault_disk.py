@@ -1,10 +1,7 @@
 """A disk that forgets what was not synced.
 
 ``Disk`` follows every call that changes a folder and keeps, beside what the
-folder holds now, what of it is durable: a file's bytes as of its last
-``fsync``, a folder's names as of its own last ``fsync``. ``after_power_cut``
-gives the states that a cut may leave. POSIX allows any mixture, so besides
-the worst one there are those in which some names reached the disk unasked.
+folder XX
 """
 
 from __future__ import annotations
@@ -63,6 +60,9 @@ class Disk:
             file.data += call.data
         elif call.name == "fsync":
             self._sync(self._opened[call.descriptor])
+        elif call.name == "syncfs":
+            for thing in (self._top, *(thing for _, thing in _walk(self._top, None))):
+                self._sync(thing)
         elif call.name == "mkdir":
             folder.names[name] = Folder()
         elif call.name in ("unlink", "rmdir"):

@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any
 from unittest import mock
 
-from mvc import ModelRegistry, MvcError, fileio
+from mvc import ModelRegistry, MvcError, fileio, system
 from mvc.fileio import Steps, T
 from mvc.registry import family, reach
 from mvc.registry.care.fsck import Report
@@ -87,6 +87,7 @@ class Calls:
     def __enter__(self) -> Calls:
         for name in self._real:
             self._patches.enter_context(mock.patch.object(os, name, getattr(self, f"_{name}")))
+        self._patches.enter_context(mock.patch.object(system, "sync_file_system", self._syncfs))
         return self
 
     def __exit__(
@@ -129,9 +130,15 @@ class Calls:
             self._do(Call("fchmod", where, None, descriptor), descriptor, mode)
 
     def _fsync(self, descriptor: int) -> None:
+        self._synced("fsync", descriptor)
+
+    def _syncfs(self, descriptor: int) -> None:
+        self._synced("syncfs", descriptor)
+
+    def _synced(self, name: str, descriptor: int) -> None:
         where = self._paths.get(descriptor)
         if where is not None:
-            call = Call("fsync", where, None, descriptor)
+            call = Call(name, where, None, descriptor)
             self._before(call)
             self._after(call)
 

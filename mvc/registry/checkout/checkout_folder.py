@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from mvc import fileio
 from mvc.beneath import Folder, holding, remove_all, walk
+from mvc.durability import Together
 from mvc.errors import Conflict
 from mvc.fileio import Steps
 from mvc.registry.checkout.known import Content
@@ -130,8 +131,10 @@ def fresh_steps(parent: Folder, name: str, tree: Tree, source: Source) -> Steps[
     private = fileio.private_path(Path()).name
     try:
         with parent.make(private) as staging:
-            _write_all(staging, tree.files, source)
-            _sync_folders(staging, _folders_above(file.path for file in tree.files))
+            together = _write_all(staging, tree.files, source)
+            if not together.at_once:
+                _sync_folders(staging, _folders_above(file.path for file in tree.files))
+            together.finish()
         yield "files written"
         try:
             parent.move(private, parent, name, overwrite=True)
@@ -153,7 +156,7 @@ def place_steps(root: Folder, doing: Plan, source: Source) -> Steps[None]:
     private = fileio.private_path(Path()).name
     try:
         with root.make(private) as staging:
-            _write_all(staging, doing.write, source)
+            _write_all(staging, doing.write, source).finish()
             yield "files written"
             _remove_stale(root, doing)
             yield "others removed"
@@ -268,13 +271,16 @@ def _check_way(look: _Look, root: Folder, tree: Tree, stale: Mapping[str, os.sta
         look.emptied += [path for path in look.found if f"{path}/".startswith(f"{file.path}/")]
 
 
-def _write_all(staging: Folder, files: Iterable[TreeFile], source: Source) -> None:
+def _write_all(staging: Folder, files: Sequence[TreeFile], source: Source) -> Together:
     """Write files beneath a folder that holds nothing else, so what is taken there is a clash.
+
+    Returns:
+        What makes them durable, if each is not yet.
 
     Raises:
         Conflict: The file system takes two of their names for one.
     """
-    files = tuple(files)
+    together = Together(staging.descriptor, len(files))
     for path in _folders_above(file.path for file in files):
         if path:
             with holding(staging, path) as (folder, name):
@@ -285,11 +291,13 @@ def _write_all(staging: Folder, files: Iterable[TreeFile], source: Source) -> No
     def write(file: TreeFile) -> None:
         try:
             with holding(staging, file.path) as (folder, name):
-                source.write(file, folder, name, f"'{file.path}': ")
+                label = f"'{file.path}': "
+                source.write(file, folder, name, label=label, together=together)
         except FileExistsError:
             raise _clash(file.path, source) from None
 
     each(files, write)
+    return together
 
 
 def _clash(path: str, source: Source) -> Conflict:

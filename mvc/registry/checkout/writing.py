@@ -18,6 +18,7 @@ from pathlib import Path
 from mvc import fileio
 from mvc.beneath import Folder, holding
 from mvc.digest import Digest, digest_of_open
+from mvc.durability import Together
 from mvc.errors import Conflict, Damaged, MvcWarning
 from mvc.registry.digests import Notes, stamp
 from mvc.store import Store
@@ -52,8 +53,18 @@ class Source:
     notes: Notes
     cached: Folder | None = None
 
-    def write(self, file: TreeFile, folder: Folder, name: str, label: str = "") -> None:
-        """Make a file, whole, compared and durable; ``label`` says which, in an error.
+    def write(
+        self,
+        file: TreeFile,
+        folder: Folder,
+        name: str,
+        *,
+        label: str = "",
+        together: Together | None = None,
+    ) -> None:
+        """Make a file, whole, compared and durable, or ``together`` with others.
+
+        ``label`` says which it is, in an error.
 
         Raises:
             Damaged: The store does not hold it whole; nothing is left.
@@ -63,7 +74,7 @@ class Source:
             return
         new = folder.new_file(name, 0o777 if file.mode == EXECUTABLE else 0o666)
         try:
-            fetch(self.store, file.digest, file.size, new)
+            fetch(self.store, file.digest, file.size, new, together)
             new.close()
         except Damaged as error:
             new.discard()
