@@ -48,9 +48,7 @@ _MOST_PIECES = 1024
 WRITE_BACK = 16 << 20
 """Bytes after which the disk is set to work, so that the last call finds little left to do."""
 
-# By this name the tests take syncing away from all below.
-_sync = durability.sync
-
+_sync = durability.sync  # a test that takes syncing away has one name to replace
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from mvc import Conflict, Damaged, FormatError, MvcWarning, NotFound, UsageError
 from mvc.digest import digest_of
+from mvc.durability import Together
 from mvc.fileio import PRIVATE_PREFIX
 from mvc.registry.checkout import checkout_folder, writing
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, python
@@ -455,9 +456,9 @@ def test_a_file_that_changes_meanwhile_is_not_overwritten(
     name = {"new": "new.bin", "replaced": "a.bin", "removed": "old.bin"}[what]
     real = writing.Source.write
 
-    def meddling(self: writing.Source, *arguments: object) -> None:
+    def meddling(self: writing.Source, *arguments: Any, **named: Any) -> None:
         (out / "net" / name).write_bytes(b"my work")
-        real(self, *arguments)  # type: ignore[arg-type]  # whatever was given
+        real(self, *arguments, **named)
 
     monkeypatch.setattr(writing.Source, "write", meddling)
     with pytest.raises(Conflict, match=f"'net/{name}' (appeared|was changed) meanwhile"):
@@ -501,10 +502,11 @@ def test_a_link_that_appears_after_the_look_leads_nowhere(
     before = files_in(out / "elsewhere")
     real = checkout_folder._write_all
 
-    def meddling(*arguments: Any) -> None:
-        real(*arguments)
+    def meddling(*arguments: Any) -> Together:
+        together = real(*arguments)
         os.rename(out / "net" / place, out / "aside")
         (out / "net" / place).symlink_to(out / "elsewhere")
+        return together
 
     monkeypatch.setattr(checkout_folder, "_write_all", meddling)
     with pytest.raises(Conflict, match=f"'net/{place}' is a symbolic link"):
