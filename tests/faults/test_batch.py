@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import Counter
@@ -13,7 +14,6 @@ import pytest
 
 from mvc import ModelRegistry, durability, system
 from mvc.store import transaction
-from tests.faults.test_failing_calls import failing
 from tests.faults.test_power_cut import Cuts, add, assert_survived
 from tests.support import registry_builders as builders
 from tests.support.fault_disk import Disk
@@ -102,8 +102,8 @@ def folders(tmp_path: Path) -> Project:
     return Project(folder)
 
 
-def checkout(at: Path, number: int) -> object:
-    return ModelRegistry(at).checkout(f"net@v{number}", at / "out")
+def checkout(at: Project, number: int) -> object:
+    return at.open().checkout(f"net@v{number}", at.folder / "out")
 
 
 def states_during_checkout(project: Project, number: int) -> list[dict[str, bytes]]:
@@ -122,7 +122,7 @@ def states_during_checkout(project: Project, number: int) -> list[dict[str, byte
             )
 
     with Calls(project.folder, after=follow):
-        checkout(project.folder, number)
+        checkout(project, number)
     return found
 
 
@@ -137,7 +137,7 @@ def test_a_folder_checked_out_is_whole_or_not_there(folders: Project) -> None:
 @pytest.mark.usefixtures("batch")
 def test_over_another_version_each_file_is_old_or_new(folders: Project) -> None:
     """The power may fail at any call: no file is left empty or in part."""
-    checkout(folders.folder, 1)
+    checkout(folders, 1)
     states = states_during_checkout(folders, 2)
     for state in states:
         assert all(data in (ONE.get(path), TWO.get(path)) for path, data in state.items()), state
@@ -157,18 +157,19 @@ def test_the_suite_notices_files_that_are_not_synced(
 
 
 @pytest.mark.usefixtures("batch")
-@pytest.mark.filterwarnings("ignore::mvc.MvcWarning")
 def test_a_sync_of_all_that_fails_is_an_error(folders: Project) -> None:
     """Bytes that may be lost get no name, and the same command again writes them anew."""
-    seen = []
-    for outcome in failing(folders, lambda at: checkout(at, 2), "EIO", for_ever=False):
-        seen.append(outcome.failed.name)
-        if outcome.failed.name == "syncfs":
-            assert isinstance(outcome.error, OSError)
-            assert not (outcome.project.folder / "out").exists()
-            checkout(outcome.project.folder, 2)
-            assert builders.files_in(outcome.project.folder / "out") == TWO
-    assert seen.count("syncfs") == 1
+
+    def fail(call: Call) -> None:
+        if call.name == "syncfs":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = sorted(os.listdir(folders.folder))
+    with Calls(folders.folder, fail), pytest.raises(OSError, match="Input/output"):
+        checkout(folders, 2)
+    assert sorted(os.listdir(folders.folder)) == before
+    checkout(folders, 2)
+    assert builders.files_in(folders.folder / "out") == TWO
 
 
 def syncs(folder: Path, work: Callable[[], object]) -> dict[str, int]:
