@@ -151,7 +151,7 @@ def test_the_suite_notices_files_that_are_not_synced(
 ) -> None:
     """Without the one call for all of them both claims above fail."""
     if before:
-        checkout(folders.folder, before)
+        checkout(folders, before)
     monkeypatch.setattr(durability.Together, "finish", lambda self: None)
     assert states_during_checkout(folders, 2)[-1] != TWO
 
