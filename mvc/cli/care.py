@@ -16,11 +16,21 @@ from mvc.cli import command, output
 from mvc.errors import Damaged, UsageError
 
 if TYPE_CHECKING:
+    from mvc.registry.care.coverage import Coverage
     from mvc.registry.care.fsck import Finding, Report
     from mvc.registry.care.usage import Usage
 
 # What a person asks for first; other kinds follow.
 ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", "bytes")
+# Options that ask for different things.
+CONTRADICT = (
+    ("--quick", "--full"),
+    ("--sample", "--max-duration"),
+    ("--sample", "--quick"),
+    ("--sample", "--repair"),
+    ("--max-duration", "--quick"),
+    ("--max-duration", "--repair"),
+)
 # Kinds of what is called by a bare name, which does not say what it is of.
 BARE = ("record", "root", "family", "pack")
 
@@ -32,6 +42,8 @@ BARE = ("record", "root", "family", "pack")
         ("mvc fsck", "compare the checksum of everything stored"),
         ("mvc fsck --quick", "names, records and indexes only: seconds"),
         ("mvc fsck --full", "decode every file and compare its digest"),
+        ("mvc fsck --sample 2/7", "the second of seven parts: one each day of the week"),
+        ("mvc fsck --full --max-duration 10m", "ten minutes, what was checked longest ago first"),
         ("mvc fsck --repair", "mend what has a whole copy somewhere in the registry"),
         ("mvc fsck --repair --from model.pt", "take lost bytes from a file; a backup as well"),
     ],
@@ -39,33 +51,65 @@ BARE = ("record", "root", "family", "pack")
 )
 @click.option("--quick", is_flag=True, help="Do not read the stored bytes.")
 @click.option("--full", is_flag=True, help="Decode everything as well.")
+@click.option(
+    "--sample", metavar="N/T", help="Read only the N-th of T parts; each object is always of one."
+)
+@click.option(
+    "--max-duration",
+    metavar="TIME",
+    help="Begin nothing after so long: 30s, 10m, 2h. Read first what was checked longest ago.",
+)
 @click.option("--repair", is_flag=True, help="Mend what can be mended, then check again.")
 @click.option(
     "--from", "sources", metavar="FILE_OR_DIR", multiple=True, type=click.Path(path_type=Path),
     help="With --repair: a whole copy, or a backup, to take lost bytes from.",
 )  # fmt: skip
 @command.as_json
-def fsck(quick: bool, full: bool, repair: bool, sources: tuple[Path, ...], as_json: bool) -> int:
+def fsck(
+    quick: bool,
+    full: bool,
+    sample: str | None,
+    max_duration: str | None,
+    repair: bool,
+    sources: tuple[Path, ...],
+    as_json: bool,
+) -> int:
     """Check that every version is whole.
 
     Only reads. Says first how much; then, for everything that is damaged or
     missing, where it is, which versions that hurts, and what to do about it.
+    A large store is checked in parts by --sample, or by --max-duration, which
+    goes on where an earlier check ended or was interrupted; records and indexes
+    are always checked whole.
 
     With --repair it mends what has a whole copy: records from their roots in
     the store, roots from records, objects from damaged packs and from what
     --from names. Nothing is deleted: damaged files go to the store's folder
     quarantine.
     """
-    if quick and full:
-        raise UsageError("--quick and --full contradict each other", hint="choose one")
+    chosen = {
+        "--quick": quick,
+        "--full": full,
+        "--repair": repair,
+        "--sample": sample is not None,
+        "--max-duration": max_duration is not None,
+    }
+    for one, other in CONTRADICT:
+        if chosen[one] and chosen[other]:
+            raise UsageError(f"{one} and {other} contradict each other", hint="choose one")
     if sources and not repair:
         raise UsageError("--from is for a repair", hint="mvc fsck --repair --from FILE_OR_DIR")
     level = "quick" if quick else "full" if full else "default"
     registry = command.open_registry()
+    size = registry.fsck_size(level, sample=sample, max_duration=max_duration)
     if not as_json:
-        size = output.size(registry.fsck_size(level))
-        output.say("reading records and indexes only" if quick else f"reading {size}")
-    report = registry.fsck(level, repair=repair, sources=sources)
+        whole = f"reading {output.size(size)}"
+        if max_duration is not None:
+            whole = f"reading for {max_duration} at most, of {output.size(size)}"
+        output.say("reading records and indexes only" if quick else whole)
+    report = registry.fsck(
+        level, repair=repair, sources=sources, sample=sample, max_duration=max_duration
+    )
     if as_json:
         output.json_result({"ok": report.ok, **asdict(report)})
     else:
@@ -107,6 +151,8 @@ def _tell(report: Report) -> None:
         output.note(note)
     for findings in _alike(report.findings):
         _tell_finding(findings[0], len(findings) - 1)
+    if report.coverage is not None:
+        _tell_coverage(report.coverage)
     looked_at = ", ".join(
         output.size(count) if kind == "bytes" else output.count(count, kind.removesuffix("s"))
         for kind, count in sorted(report.checked.items(), key=_rank)
@@ -117,6 +163,14 @@ def _tell(report: Report) -> None:
     hurt = sorted({version for finding in report.findings for version in finding.versions})
     found = output.count(len(report.findings), "finding")
     output.result(f"{found} in {looked_at}; versions hurt: {', '.join(hurt) or 'none'}")
+
+
+def _tell_coverage(covered: Coverage) -> None:
+    read = f"{covered.packs} of {output.count(covered.of_packs, 'pack')} read"
+    sizes = f"{output.size(covered.size)} of {output.size(covered.of_size)}"
+    left = f"; {covered.never:,} never found whole yet" if covered.never else ""
+    oldest = f"; the oldest check is of {output.when(covered.oldest)}" if covered.oldest else ""
+    output.result(f"{read}, {sizes}{left}{oldest}")
 
 
 def _rank(counted: tuple[str, int]) -> int:

@@ -1,15 +1,22 @@
-"""The part of ``ModelRegistry`` that keeps a store in shape.
+"""The part of ``ModelRegistry`` that keeps a store in shape, and says whether it is.
 
 Public names: ``CareMethods``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvc.errors import UsageError
+from mvc.registry.location.place import AnyPath
 from mvc.registry.tensor_methods import TensorMethods
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from mvc.registry.care.fsck import Report
     from mvc.registry.care.repack import Repacked
     from mvc.registry.location.place import Place
     from mvc.registry.location.presence import Presence
@@ -17,13 +24,63 @@ if TYPE_CHECKING:
 
 
 class CareMethods(TensorMethods):
-    """What changes how bytes are kept, and never which."""
+    """What looks after bytes: how they are kept, and whether they are whole."""
 
     if TYPE_CHECKING:
 
         def _writing(
             self, *, if_old: bool = False, always: bool = False, strict: bool = False
         ) -> tuple[Place, Manifest, Presence]: ...
+
+    def fsck(
+        self,
+        level: str = "default",
+        *,
+        repair: bool = False,
+        sources: Sequence[AnyPath] = (),
+        sample: str | None = None,
+        max_duration: timedelta | str | None = None,
+    ) -> Report:
+        """Check the registry and its store; ``level`` is ``quick``, ``default`` or ``full``.
+
+        Args:
+            repair: Put right what has a source before, and check again. Nothing is deleted.
+            sources: Files, folders or stores to take lost bytes from.
+            sample: ``"2/7"`` reads the second of seven parts of what is stored.
+            max_duration: How long to read packs, those checked longest ago first: a
+                ``timedelta``, or text such as ``"30s"``, ``"10m"``; see ``docs/fsck.md``.
+
+        Raises:
+            UsageError: ``sample`` or ``max_duration`` is none, or does not go with the rest.
+            NotFound: A source, or the store, is not there.
+        """
+        from mvc.registry.care import coverage, fsck
+
+        scope = coverage.scope_of(sample, max_duration)
+        if scope != fsck.EVERYTHING and (repair or level == "quick"):
+            raise UsageError(
+                "only a check that reads everything stored can be done in parts",
+                hint="leave out quick and repair, or sample and max_duration",
+            )
+        if repair:
+            from mvc.registry.care import repair as mending
+
+            paths = [Path(path) for path in sources]
+            return mending.repair(*self._writing(if_old=True, always=True), level, paths)
+        return fsck.check(self.place, self.manifest, self.presence, level, scope)
+
+    def fsck_size(
+        self,
+        level: str = "default",
+        *,
+        sample: str | None = None,
+        max_duration: timedelta | str | None = None,
+    ) -> int:
+        """Return how many bytes of the store ``fsck`` would read, if time does not end it."""
+        from mvc.registry.care import coverage, fsck
+
+        scope = coverage.scope_of(sample, max_duration)
+        return fsck.bytes_to_read(self.place, self.manifest, self.presence, level, scope)
 
     def repack(self, *, dry_run: bool = False) -> Repacked:
         """Keep the versions that are read most without a base, all others one link above one.

@@ -29,7 +29,6 @@ from mvc.registry.version import Added, CheckedOut, Version
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from mvc.registry.care.fsck import Report
     from mvc.registry.care.gc import Collected
     from mvc.registry.care.usage import Usage
     from mvc.registry.status import Status
@@ -153,33 +152,6 @@ class ModelRegistry(TagMethods):
         from mvc.registry import status
 
         return status.status(self.place, self.manifest, self.presence, Path(folder))
-
-    def fsck(
-        self, level: str = "default", *, repair: bool = False, sources: Sequence[AnyPath] = ()
-    ) -> Report:
-        """Check the registry and its store; ``level`` is ``quick``, ``default`` or ``full``.
-
-        Args:
-            repair: Put right what has a source before, and check again. Nothing is deleted.
-            sources: Files, folders or stores to take lost bytes from.
-
-        Raises:
-            NotFound: A source, or the store, is not there.
-        """
-        from mvc.registry.care import fsck
-
-        if repair:
-            from mvc.registry.care import repair as mending
-
-            paths = [Path(path) for path in sources]
-            return mending.repair(*self._writing(if_old=True, always=True), level, paths)
-        return fsck.check(self.place, self.manifest, self.presence, level)
-
-    def fsck_size(self, level: str = "default") -> int:
-        """Return how many bytes of the store ``fsck`` would read."""
-        from mvc.registry.care import fsck
-
-        return fsck.bytes_to_read(self.presence, level)
 
     def du(self) -> Usage:
         """Return what the versions cost on disk, shared bytes counted once."""

@@ -256,7 +256,8 @@ class Store:
         """
         wanted: list[tuple[Digest, int | None]] = []
         try:
-            wanted += ((span.object.digest, span.object.size) for span in self.spans(digest))
+            made = self.recipe(digest)
+            wanted += [(ref.digest, ref.size) for ref in made.objects] if made else [(digest, None)]
         except MvcError as error:
             return [error.message]
         lacking: list[str] = []

@@ -451,12 +451,15 @@ def test_a_check_writes_nothing(held: Project) -> None:
         if (call.name != "open" and call.changes) or call.flags & (os.O_WRONLY | os.O_RDWR):
             written.append(call.path)
 
-    before = files_in(held.mvc)
+    def kept() -> dict[str, bytes]:
+        return {n: data for n, data in files_in(held.mvc).items() if not n.startswith("cache/")}
+
+    before = kept()
     with Calls(held.mvc, watch):
         for level in ("quick", "default", "full"):
             assert not held.registry().fsck(level).ok
     assert [path for path in written if not path.startswith(str(held.mvc / "cache"))] == []
-    assert files_in(held.mvc) == before
+    assert kept() == before
 
 
 def hurt_record(project: faults.Project) -> list[bytes]:

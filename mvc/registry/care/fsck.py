@@ -6,6 +6,7 @@ every frame; ``full`` decodes every object and compares its digest, and puts
 every file together. It only reads. What it finds it says with the versions
 that it hurts; ``mvc.registry.care.repair`` mends what has a source.
 
+What each level reads, and how a part is checked at a time: ``docs/fsck.md``.
 Public names: ``Finding``, ``Mended``, ``Report``, ``Lost``, ``Check``, ``examine``, ``check``,
 ``bytes_to_read``, ``LEVELS``.
 """
@@ -19,21 +20,25 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 
 from mvc import fileio, lines
+from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.care.coverage import Coverage, Progress, Scope, cost_of_file, cost_of_frame
+from mvc.registry.care.dependents import Dependents
 from mvc.registry.care.frames import Frames, deep, shallow
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.reach import Held, closure_of_file, files_of, lacking, released
-from mvc.registry.record import DIRECTORY, Artifact
+from mvc.registry.reach import Held, files_of, lacking, released
 from mvc.store import Store
 from mvc.store.index import Found
+from mvc.store.pack import PackReader
 from mvc.store.pipeline import in_order
 from mvc.store.settings import root_name
 from mvc.tree import TreeFile
@@ -44,6 +49,7 @@ MOST_ROOTS_SHOWN = 10
 MENDS = "mvc fsck --repair"
 FROM_A_COPY = "mvc fsck --repair --from FILE_OR_DIR, a whole copy of the file or a backup"
 LEVELS = ("quick", "default", "full")
+EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ class Mended:
 class Report:
     """What a check found; ``checked`` counts by kind what was looked at.
 
-    Of a repair ``mended`` is what was put right before this check.
+    Of a repair ``mended`` is what was put right before this check. ``coverage``
+    says how far one with a time limit came.
     """
 
     level: str
@@ -78,6 +85,7 @@ class Report:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     mended: tuple[Mended, ...] = ()
+    coverage: Coverage | None = None
 
     @property
     def ok(self) -> bool:
@@ -103,7 +111,8 @@ class Check:
     ``lost`` are records and events, ``rootless`` versions whose root is not
     whole; ``damaged`` are objects without any whole frame. Of ``packs`` the
     structure is damaged, or a frame is whole but lies; in ``rotten`` ones
-    single frames are. ``derived`` are families whose file answers wrongly.
+    single frames are. ``made`` are files that were put together, ``unmade`` those
+    that could not be, each with why, ``derived`` families whose file answers wrongly.
     """
 
     level: str
@@ -120,12 +129,16 @@ class Check:
     damaged: dict[Digest, str] = field(default_factory=dict)
     packs: set[str] = field(default_factory=set)
     rotten: set[str] = field(default_factory=set)
+    made: set[Digest] = field(default_factory=set)
+    unmade: dict[Digest, str] = field(default_factory=dict)
     derived: list[str] = field(default_factory=list)
-    reach: dict[Digest, frozenset[Digest]] = field(default_factory=dict)
+    coverage: Coverage | None = None
     frames: Frames = field(init=False)
+    dependents: Dependents = field(init=False)
 
     def __post_init__(self) -> None:
         self.frames = Frames(self.store)
+        self.dependents = Dependents(self.store, self.frames, self.versions)
 
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
@@ -133,20 +146,48 @@ class Check:
     def report(self, mended: Iterable[Mended] = ()) -> Report:
         """Return what was found, as values that stay."""
         counts = dict(sorted(self.counts.items()))
-        return Report(self.level, counts, tuple(self.findings), tuple(self.notes), tuple(mended))
+        return Report(
+            self.level,
+            counts,
+            tuple(self.findings),
+            tuple(self.notes),
+            tuple(mended),
+            self.coverage,
+        )
 
 
-def bytes_to_read(presence: Presence, level: str) -> int:
+def bytes_to_read(
+    place: Place, manifest: Manifest, presence: Presence, level: str, scope: Scope = EVERYTHING
+) -> int:
     """Return how much of the packs a check of ``level`` reads, in bytes."""
-    return 0 if level == "quick" else presence.store.size()
+    if level == "quick":
+        return 0
+    if level == "default" and scope.parts == 1:
+        return presence.store.size()
+    run = Check(level, place, manifest, presence.store.alone())
+    store, size = run.store, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_records(run)
+        files = _files(run, scope) if level == "full" else {}
+    for entry in (entry for pack in store.index.packs() for entry in pack.index):
+        if scope.holds(entry.digest):
+            size += cost_of_frame(store, entry, with_bases=level == "full")
+            if entry.encoding == Encoding.RECIPE and entry.digest in files:
+                size += cost_of_file(store, entry.digest)
+    return size
 
 
-def check(place: Place, manifest: Manifest, presence: Presence, level: str) -> Report:
+def check(
+    place: Place, manifest: Manifest, presence: Presence, level: str, scope: Scope = EVERYTHING
+) -> Report:
     """Check a registry and its store. Raises only if there is nothing to check."""
-    return examine(place, manifest, presence, level).report()
+    return examine(place, manifest, presence, level, scope).report()
 
 
-def examine(place: Place, manifest: Manifest, presence: Presence, level: str) -> Check:
+def examine(
+    place: Place, manifest: Manifest, presence: Presence, level: str, scope: Scope = EVERYTHING
+) -> Check:
     """Like ``check``, and keep what a repair needs to know."""
     if level not in LEVELS:
         raise ValueError(f"{level!r} is none of {LEVELS}")
@@ -155,10 +196,9 @@ def examine(place: Place, manifest: Manifest, presence: Presence, level: str) ->
         warnings.simplefilter("ignore")
         _check_records(run)
         _check_roots(run)
-        _check_packs(run, level)
+        _check_packs(run, scope)
         _check_needs(run, presence.store)
-        if level == "full":
-            _check_files(run)
+        _find_files(run)
         _note_leftovers(run)
     run.counts["versions"] = len(run.versions)
     return run
@@ -284,7 +324,7 @@ def _is_of(folder: Path, name: str, family: str) -> bool:
     return found.family.lower() == family.lower()
 
 
-def _check_packs(run: Check, level: str) -> None:
+def _check_packs(run: Check, scope: Scope) -> None:
     index = run.store.index
     index.refresh(trust_cache=False)
     if not index.merged_is_right():
@@ -297,7 +337,7 @@ def _check_packs(run: Check, level: str) -> None:
         else:
             _find_pack(run, name, error.message)
     run.counts["packs"] = len(readable) + len(index.damaged)
-    known, failures = [], []
+    known = []
     for pack in readable:
         try:
             pack.check()
@@ -307,20 +347,40 @@ def _check_packs(run: Check, level: str) -> None:
         except MvcError as error:
             _find_pack(run, pack.path.name, error.message)
         known.append(pack)
-    if level != "quick":
-        frames = (Found(pack, entry) for pack in known for entry in pack.index)
-        look = partial(deep, run.store) if level == "full" else shallow
-        for found, failure in in_order(frames, look):
-            run.counts["objects"] += 1
-            run.counts["bytes"] += found.entry.stored
-            if failure and _still(run, found, look):
-                failures.append((found, failure))
-                run.frames.note(found)
+    failures = _read_packs(run, known, scope) if run.level != "quick" else []
     misplaced = list(run.frames.misplaced(known))
     for found, _ in misplaced:
         run.frames.note(found)
     for found, failure in (*failures, *misplaced):
         _find_object(run, found, failure)
+
+
+def _read_packs(run: Check, packs: list[PackReader], scope: Scope) -> list[tuple[Found, str]]:
+    """Look at the frames in scope, and note which packs are whole; return those that are not."""
+    progress = Progress(run.place.cache, run.store, run.level)
+    chosen = packs if scope.limit is None else progress.oldest_first(packs, scope.limit)
+    frames = (Found(p, entry) for p in chosen for entry in p.index if scope.holds(entry.digest))
+    look = partial(deep, run.store) if run.level == "full" else shallow
+    files = _files(run, scope) if run.level == "full" else {}
+    failures: list[tuple[Found, str]] = []
+    try:
+        for pack, looked in groupby(in_order(frames, look), key=lambda each: each[0].pack):
+            whole = pack.path.name not in run.packs
+            for found, failure in looked:
+                run.counts["objects"] += 1
+                run.counts["bytes"] += found.entry.stored
+                if failure and _still(run, found, look):
+                    whole = False
+                    failures.append((found, failure))
+                    run.frames.note(found)
+            whole = _check_files(run, pack, files) and whole
+            if scope.parts == 1:
+                progress.note(pack, whole=whole)
+    finally:
+        progress.save()
+    if scope.limit is not None:
+        run.coverage = progress.coverage(run.store.size())
+    return failures
 
 
 def _still(run: Check, found: Found, look: Callable[[Found], str | None]) -> bool:
@@ -351,8 +411,8 @@ def _find_object(run: Check, found: Found, reason: str) -> None:
         )
         return
     run.damaged[digest] = reason
-    remedy = f"{reason}{_part_of(run, digest)}; {FROM_A_COPY}"
-    run.find("object", str(digest), found.pack.path, _needing(run, digest), remedy)
+    remedy = f"{reason}{run.dependents.file_with(digest)}; {FROM_A_COPY}"
+    run.find("object", str(digest), found.pack.path, run.dependents.of(digest), remedy)
 
 
 def _check_needs(run: Check, with_alternates: Store) -> None:
@@ -374,73 +434,47 @@ def _check_needs(run: Check, with_alternates: Store) -> None:
             run.find("missing", reason, run.store.folder / "packs", versions, FROM_A_COPY)
 
 
-def _check_files(run: Check) -> None:
-    """Put every file together and compare its digest."""
-    for file in _distinct_files(run):
-        digest = file.digest
-        if run.store.lacking(digest) or any(part in run.damaged for part in _closure(run, digest)):
-            continue
-        run.counts["files"] += 1
+def _check_files(run: Check, pack: PackReader, files: dict[Digest, TreeFile]) -> bool:
+    """Put the files together whose recipes are in a pack; say whether they are what was stored."""
+    here = [(files[entry.digest], entry) for entry in pack.index if entry.digest in files]
+    for file, entry in here:
         try:
-            hasher, size = Hasher(), 0
-            for piece in run.store.pieces(digest):
-                hasher.update(piece)
-                size += len(piece)
-            if (hasher.digest(), size) != (digest, file.size):
+            made = file.digest, entry.size  # one object: its digest was compared
+            if entry.encoding == Encoding.RECIPE:
+                hasher, size = Hasher(), 0
+                for piece in run.store.pieces(file.digest):
+                    hasher.update(piece)
+                    size += len(piece)
+                made = hasher.digest(), size
+            if made != (file.digest, file.size):
                 raise Damaged("its parts are whole, but do not make the file")
+            run.made.add(file.digest)
         except MvcError as error:
-            remedy = f"{error.message}; {FROM_A_COPY}"
-            run.find("file", str(digest), run.store.folder, _needing(run, digest), remedy)
+            run.unmade[file.digest] = error.message
+    return not any(file.digest in run.unmade for file, _ in here)
 
 
-def _distinct_files(run: Check) -> Iterable[TreeFile]:
-    """Return each file of each version once; a tree that cannot be read was found before."""
+def _find_files(run: Check) -> None:
+    """Find the files that could not be made, but for those of which a part is known to be hurt."""
+    for digest, reason in run.unmade.items():
+        if run.store.lacking(digest) or run.damaged.keys() & run.dependents.closure(digest):
+            continue
+        run.made.add(digest)
+        remedy = f"{reason}; {FROM_A_COPY}"
+        run.find("file", str(digest), run.store.folder, run.dependents.of(digest), remedy)
+    if run.level == "full":
+        run.counts["files"] = len(run.made)
+
+
+def _files(run: Check, scope: Scope) -> dict[Digest, TreeFile]:
+    """Return each file of each version once; a tree that cannot be read is found elsewhere."""
     files: dict[Digest, TreeFile] = {}
     for version in run.versions:
         with contextlib.suppress(MvcError):
             for file in files_of(run.store, version.record.artifact):
-                files.setdefault(file.digest, file)
-    return files.values()
-
-
-def _part_of(run: Check, digest: Digest) -> str:
-    """Say which file of a directory an object belongs to."""
-    for version in run.versions:
-        artifact = version.record.artifact
-        if artifact.kind == DIRECTORY and digest in _reach(run, artifact):
-            with contextlib.suppress(MvcError):
-                for file in files_of(run.store, artifact):
-                    if digest in _closure(run, file.digest):
-                        return f"; it is of '{file.path}' in {version.id}"
-    return ""
-
-
-def _needing(run: Check, digest: Digest) -> list[str]:
-    return [
-        version.id for version in run.versions if digest in _reach(run, version.record.artifact)
-    ]
-
-
-def _reach(run: Check, artifact: Artifact) -> frozenset[Digest]:
-    """Return what an artifact needs, worked out once however much is damaged."""
-    digest = artifact.digest
-    if digest not in run.reach:
-        try:
-            files = files_of(run.store, artifact)
-        except MvcError:
-            files = ()
-        needed = {digest}
-        for file in files:
-            needed.add(file.digest)
-            with contextlib.suppress(MvcError):
-                needed |= _closure(run, file.digest)
-        run.reach[digest] = frozenset(needed)
-    return run.reach[digest]
-
-
-def _closure(run: Check, digest: Digest) -> frozenset[Digest]:
-    """Return what a file needs as it can be read now: over the frames that are not damaged."""
-    return closure_of_file(run.store, digest, run.frames.entry)
+                if scope.holds(file.digest):
+                    files.setdefault(file.digest, file)
+    return files
 
 
 def _hurt(run: Check) -> set[str]:
