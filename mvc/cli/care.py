@@ -41,16 +41,17 @@ BARE = ("record", "root", "family", "pack")
     examples=[
         ("mvc fsck", "compare the checksum of everything stored"),
         ("mvc fsck --quick", "names, records and indexes only: seconds"),
-        ("mvc fsck --full", "decode every file and compare its digest"),
         ("mvc fsck --sample 2/7", "the second of seven parts: one each day of the week"),
-        ("mvc fsck --full --max-duration 10m", "ten minutes, what was checked longest ago first"),
-        ("mvc fsck --repair", "mend what has a whole copy somewhere in the registry"),
+        (
+            "mvc fsck --full --max-duration 10m",
+            "decode for ten minutes, the longest unchecked first",
+        ),
         ("mvc fsck --repair --from model.pt", "take lost bytes from a file; a backup as well"),
     ],
     statuses={0: "everything is whole", 3: "something is damaged or missing; it is named"},
 )
 @click.option("--quick", is_flag=True, help="Do not read the stored bytes.")
-@click.option("--full", is_flag=True, help="Decode everything as well.")
+@click.option("--full", is_flag=True, help="Decode every file as well and compare its digest.")
 @click.option(
     "--sample", metavar="N/T", help="Read only the N-th of T parts; each object is always of one."
 )

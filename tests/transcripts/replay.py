@@ -59,6 +59,8 @@ VARYING = (
     (re.compile(r'"(before|after)": [1-9]\d*'), r'"\1": <number>'),
     (re.compile(r"(?<=only they keep )[\d.]+ k?B"), "<size>"),
     (re.compile(r"(?<=reading )\d[\d.]* kB"), "<size>"),
+    (re.compile(r"(?<=at most, of )\d[\d.]* kB"), "<size>"),
+    (re.compile(r"(?<=packs read, )\d[\d.]* kB of \d[\d.]* kB"), "<size> of <size>"),
     (re.compile(r"^((?:ok:|\d+ findings? in).*), [\d.]+ kB", re.MULTILINE), r"\1, <size>"),
     (re.compile(r"^(live|withdrawn|other|cache) +[\d.]+ k?B", re.MULTILINE), r"\1 <size>"),
     (re.compile(r"^(\w+ +\d+ +[\d.]+ kB) +[\d.]+ kB$", re.MULTILINE), r"\1 <size>"),
