@@ -178,7 +178,7 @@ class PackIndex:
     def _note(self, name: str, error: Exception) -> None:
         if not isinstance(error, MvcError):
             error = FormatError(f"'{name}' cannot be read: {error}")
-        self.damaged[name] = error
+        self.damaged[name] = error.with_traceback(None)  # its frames hold this very index
 
 
 def _merge(packs: list[PackReader]) -> bytes:

@@ -339,19 +339,34 @@ class Store:
         One whose checksum does not hold, or that ``read`` refuses, is passed
         over.
         """
-        failure: MvcError | None = None
-        for place in self._places(digest, distrust=True):
-            for found in place:
-                entry = found.entry
-                try:
-                    check_size(entry, size)
-                    return read(entry, found.pack.payload(entry))
-                except (MvcError, OSError) as error:
-                    failure = error if isinstance(error, MvcError) else Damaged(str(error))
-        raise failure or Damaged(
+        failure: MvcError = Damaged(
             f"object {digest.short} is missing from the store",
             hint="mvc fsck says which versions that hurts",
         )
+        try:
+            for place in self._places(digest, distrust=True):
+                for found in place:
+                    entry = found.entry
+                    try:
+                        check_size(entry, size)
+                        return read(entry, found.pack.payload(entry))
+                    except (MvcError, OSError) as error:
+                        failure = _bare(error)
+            raise failure
+        finally:
+            del failure  # or it and this frame hold each other
+
+
+def _bare(error: MvcError | OSError) -> MvcError:
+    """Return an error without the frames that it came through, as words.
+
+    They hold views of payloads, and some versions of Python before 3.13 crash
+    where the garbage collector comes upon such in a circle.
+    """
+    if isinstance(error, MvcError):
+        error.__context__ = None
+        return error.with_traceback(None)
+    return Damaged(str(error))
 
 
 def check_size(entry: Entry, size: int | None = None) -> None:

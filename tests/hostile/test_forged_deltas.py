@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mvc import codecs, recipe
+from mvc import MvcError, codecs, recipe
 from mvc.codecs import Base, Encoding
 from mvc.digest import Digest, digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.registry.care.fsck import LEVELS
-from tests.support.fault_forger import NOWHERE, Forged, put_version
+from mvc.store import Store
+from tests.support.fault_forger import NOWHERE, Forged, put_pack, put_version
 from tests.support.faults import Project, bytes_of, confined
 
 pytestmark = pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
@@ -136,3 +140,22 @@ def test_a_forged_delta_is_one_clear_error_or_right(
         assert ended == "done" or ended.startswith(("Damaged:", "FormatError:")), ended
         assert "\n" not in ended
     assert bytes_of(project.open(), "net/v1") == project.held["net/v1"]
+
+
+def test_what_is_refused_leaves_no_circle_for_the_garbage_collector(tmp_path: Path) -> None:
+    """No view of a payload outlives its error in a circle: there old versions of Python crash."""
+    Store.create(tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    broken = over(A, B, 1)
+    put_pack(store.folder / "packs", [replace(broken, payload=broken.payload[:-1]), plain(B)])
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(3):
+            with suppress(MvcError):
+                store.get_object(digest_of(A))
+        gc.collect()
+        assert [found for found in gc.garbage if isinstance(found, memoryview)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
