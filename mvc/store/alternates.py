@@ -66,14 +66,20 @@ def change(store: Path, *, add: Path | None = None, remove: Path | None = None) 
     if add is not None and str(add) not in paths:
         problem = problem_of(add, store)
         if problem is not None:
-            raise UsageError(f"'{add}' cannot be an alternate: {problem}")
+            raise UsageError(
+                f"'{add}' cannot be an alternate: {problem}",
+                hint="name a store of yours or of root's: the folder that its store.yaml is in",
+            )
         paths.append(str(add))
     try:
         data = lines.dumps({"mvc": FORMAT, "alternates": paths})
     except ValueError:
         raise UsageError("the path is no text", hint="choose a path in UTF-8") from None
     if len(data) > MAX_SETTINGS or len(paths) > MOST_LISTED:
-        raise UsageError(f"at most {MOST_LISTED} alternates are read")
+        raise UsageError(
+            f"at most {MOST_LISTED} alternates are read",
+            hint="mvc store alternates --remove PATH takes one off the list",
+        )
     fileio.replace(store / FILE, data, durable=True)
 
 
