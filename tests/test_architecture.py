@@ -51,6 +51,7 @@ LIBRARIES: dict[str, set[str]] = {
         "mvc/codecs/sections.py",
         "mvc/codecs/sketch.py",
         "mvc/codecs/transpose.py",
+        "mvc/formats/numbers.py",
         "mvc/frameworks/without_torch.py",
     },
     "fastcdc": {"mvc/formats/content.py"},

@@ -1,6 +1,6 @@
 """``mvc list``, ``mvc show`` and ``mvc log``.
 
-Public names: ``list_``, ``show``, ``log``, ``answer``, ``version_table``,
+Public names: ``list_``, ``show``, ``log``, ``answer``, ``is_file``, ``version_table``,
 ``NO_FAMILY``, ``NOTHING_FITS``.
 """
 
@@ -138,7 +138,7 @@ def show(
         meant = f"{shlex.quote(tensors)} --tensors" if tensors else "REF|FILE [OPTIONS]"
         raise UsageError("REF|FILE is missing", hint=f"mvc show {meant}")
     pattern = None if tensors == "*" else tensors
-    if _is_file(ref):
+    if is_file(ref):
         _show_file(ref, everything, tensors is not None, pattern, as_json, quiet)
         return
     registry = command.open_registry()
@@ -158,7 +158,7 @@ def show(
     answer([version], as_json, quiet, tell, single=True)
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
     """Say whether a file is meant: by how it begins, or because it is there and no family is."""
     if text.startswith(("/", ".")):
         return True

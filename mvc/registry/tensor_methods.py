@@ -14,12 +14,19 @@ from mvc.registry.location.place import AnyPath
 from mvc.registry.location.store_methods import StoreMethods
 
 if TYPE_CHECKING:
+    from mvc.registry.diff import Difference, Side
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.tensors import TensorTable
+    from mvc.registry.version import Version
+    from mvc.tree import TreeFile
 
 
 class TensorMethods(StoreMethods):
     """What is told of the inside of a file."""
+
+    if TYPE_CHECKING:
+
+        def resolve(self, ref: str) -> Version: ...
 
     def tensors(self, ref: str, pattern: str | None = None) -> TensorTable:
         """Return the tensors of a version, or of one file of it, and what each takes.
@@ -32,16 +39,47 @@ class TensorMethods(StoreMethods):
             Damaged: How a file is put together cannot be read.
         """
         from mvc.registry import tensors
+
+        identity, files = self._files_of(ref)
+        return tensors.stored_tensors(self.presence.store, files, pattern, identity)
+
+    def _files_of(self, ref: str) -> tuple[str, tuple[TreeFile, ...]]:
+        """Return what a ref means, as ``net/v1`` or ``net/v1:config.json``, and its files."""
         from mvc.registry.checkout import contents
 
         found, number = resolve.resolve(self.manifest, ref)
         artifact = self.manifest.record(found.folder, number)[0].artifact
         identity, path = f"{found.name}/v{number}", refs.parse(ref).path
-        files = reach.files_of(self.presence.store, artifact)
-        if path is not None and artifact.files is not None:
-            one = contents.file_of(self.presence, artifact, identity, path)
-            files, identity = (one,), f"{identity}:{path}"
-        return tensors.stored_tensors(self.presence.store, files, pattern, identity)
+        if path is None or artifact.files is None:
+            return identity, reach.files_of(self.presence.store, artifact)
+        one = contents.file_of(self.presence, artifact, identity, path)
+        return f"{identity}:{path}", (one,)
+
+    def diff(
+        self, a: AnyPath, b: AnyPath, pattern: str | None = None, *, statistics: bool = False
+    ) -> Difference:
+        """Compare two versions, or files or folders that need not be registered.
+
+        Args:
+            a, b: Refs as text; a ``Path`` is a file or folder.
+            pattern: Only tensors whose names fit this glob are compared, and nothing else.
+            statistics: Whether to work out how much tensors changed, which reads them.
+
+        Raises:
+            NotFound: There is no such version, file or tensor, or the store is away.
+            Damaged: What has to be read is missing or damaged.
+        """
+        from mvc.registry import diff
+
+        return diff.difference(self._side(a), self._side(b), pattern, statistics=statistics)
+
+    def _side(self, side: AnyPath) -> Side:
+        from mvc.registry import diff
+
+        if not isinstance(side, str):
+            return diff.of_path(Path(side))
+        identity, files = self._files_of(side)
+        return diff.of_version(self.resolve(side), identity, files, self.presence.store)
 
     def describe(self, path: AnyPath) -> Described:
         """Say what a file or folder is that need not be registered, and which versions are like it.

@@ -3,7 +3,8 @@
 Of a version only recipes and indexes are read, no bytes of a tensor. A file
 that is kept as one object has no recipe: it is read, and described anew.
 
-Public names: ``TensorFacts``, ``TensorTable``, ``stored_tensors``, ``file_tensors``.
+Public names: ``TensorFacts``, ``TensorTable``, ``Wanted``, ``stored_tensors``, ``file_tensors``,
+``recipe_of``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class TensorTable:
         return sum(tensor.plain for tensor in self.tensors)
 
 
-class _Wanted:
+class Wanted:
     """Which tensors are asked for: those whose name, with or without its file, fits a glob."""
 
     def __init__(self, pattern: str | None) -> None:
@@ -70,11 +71,11 @@ class _Wanted:
             for text in (name, f"{file}:{name}")
         )
 
-    def check(self, found: Iterable[TensorFacts], what: str) -> None:
+    def check(self, found: bool, what: str) -> None:
         """Raise ``NotFound`` if a glob was given that fits no tensor of ``what``."""
-        if self._pattern is None or any(True for _ in found):
+        if self._pattern is None or found:
             return
-        hint = "--tensors alone shows all of them"
+        hint = "mvc show REF --tensors shows all of them"
         if not self._seen:
             hint = "its format is not known, or has none"
         message = f"no tensor of {what} is called '{self._pattern}'"
@@ -93,16 +94,16 @@ def stored_tensors(
         NotFound: A pattern is given, and nothing fits it.
         Damaged: A recipe, or a file without one, is missing or damaged.
     """
-    wanted, costs = _Wanted(pattern), _Costs(store)
+    wanted, costs = Wanted(pattern), _Costs(store)
     found: list[TensorFacts] = []
     for file in files:
-        recipe = store.recipe(file.digest) or _as_recipe(store, file)
+        recipe = recipe_of(store, file)
         found += (
             costs.facts(file.path, recipe, tensor)
             for tensor in recipe.tensors
             if wanted(file.path, tensor.name)
         )
-    wanted.check(found, what)
+    wanted.check(bool(found), what)
     return TensorTable(tuple(found), costs.total)
 
 
@@ -114,14 +115,14 @@ def file_tensors(
     Raises:
         NotFound: A pattern is given, and nothing fits it.
     """
-    wanted = _Wanted(pattern)
+    wanted = Wanted(pattern)
     found = tuple(
         TensorFacts(path, tensor.name, tensor.dtype, tensor.shape, tensor.size)
         for path, source in sources
         for tensor in _told(source)
         if wanted(path, tensor.name)
     )
-    wanted.check(found, what)
+    wanted.check(bool(found), what)
     return TensorTable(found)
 
 
@@ -145,8 +146,11 @@ class _Bytes:
         return bytes(memoryview(self.data)[offset : offset + size])
 
 
-def _as_recipe(store: Store, file: TreeFile) -> Recipe:
-    """Describe a file that is one object as if it had a recipe, of that object alone."""
+def recipe_of(store: Store, file: TreeFile) -> Recipe:
+    """Return how a file is put together; one that is one object is read, and described so."""
+    kept = store.recipe(file.digest)
+    if kept is not None:
+        return kept
     source = _Bytes(file.path, store.get_object(file.digest, file.size))
     layout = formats.describe(source)
     tensors = []

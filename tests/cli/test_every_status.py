@@ -138,6 +138,9 @@ CASES = [
     Case(4, "show resnet18@v1 --tensors nothing"),
     Case(2, "log -n x"),
     Case(4, "log nothing"),
+    Case(2, "diff resnet18@v1"),
+    Case(3, "diff resnet18@v1 better.safetensors", rotten),
+    Case(4, "diff resnet18@v1 resnet18@v9"),
     Case(2, "search acc>"),
     Case(4, "search acc>0 nothing"),
     Case(2, "status too many"),
@@ -185,7 +188,14 @@ CASES = [
     Case(4, "store forget 0123456789"),
 ]
 # These answer in full with this status, or belong to those below; the demo is tested as a whole.
-ELSEWHERE = {("fsck", 3), ("store", 4), ("store", 5), ("store", 6), ("store forget", 5)}
+ELSEWHERE = {
+    ("diff", 1),
+    ("fsck", 3),
+    ("store", 4),
+    ("store", 5),
+    ("store", 6),
+    ("store forget", 5),
+}
 
 
 def _commands(group: click.Group, above: str = "") -> Iterator[tuple[str, Command]]:

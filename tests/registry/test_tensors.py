@@ -140,7 +140,10 @@ def test_a_glob_chooses_tensors(project: Project, pattern: str, names: set[str])
 def test_a_glob_that_fits_nothing_is_not_found(project: Project) -> None:
     """Case counts, and the hint has the names most like what was typed."""
     project.add(save(arrays()))
-    for pattern, hint in (("A.*", "--tensors alone"), ("a.wieght", "did you mean 'a.weight'")):
+    for pattern, hint in (
+        ("A.*", "mvc show REF --tensors"),
+        ("a.wieght", "did you mean 'a.weight'"),
+    ):
         with pytest.raises(NotFound) as caught:
             project.registry().tensors("net", pattern)
         assert (caught.value.hint or "").startswith(hint)

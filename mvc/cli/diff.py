@@ -1,0 +1,144 @@
+"""``mvc diff``.
+
+Public names: ``diff``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mvc.cli import command, output
+from mvc.cli.look import is_file
+
+if TYPE_CHECKING:
+    from mvc.registry.diff import Difference, FactChange, FileChange, TensorChange
+    from mvc.registry.location.place import AnyPath
+
+# How many tensors are shown unless more are asked for.
+MOST_TENSORS = 50
+ARROW = " → "
+
+
+@command.command(
+    "diff",
+    usage="REF|FILE REF|FILE [OPTIONS]",
+    examples=[
+        ("mvc diff resnet18@v1 resnet18@v2", "files, metrics, tensors"),
+        ("mvc diff resnet18@best ./model.pt --stat", "how much each tensor changed"),
+        ("mvc diff net@prod net --tensors 'fc.*'", "some tensors only"),
+    ],
+    statuses={
+        1: "with --exit-code: they differ",
+        3: "what has to be read is damaged or missing",
+        4: "no such version, file or tensor",
+    },
+)
+@click.argument("a", metavar="REF|FILE")
+@click.argument("b", metavar="REF|FILE")
+@click.option("--stat", is_flag=True, help="Say how much changed tensors changed; reads them.")
+@click.option("--tensors", metavar="GLOB", help="Compare only tensors of these names.")
+@click.option("--all", "everything", is_flag=True, help="Show all tensors that differ.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if they differ.")
+@command.as_json
+def diff(
+    a: str,
+    b: str,
+    stat: bool,
+    tensors: str | None,
+    everything: bool,
+    exit_code: bool,
+    as_json: bool,
+) -> int:
+    """Say how two versions differ.
+
+    Their files, the metrics, parameters and lineage that differ, and each
+    tensor that only one of them has, that has another shape or type, or that
+    changed. Tensors are compared by name and content, whatever file they lie
+    in; what did not change between versions is known without reading it.
+
+    What begins with / or . is a file or folder, registered or not, and so is
+    what is there and names no family. With --stat, for tensors of one shape:
+    the share of elements that differ, the largest and mean difference, its
+    norm relative to the first, and the cosine between both.
+    """
+    sides = _side(a), _side(b)
+    stored = any(isinstance(side, str) for side in sides)
+    registry = command.open_registry() if stored else command.registry_or_none()
+    found = registry.diff(*sides, pattern=tensors, statistics=stat)
+    if as_json:
+        output.json_result(found.as_dict())
+    else:
+        _tell(found, stat, everything)
+    return 1 if exit_code and not found.same else 0
+
+
+def _side(text: str) -> AnyPath:
+    return Path(text) if is_file(text) else text
+
+
+def _tell(found: Difference, stat: bool, everything: bool) -> None:
+    output.result(f"{found.a}{ARROW}{found.b}")
+    output.facts([(file.change, _file(file)) for file in found.files])
+    for group in dict.fromkeys(fact.group for fact in found.facts):
+        told = "\n".join(_fact(fact) for fact in found.facts if fact.group == group)
+        output.facts([(group, told)])
+    if found.tensors:
+        shown = found.tensors if everything else found.tensors[:MOST_TENSORS]
+        _tensor_table(shown, stat)
+        if len(shown) < len(found.tensors):
+            more = output.count(len(found.tensors) - len(shown), "other tensor")
+            output.note(f"{more} differ; --all shows all")
+    if found.equal:
+        what = "tensor is" if found.equal == 1 else "tensors are"
+        output.result(f"{found.equal:,} {what} equal")
+    elif found.same:
+        output.result("they do not differ")
+
+
+def _file(file: FileChange) -> str:
+    names = ARROW.join(dict.fromkeys(name for name in (file.a, file.b) if name))
+    sizes = [output.size(size) for size in (file.size_a, file.size_b) if size is not None]
+    return f"{names}  {ARROW.join(dict.fromkeys(sizes))}"
+
+
+def _fact(fact: FactChange) -> str:
+    name = f"{fact.name}  " if fact.name else ""
+    text = f"{name}{_value(fact.a)}{ARROW}{_value(fact.b)}"
+    if all(type(value) in (int, float) for value in (fact.a, fact.b)):
+        text += f"  ({fact.b - fact.a:+.4g})"
+    return text
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _tensor_table(tensors: Iterable[TensorChange], stat: bool) -> None:
+    head = ["TENSOR", "CHANGE", "DTYPE", "SHAPE"]
+    if stat:
+        head += ["SHARE", "LARGEST", "MEAN", "RELATIVE", "COSINE"]
+    rows = [head]
+    for each in tensors:
+        types = (dtype for dtype in (each.dtype_a, each.dtype_b) if dtype is not None)
+        shapes = (shape for shape in (each.shape_a, each.shape_b) if shape is not None)
+        row = [
+            each.name,
+            each.change,
+            ARROW.join(dict.fromkeys(types)),
+            ARROW.join(dict.fromkeys("×".join(map(str, shape)) or "scalar" for shape in shapes)),
+        ]
+        rows.append(row + _statistics(each) * stat)
+    output.table(rows, right=range(4, len(head)))
+
+
+def _statistics(change: TensorChange) -> list[str]:
+    found = change.statistics
+    if found is None:
+        return [""] * 5
+    rest = (found.largest, found.mean, found.relative, found.cosine)
+    share = "<0.1%" if 0 < found.share < 0.001 else f"{found.share:.1%}"
+    return [share, *("" if value is None else f"{value:.4g}" for value in rest)]
