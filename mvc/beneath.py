@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvc import fileio
+from mvc import fileio, system
 from mvc.errors import Conflict
 from mvc.fileio import NewFile
 
@@ -95,7 +95,7 @@ class Folder:
         """Give a file of this folder a further name in another; False if that is taken.
 
         Raises:
-            OSError: There are no hard links (see ``fileio.no_links``), or not to there.
+            OSError: There are no hard links (see ``system.no_links``), or not to there.
         """
         try:
             with _naming(target.path / name):
@@ -110,8 +110,8 @@ class Folder:
     def move(self, source: str, target: Folder, name: str, *, overwrite: bool) -> bool:
         """Give a file of this folder its name in another; False if that is taken and must stay.
 
-        Where there are no hard links the name is looked for before: what
-        appears in that instant is lost there.
+        Where there are no hard links, nor a rename that replaces nothing, the
+        name is looked for before: what appears in that instant is lost there.
         """
         if not overwrite:
             try:
@@ -120,8 +120,14 @@ class Folder:
                 self.remove(source)
                 return True
             except OSError as error:
-                if not fileio.no_links(error):
+                if not system.no_links(error):
                     raise
+            with _naming(target.path / name):
+                renamed = system.rename_once(
+                    source, name, source_folder=self.descriptor, target_folder=target.descriptor
+                )
+            if renamed is not None:
+                return renamed
             if target.status(name) is not None:
                 return False
         with _naming(target.path / name):

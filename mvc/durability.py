@@ -16,6 +16,8 @@ import errno
 import fcntl
 import os
 
+from mvc import system
+
 LEVELS = ("full", "batch", "none")
 """What may be chosen; the first is in force until then."""
 
@@ -62,7 +64,7 @@ class Together:
 
     def __init__(self, descriptor: int, count: int) -> None:
         self._descriptor = descriptor
-        self.at_once = _chosen == "batch" and count > 1 and _has_one_call(descriptor)
+        self.at_once = _chosen == "batch" and count > 1 and system.reports_lost_writes(descriptor)
 
     def finish(self) -> None:
         """Make durable what was written, and names, too.
@@ -71,12 +73,4 @@ class Together:
             OSError: Something may be lost; none of the files is to be relied upon.
         """
         if self.at_once:
-            from mvc import system
-
             system.sync_file_system(self._descriptor)
-
-
-def _has_one_call(descriptor: int) -> bool:
-    from mvc import system  # ctypes takes some ms to load
-
-    return system.reports_lost_writes(descriptor)

@@ -2,19 +2,19 @@
 
 It knows durability and nothing else: a new file has a private name until it
 is whole and synced, then gets its final name by ``link(2)``, which fails if
-the name is taken, and the directory is synced last. That one primitive,
-*create-once*, publishes packs, roots, records and events; it needs no lock
-and works on NFS. Only derived files are ever replaced.
+the name is taken, or by a rename that does; the directory is synced last. That
+one primitive, *create-once*, publishes packs, roots, records and events; it
+needs no lock and works on NFS. Only derived files are ever replaced.
 
 A protocol is a generator that yields the name of each step it has done, so
 that tests can stop it anywhere: ``run`` carries one through.
 
 Why each call is there: ``docs/invariants.md``.
-Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``,
+Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``, ``link_also``,
 ``replace``, ``append``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
 ``remove_folder``, ``delete_folder``, ``open_regular``, ``read``, ``list_folder``,
-``held_open``, ``clock``, ``sync_open_folder``, ``sync_open``, ``touch``, ``no_links``,
-``may_write``, ``is_read_only``.
+``held_open``, ``clock``, ``sync_open_folder``, ``sync_open``, ``touch``, ``may_write``,
+``is_read_only``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from mvc import durability
+from mvc import durability, system
 from mvc.digest import Buffer
 from mvc.durability import Together
 from mvc.errors import FormatError, Unsupported
@@ -49,7 +49,6 @@ WRITE_BACK = 16 << 20
 """Bytes after which the disk is set to work, so that the last call finds little left to do."""
 
 _sync = durability.sync  # a test that takes syncing away has one name to replace
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 def run(steps: Steps[T]) -> T:
@@ -182,25 +181,43 @@ def write_private(folder: Path, pieces: Sequence[Buffer]) -> Path:
 def link_once(private: Path, final: Path) -> bool:
     """Give ``private`` its final name unless it is taken; the directory is not synced yet.
 
+    Where there are no hard links it is renamed, and the private name is gone.
+
     Returns:
         Whether the final name is now this very file. A lost reply of a
         network file system looks like a taken name, so the inode decides.
 
     Raises:
         FileNotFoundError: ``private`` is gone: the transaction was evicted.
-        Unsupported: The file system has no hard links.
+        Unsupported: The file system has neither hard links nor a rename that replaces nothing.
+    """
+    with contextlib.suppress(Unsupported):
+        return link_also(private, final)
+    renamed = system.rename_once(private, final)
+    if renamed is None:
+        raise Unsupported(
+            f"'{final.parent}' is on a file system with neither hard links nor a rename that "
+            "replaces nothing",
+            hint="choose a folder on another, such as ext4, xfs, btrfs or APFS",
+        )
+    return renamed
+
+
+def link_also(path: Path, final: Path) -> bool:
+    """Give a file a further name, as ``link_once`` does but by a link alone.
+
+    Raises:
+        FileNotFoundError: ``path`` is gone.
+        Unsupported: The file system has no hard links, or allows none of this file.
     """
     try:
-        os.link(private, final, follow_symlinks=False)
+        os.link(path, final, follow_symlinks=False)
     except FileExistsError:
-        ours, theirs = os.lstat(private), os.lstat(final)
+        ours, theirs = os.lstat(path), os.lstat(final)
         return (ours.st_ino, ours.st_dev) == (theirs.st_ino, theirs.st_dev)
     except OSError as error:
-        if error.errno in _NO_LINKS:
-            raise Unsupported(
-                f"cannot link files in '{final.parent}': {os.strerror(error.errno)}",
-                hint="a registry needs a file system with hard links",
-            ) from None
+        if system.no_links(error):
+            raise Unsupported(f"cannot link '{path}': {os.strerror(error.errno or 0)}") from None
         raise
     return True
 
@@ -250,8 +267,10 @@ def move_into_place(private: Path, final: Path, *, overwrite: bool) -> bool:
     """
     if overwrite:
         os.rename(private, final)
-    elif not _link_or_rename(private, final):
+    elif not link_once(private, final):
         return False
+    else:
+        remove(private)
     sync_folder(final.parent)
     return True
 
@@ -468,11 +487,6 @@ def free_space(path: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def no_links(error: OSError) -> bool:
-    """Say whether a link failed because the file system has none, or allows none here."""
-    return error.errno in _NO_LINKS
-
-
 def may_write(folder: Path) -> bool:
     """Say whether names may be made in ``folder``; one that is away is not in the way."""
     effective = os.access in os.supports_effective_ids
@@ -482,18 +496,3 @@ def may_write(folder: Path) -> bool:
 def is_read_only(folder: Path) -> bool:
     """Say whether the whole file system of ``folder`` is read only."""
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-
-
-def _link_or_rename(private: Path, final: Path) -> bool:
-    # A user's folder may lie on a file system without links; a checkout there
-    # has nobody to race with, so a look before the rename is enough.
-    try:
-        if not link_once(private, final):
-            return False
-    except Unsupported:
-        if os.path.lexists(final):
-            return False
-        os.rename(private, final)
-        return True
-    remove(private)
-    return True

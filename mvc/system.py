@@ -4,20 +4,29 @@ Each is asked of the C library when it is first needed; where there is no such
 call, it answers as a kernel without it does. What they are good for is for
 others to know.
 
-Public names: ``sync_file_system``, ``reports_lost_writes``.
+Public names: ``sync_file_system``, ``reports_lost_writes``, ``rename_once``, ``no_links``.
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 import re
 import sys
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
 
 # statfs(2) calls a file system by these numbers. Others, such as FUSE, answer syncfs without
 # asking whoever keeps the bytes.
 _LOCAL = {0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs"}
+# The call, AT_FDCWD, and RENAME_NOREPLACE or RENAME_EXCL.
+_RENAME_ONCE = ("renameatx_np", -2, 4) if sys.platform == "darwin" else ("renameat2", -100, 1)
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_NO_SUCH_ORDER = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # From here on syncfs fails where bytes were lost before it was called.
 _REPORTS = (5, 8)
 
@@ -39,15 +48,63 @@ def reports_lost_writes(descriptor: int) -> bool:
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release is None or tuple(map(int, release.groups())) < _REPORTS:
         return False
+    import ctypes
+
     status = (ctypes.c_long * 64)()  # the first of struct statfs is the number; it is smaller
     return _library().fstatfs(descriptor, status) == 0 and status[0] in _LOCAL
 
 
+def rename_once(
+    source: str | Path,
+    target: str | Path,
+    *,
+    source_folder: int | None = None,
+    target_folder: int | None = None,
+) -> bool | None:
+    """Give a file another name if that is free, in one step.
+
+    The kernel takes the order only where it can keep it: not on NFS, where another host may
+    take the name meanwhile.
+
+    Args:
+        source_folder: A descriptor of the folder that ``source`` is relative to.
+        target_folder: The same of ``target``.
+
+    Returns:
+        Whether the name was free; ``None`` where there is no such order.
+
+    Raises:
+        FileNotFoundError: ``source`` is gone.
+    """
+    name, here, once = _RENAME_ONCE
+    rename = getattr(_library(), name, None)
+    if rename is None:
+        return None
+    folders = [here if folder is None else folder for folder in (source_folder, target_folder)]
+    if rename(folders[0], os.fsencode(source), folders[1], os.fsencode(target), once) == 0:
+        return True
+    error = _error()
+    if error.errno == errno.EEXIST:
+        return False
+    if error.errno in _NO_SUCH_ORDER:
+        return None
+    raise error
+
+
+def no_links(error: OSError) -> bool:
+    """Say whether a link failed because the file system has none, or allows none here."""
+    return error.errno in _NO_LINKS
+
+
 @cache
 def _library() -> ctypes.CDLL:
+    import ctypes  # some ms that most commands do without
+
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _error() -> OSError:
+    import ctypes
+
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number))

@@ -80,6 +80,7 @@ WRITERS = {"mvc/fileio.py", "mvc/beneath.py"}
 # torch writes by itself, and the demo's downloads are no part of a registry.
 WRITES_BY_ITSELF = "mvc/frameworks/"
 EXCUSED = {
+    ("mvc/system.py", "rename"): "what Python has no call for; only the two writers may ask for it",
     ("mvc/store/materialised.py", "mkdir"): "a folder in a cache, which may be lost",
 }
 
@@ -258,6 +259,8 @@ def writing(call: ast.Call) -> str | None:
             flags = {name_of(node) for node in ast.walk(call) if isinstance(node, ast.Attribute)}
             return "os.open" if flags & WRITE_FLAGS and "devnull" not in flags else None
         return f"os.{word}" if word in CHANGING_OS else None
+    if owner == "system":
+        return "system.rename_once" if word == "rename_once" else None
     if word == "open":
         return "open" if set(_mode(call)) & set("wax+") else None
     if owner in ("fileio", "dataclasses", "formatter"):  # click's formatter writes text to a page

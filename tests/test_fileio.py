@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import fileio
+from mvc import fileio, system
 from mvc.digest import Buffer
 from mvc.errors import FormatError, Unsupported
 from tests.support import store_builders as build
@@ -143,20 +143,78 @@ def test_an_evicted_private_name_cannot_be_linked(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
-def test_a_file_system_without_links_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    """Where links are impossible, nothing is created and the error says what is needed."""
+NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+
+
+@pytest.fixture(params=NO_LINKS, ids=[errno.errorcode[code] for code in NO_LINKS])
+def no_links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every link, as FAT, some FUSE, some shares and a file with very many names do."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise OSError(code, os.strerror(code))
+        raise OSError(request.param, os.strerror(request.param))
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(Unsupported, match="cannot link") as caught:
+
+
+@pytest.mark.usefixtures("no_links")
+def test_without_links_the_first_to_create_wins_all_the_same(tmp_path: Path) -> None:
+    """There a rename that replaces nothing gives the name, to one of many, and nothing is left."""
+    start = threading.Barrier(8)
+
+    def race(data: bytes) -> bool:
+        start.wait()
+        return create(tmp_path / "a", data)
+
+    racers = [b"%d" % racer for racer in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(race, racers))
+    assert won.count(True) == 1
+    assert contents(tmp_path) == {"a": racers[won.index(True)]}
+
+
+@pytest.mark.usefixtures("no_links")
+def test_without_links_an_evicted_name_gives_no_other(tmp_path: Path) -> None:
+    """The fence holds there too; and what has lost keeps its private name for the next try."""
+    (tmp_path / "taken").symlink_to("nothing")
+    private = fileio.write_private(tmp_path, [b"a"])
+    assert not fileio.link_once(private, tmp_path / "taken")
+    assert fileio.link_once(private, tmp_path / "free")
+    with pytest.raises(FileNotFoundError):
+        fileio.link_once(private, tmp_path / "again")
+    assert sorted(os.listdir(tmp_path)) == ["free", "taken"]
+
+
+@pytest.mark.usefixtures("no_links")
+def test_a_file_system_with_neither_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a rename may replace something, too, nothing is created and the error says why."""
+    monkeypatch.setattr(system, "rename_once", lambda private, final: None)
+    with pytest.raises(Unsupported, match="neither hard links nor a rename that") as caught:
         create(tmp_path / "a", b"a")
-    assert "hard links" in (caught.value.hint or "")
+    assert "choose a folder on another" in (caught.value.hint or "")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("no_links")
+def test_a_further_name_is_a_link_or_nothing(tmp_path: Path) -> None:
+    """Whoever needs both names is told that there cannot be two, and keeps the one."""
+    (tmp_path / "a").write_bytes(b"a")
+    with pytest.raises(Unsupported, match="cannot link"):
+        fileio.link_also(tmp_path / "a", tmp_path / "b")
+    assert contents(tmp_path) == {"a": b"a"}
+
+
+def test_a_kernel_without_such_a_rename_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library without the call, and a file system that refuses the order, answer alike."""
+    (tmp_path / "a").write_bytes(b"a")
+    monkeypatch.setattr(system, "_RENAME_ONCE", ("no_such_call", -100, 1))
+    assert system.rename_once(tmp_path / "a", tmp_path / "b") is None
+    monkeypatch.setattr(system, "_RENAME_ONCE", ("renameat2", -100, 1 << 20))  # no such flag
+    assert system.rename_once(tmp_path / "a", tmp_path / "b") is None
+    assert contents(tmp_path) == {"a": b"a"}
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
@@ -389,21 +447,15 @@ def test_with_overwrite_a_place_is_taken(tmp_path: Path, calls: Calls) -> None:
     assert calls.synced[-1] == str(tmp_path)
 
 
-def test_without_links_a_free_place_is_taken_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A checkout to a file system without links looks first, then renames."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "link", refuse)
+@pytest.mark.usefixtures("no_links")
+def test_without_links_a_free_place_is_taken_all_the_same(tmp_path: Path) -> None:
+    """A file moves to a free name there, and to no other."""
     (tmp_path / "taken").symlink_to("nothing")
     private = fileio.write_private(tmp_path, [b"ours"])
     assert not fileio.move_into_place(private, tmp_path / "taken", overwrite=False)
     assert fileio.move_into_place(private, tmp_path / "free", overwrite=False)
     assert os.readlink(tmp_path / "taken") == "nothing"
-    assert (tmp_path / "free").read_bytes() == b"ours"
+    assert contents(tmp_path) == {"free": b"ours"}
 
 
 def test_a_finished_folder_takes_only_a_free_name(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Intents: which transactions are under way in a store, and how a collector ends one.
 
 A transaction's intent is ``staging/<id>/record.yaml``, which becomes its
-root's file by a link. So a transaction whose intent has lost its name can no
-longer publish: whoever removes the name has *evicted* it, and its writer is
-told to start again. Waiting for those that live is politeness; whether one
-lives may be judged wrongly without any harm to what is stored.
+root's file by a link, or where there are none by a rename. So a transaction
+whose intent has lost its name can no longer publish: whoever removes the name
+has *evicted* it, and its writer is told to start again. Waiting for those that
+live is politeness; whether one lives may be judged wrongly without any harm to
+what is stored.
 
 Why that is enough: ``docs/gc.md``.
 Public names: ``INTENT``, ``Intent``, ``intents``, ``settle``, ``waiting``,
@@ -100,13 +101,13 @@ def is_dead(intent: Intent, now: int) -> bool:
 
 
 def evict(intent: Intent) -> None:
-    """End a transaction, and remove what it staged.
+    """End a transaction, and remove what it staged. One that has ended by itself is let be.
 
     Raises:
         OSError: Its intent cannot be removed; the transaction goes on.
     """
-    fileio.unlink(intent.path)
-    fileio.remove_folder(intent.folder)
+    if fileio.unlink(intent.path):
+        fileio.remove_folder(intent.folder)
 
 
 def leftovers(store: Path) -> list[Path]:

@@ -158,7 +158,7 @@ def _fill(entry: _Entry, folder: Path, files: Iterable[TreeFile]) -> None:
     def put(file: TreeFile) -> None:
         content = _content(entry, file)
         try:
-            fileio.link_once(content, folder / file.path)
+            fileio.link_also(content, folder / file.path)
         except Unsupported:
             _write(entry, file, folder / file.path)
             fileio.remove(content)

@@ -1,14 +1,15 @@
-"""Naming: a further name for a file of the store, whoever it belongs to.
+"""Naming: what a store does about names where not every file can be linked.
 
-Linux lets nobody link a file of another user's that they could not write to
-(``fs.protected_hardlinks``), and packs are read only. So in a store that
-several people share, a colleague's file is copied where one's own is linked.
+Some file systems have no hard links. And Linux lets nobody link a file of
+another user's that they could not write to (``fs.protected_hardlinks``), and
+packs are read only. So what cannot be linked is copied.
 
-Public names: ``name_also``.
+Public names: ``name_also``, ``check_place``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,23 +20,22 @@ from mvc.fileio import NewFile
 _PIECE = 4 << 20
 
 
-def name_also(path: Path, final: Path) -> bool:
-    """Give a read-only file a further name, or its bytes and time where only its owner may.
+def name_also(path: Path, final: Path, *, keep: bool = True) -> bool:
+    """Give a read-only file a further name; where it cannot be linked, a copy gets that.
 
     The folder of ``final`` is not synced yet.
+
+    Args:
+        keep: Whether ``path`` is still needed. If not, it may be renamed instead.
 
     Returns:
         Whether the name was free.
 
     Raises:
         FileNotFoundError: ``path`` is gone.
-        Unsupported: The file system has no hard links.
     """
-    try:
-        return fileio.link_once(path, final)
-    except Unsupported:
-        if os.lstat(path).st_uid == os.geteuid():
-            raise
+    with contextlib.suppress(Unsupported):
+        return (fileio.link_also if keep else fileio.link_once)(path, final)
     descriptor = fileio.open_regular(path)
     new = NewFile(fileio.private_path(final.parent))
     try:
@@ -49,3 +49,21 @@ def name_also(path: Path, final: Path) -> bool:
     finally:
         os.close(descriptor)
         new.discard()
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place, there or not yet, where no name can be given once; leave nothing there.
+
+    Raises:
+        Unsupported: ``fileio.link_once`` cannot work there.
+    """
+    while not folder.is_dir():
+        folder = folder.parent
+    names = fileio.private_path(folder), fileio.private_path(folder)
+    try:
+        with contextlib.suppress(OSError):  # whoever makes something there will be told
+            NewFile(names[0]).close()
+            fileio.link_once(*names)
+    finally:
+        for name in names:
+            fileio.remove(name)

@@ -24,6 +24,7 @@ from mvc.digest import Hasher
 from mvc.errors import Busy, Conflict, FormatError, MvcError, NotFound, UsageError
 from mvc.fileio import NewFile, Steps
 from mvc.store.intents import settle
+from mvc.store.naming import check_place
 from mvc.store.pack import SUFFIX, PackReader
 from mvc.store.settings import (
     CALLED_OFF,
@@ -339,6 +340,7 @@ def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
     Earlier moves to the same place are called off: of several, only the last can complete.
     """
     source, target = plan.source, plan.target
+    check_place(target)
     if _is_old_place(source, target):
         fileio.unlink(target / SETTINGS)
         fileio.unlink(target / MOVED)

@@ -201,7 +201,7 @@ def _restore(store: Store, path: Path) -> Steps[None]:
     packs = store.folder / PACKS
     with contextlib.suppress(FileNotFoundError):  # somebody took it over
         final = packs / _pack_name(path)
-        if not name_also(path, final) and not is_whole(final):
+        if not name_also(path, final, keep=False) and not is_whole(final):
             return  # the copy that has the name has rotted: readers find this one where it is
         fileio.sync_folder(packs)
         yield "pack linked again"

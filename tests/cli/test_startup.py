@@ -27,7 +27,7 @@ def _ours(names: str, *more: set[str]) -> set[str]:
 
 ALWAYS = _ours(
     "cli cli.app cli.command cli.failures cli.output digest durability environment errors fileio",
-    {"mvc"},
+    {"mvc", "mvc.system"},
 )
 RECORDS = _ours(
     """

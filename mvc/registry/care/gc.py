@@ -105,6 +105,7 @@ def collect_steps(
 
     for folder in planned.leftovers:
         evict(Intent(folder))
+        fileio.remove_folder(folder)  # which may have none
         yield "leftover removed"
     # First what nobody needs anyway: on a full disk it makes room for the events.
     done = [(yield from retire(store, planned.idle, needs, patience))]

@@ -19,7 +19,7 @@ from typing import Any
 
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
-from mvc.digest import Digest, digest_of
+from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError
 from mvc.registry import family as families
 from mvc.registry import reach
@@ -28,12 +28,12 @@ from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, rebase
-from mvc.store.intents import intents, leftovers
+from mvc.store.intents import leftovers
 from mvc.store.mark import Census, reachable
 from mvc.store.pack import SUFFIX, IndexBlock, PackReader
 from mvc.store.rebase import Rebasing
 from mvc.store.rewrite import SPACE_BESIDE
-from mvc.store.settings import PACKS, TRASH
+from mvc.store.settings import PACKS, STAGING, TRASH
 
 GRACE = timedelta(days=14)
 # What a pack may hold that nobody needs before it is written anew.
@@ -240,9 +240,10 @@ def _survey(
             mine[root.path.stem] = root
         else:
             survey.others.append(root)
-    # An add under way has a root before it has a version: so roots were read first, then
-    # intents are, and versions last.
-    under_way = set(_staged(store))
+    # An add under way has a root before it has a version. Its folder, called like the record's
+    # id, stays until it has both: so roots were read first, then that is, and versions last.
+    staged = set(fileio.list_folder(store.folder / STAGING))
+    under_way = {name for name, root in mine.items() if root.record.id in staged}
     elsewhere = {root.path.stem for root in survey.others}
     seen: set[str] = set()
     for folder in manifest.families():
@@ -278,13 +279,6 @@ def _survey(
     survey.kept += [root for name, root in mine.items() if name in under_way and name not in seen]
     survey.orphans = [r for name, r in mine.items() if name not in seen and name not in under_way]
     return survey
-
-
-def _staged(store: Store) -> Iterator[str]:
-    """Yield the names that the records of transactions under way have, or will have, as roots."""
-    for intent in intents(store.folder):
-        with contextlib.suppress(OSError, MvcError):
-            yield digest_of(fileio.read(intent.path, lines.MAX_SIZE)).hex()
 
 
 def _reached(census: Census, root: Root) -> set[Digest]:

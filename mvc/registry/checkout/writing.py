@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from mvc import fileio
+from mvc import system
 from mvc.beneath import Folder, holding
 from mvc.digest import Digest, digest_of_open
 from mvc.durability import Together
@@ -92,7 +92,7 @@ class Source:
                 if not there.link(its_name, folder, name):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         except OSError as error:
-            if not fileio.no_links(error) and error.errno != errno.EXDEV:
+            if not system.no_links(error) and error.errno != errno.EXDEV:
                 raise
             warnings.warn(
                 f"'{self.target}' was copied: it cannot be linked to the cache, "

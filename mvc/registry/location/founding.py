@@ -25,6 +25,7 @@ from mvc.registry.location.place import CONFIG, FOLDER, MANIFEST, Place
 from mvc.registry.location.pulled import needed
 from mvc.registry.manifest import Manifest
 from mvc.store import Store, roots
+from mvc.store.naming import check_place
 from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note
 
 _CLAIM = re.compile(r"identity-[0-9]+\.yaml\Z")
@@ -58,6 +59,7 @@ def create(folder: Path, store: Path | None = None) -> bool:
         return False
     if any(fileio.list_folder(folder)):
         raise _no_registry(folder)
+    check_place(folder.parent)
     fileio.make_folder(folder.parent)
     store_id = None if store is None else _attach(store)
     private = fileio.private_path(folder.parent, FOLDER)
@@ -126,6 +128,7 @@ def _attach(store: Path) -> str:
     try:
         identity = identity_of(store)
     except NotFound:
+        check_place(store)
         try:
             return Store.create(store)
         except Conflict:
