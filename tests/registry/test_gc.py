@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -35,6 +36,7 @@ from tests.support.gc_builders import (
     store_of,
     trash_of,
 )
+from tests.support.linkless import without_links
 from tests.support.registry_builders import Project, flip, noise
 
 np = pytest.importorskip("numpy")
@@ -396,8 +398,16 @@ def test_orphans_go_only_when_asked_and_only_when_old(project: Project) -> None:
     assert project.bytes_of("net@v1") == noise(3000, 1)
 
 
-def test_an_add_under_way_is_no_orphan(project: Project) -> None:
-    """Between its root and its version an add is no orphan, whatever grace is given."""
+@pytest.mark.parametrize("links", [True, False])
+def test_an_add_under_way_is_no_orphan(
+    project: Project, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Between its root and its version an add is no orphan, whatever grace is given.
+
+    Without hard links its intent has become the root, and stands no more.
+    """
+    if not links:
+        monkeypatch.setattr(os, "link", without_links)
     project.add(noise(3000, 1))
     registry = project.registry()
     data = noise(3000, 2)

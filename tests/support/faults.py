@@ -82,12 +82,14 @@ class Calls:
         self._paths: dict[int, str] = {}
         self._flags: dict[int, int] = {}
         self._real: dict[str, Any] = {name: getattr(os, name) for name in (*CHANGING, "rmdir")}
+        self._real_rename_once = system.rename_once
         self._patches = contextlib.ExitStack()
 
     def __enter__(self) -> Calls:
         for name in self._real:
             self._patches.enter_context(mock.patch.object(os, name, getattr(self, f"_{name}")))
         self._patches.enter_context(mock.patch.object(system, "sync_file_system", self._syncfs))
+        self._patches.enter_context(mock.patch.object(system, "rename_once", self._rename_once))
         return self
 
     def __exit__(
@@ -168,6 +170,18 @@ class Calls:
 
     def _rename(self, source: Any, target: Any, **named: Any) -> None:
         self._between("rename", source, target, **named)
+
+    def _rename_once(self, source: Any, target: Any, **named: Any) -> bool | None:
+        where = self._at(source, named.get("source_folder"))
+        if where is None:
+            return self._real_rename_once(source, target, **named)
+        goal = self._at(target, named.get("target_folder")) or os.fspath(target)
+        call = Call("rename", where, goal)
+        self._before(call)
+        renamed = self._real_rename_once(source, target, **named)
+        if renamed:
+            self._after(call)
+        return renamed
 
     def _named(self, name: str, where: str | None, *arguments: Any, **named: Any) -> None:
         if where is None:
