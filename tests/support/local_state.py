@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from mvc.durability import Together
 from mvc.fileio import NewFile
 from mvc.registry.manifest import Manifest
 from mvc.store import Store, Transaction
@@ -81,6 +82,8 @@ def _frozen_object(value: Any) -> Hashable:
         return str(value.path), value.size, tuple(value._entries)
     if isinstance(value, NewFile):
         return str(value.path), value.size
+    if isinstance(value, Together):
+        return value.at_once
     if isinstance(value, Manifest):
         return frozenset(value._records), frozenset(value._events)
     if isinstance(value, types.FunctionType):
