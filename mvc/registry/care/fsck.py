@@ -17,7 +17,6 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import groupby
@@ -29,6 +28,7 @@ from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.care import remarks
 from mvc.registry.care.coverage import Coverage, Progress, Scope, cost_of_file, cost_of_frame
 from mvc.registry.care.dependents import Dependents
 from mvc.registry.care.frames import Frames, deep, shallow
@@ -45,7 +45,6 @@ from mvc.tree import TreeFile
 
 # Further missing numbers in a row are taken for one file with a wrong name.
 MOST_MISSING = 1000
-MOST_ROOTS_SHOWN = 10
 MENDS = "mvc fsck --repair"
 FROM_A_COPY = "mvc fsck --repair --from FILE_OR_DIR, a whole copy of the file or a backup"
 LEVELS = ("quick", "default", "full")
@@ -199,7 +198,7 @@ def examine(
         _check_packs(run, scope)
         _check_needs(run, presence.store)
         _find_files(run)
-        _note_leftovers(run)
+        run.notes += remarks.leftovers(run.store)
     run.counts["versions"] = len(run.versions)
     return run
 
@@ -263,7 +262,16 @@ def _check_events(run: Check, folder: str) -> None:
             remedy = "put the file back from a copy (git, a backup)"
             name = f"{folder} event {number}"
             run.lost.append(Lost("event", name, folder, number, where))
-            run.find("event", name, where, [], f"{error.message}; {remedy}")
+            run.find("event", name, where, _unresolved(run, folder), f"{error.message}; {remedy}")
+
+
+def _unresolved(run: Check, folder: str) -> list[str]:
+    """Return a family's versions if nobody can read it; its derived file may still answer."""
+    numbers, events = run.manifest.numbers(folder), run.manifest.event_numbers(folder)
+    with contextlib.suppress(MvcError):
+        if families.believed(run.manifest, folder, numbers, events):
+            return []
+    return [f"{folder}/v{number}" for number in numbers]
 
 
 def _check_roots(run: Check) -> None:
@@ -302,18 +310,7 @@ def _check_roots(run: Check) -> None:
             f"{len(unmatched)} {have} no version here: "
             "another git branch, or an add that was cut off"
         )
-        run.notes += _ways_back(run, folder, sorted(unmatched)[:MOST_ROOTS_SHOWN])
-
-
-def _ways_back(run: Check, folder: Path, names: list[str]) -> Iterable[str]:
-    """Say of each root without a version what it is, and how to make it one again."""
-    for name in names:
-        with suppress(OSError, MvcError):
-            found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
-            number = max(run.manifest.numbers(found.family), default=0) + 1
-            where = run.manifest.record_path(found.family, number)
-            what = f"{found.family}, '{found.artifact.name}' of {found.created[:10]}"
-            yield f"{what}: cp -n '{folder / name}' '{where}' makes it v{number}"
+        run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
 
 
 def _is_of(folder: Path, name: str, family: str) -> bool:
@@ -479,15 +476,3 @@ def _files(run: Check, scope: Scope) -> dict[Digest, TreeFile]:
 
 def _hurt(run: Check) -> set[str]:
     return {identity for finding in run.findings for identity in finding.versions}
-
-
-def _note_leftovers(run: Check) -> None:
-    for name, one, several in (
-        ("staging", "unfinished transaction", "unfinished transactions"),
-        ("trash", "pack on its way out", "packs on their way out"),
-        ("quarantine", "quarantined file", "quarantined files"),
-    ):
-        count = len(list(fileio.list_folder(run.store.folder / name)))
-        if count:
-            what = one if count == 1 else several
-            run.notes.append(f"{count} {what} in '{run.store.folder / name}'")

@@ -97,7 +97,7 @@ def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
     identity: str = (read_note(claim) or {}).get("id", "")
     if is_id(identity) and places.read(place.folder).inode != inode:
         every = {known.registry: known.names for known in roots.registries(store)}
-        names = sorted({*every.get(place.id, ()), *needed(manifest)})
+        names = sorted({*every.get(place.id, ()), *needed(manifest, strict=False)})
         yield from roots.root_again(store, identity, names)
         places.change(place.folder, id=identity, inode=inode)
         yield "identity changed"

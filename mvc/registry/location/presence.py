@@ -40,6 +40,7 @@ class Presence:
         self._located: Located | None = None
         self._failure: MvcError | None = None
         self._warned = False
+        self._distrusted = False
 
     @property
     def located(self) -> Located:
@@ -99,9 +100,11 @@ class Presence:
         store = self.if_there()
         try:
             size = None if artifact.kind == DIRECTORY else artifact.size
-            return store is not None and store.find(artifact.digest, size) is not None
+            if store is None or store.find(artifact.digest, size) is not None:
+                return store is not None
         except MvcError:
             return False
+        return self._distrust() and self.present(artifact)
 
     def if_there(self) -> Store | None:
         """Return the store, or ``None`` with one warning of what is lacking."""
@@ -124,4 +127,12 @@ class Presence:
             left = max(0, left - size)
             return found
 
-        return lacking(store, artifact, look)
+        found = lacking(store, artifact, look)
+        return self.lacking(artifact) if found and self._distrust() else found
+
+    def _distrust(self) -> bool:
+        """Have the packs themselves asked, the first time that something seems not to be there."""
+        first, self._distrusted = not self._distrusted, True
+        if first:
+            self.store.index.refresh(trust_cache=False)
+        return first

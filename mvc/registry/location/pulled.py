@@ -22,7 +22,7 @@ from mvc.errors import Damaged, MvcError
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of
-from mvc.registry.reach import held
+from mvc.registry.reach import held_of
 from mvc.store import Store, roots
 from mvc.store.settings import ROOTS, is_id, read_note, root_name
 
@@ -32,10 +32,19 @@ FILE = "rooted.yaml"
 Stamps: TypeAlias = dict[str, tuple[int, ...]]
 
 
-def needed(manifest: Manifest) -> Iterator[str]:
-    """Yield the names of the roots of all versions that must be stored."""
-    for version in held(manifest):
-        yield root_name(manifest.record_bytes(version.family, version.number))
+def needed(manifest: Manifest, *, strict: bool = True) -> Iterator[str]:
+    """Yield the names of the roots of all versions that must be stored.
+
+    Args:
+        strict: Whether a family of which an event cannot be read is an error, or passed over.
+    """
+    for folder in manifest.families():
+        try:
+            for version in held_of(manifest, folder):
+                yield root_name(manifest.record_bytes(version.family, version.number))
+        except MvcError:
+            if strict:
+                raise
 
 
 def root_pulled(

@@ -1,0 +1,41 @@
+"""Remarks: what a check mentions though nothing is damaged by it.
+
+Public names: ``ways_back``, ``leftovers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mvc import fileio, lines
+from mvc.errors import MvcError
+from mvc.registry import record as records
+from mvc.registry.manifest import Manifest
+from mvc.store import Store
+
+MOST_ROOTS_SHOWN = 10
+
+
+def ways_back(manifest: Manifest, folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """Say of the first roots without a version what they are, and how to make them one again."""
+    for name in names[:MOST_ROOTS_SHOWN]:
+        with suppress(OSError, MvcError):
+            found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+            number = max(manifest.numbers(found.family), default=0) + 1
+            where = manifest.record_path(found.family, number)
+            what = f"{found.family}, '{found.artifact.name}' of {found.created[:10]}"
+            yield f"{what}: cp -n '{folder / name}' '{where}' makes it v{number}"
+
+
+def leftovers(store: Store) -> Iterator[str]:
+    """Say what lies in a store that is on its way in or out, or was put aside."""
+    for name, one, several in (
+        ("staging", "unfinished transaction", "unfinished transactions"),
+        ("trash", "pack on its way out", "packs on their way out"),
+        ("quarantine", "quarantined file", "quarantined files"),
+    ):
+        count = len(list(fileio.list_folder(store.folder / name)))
+        if count:
+            yield f"{count} {one if count == 1 else several} in '{store.folder / name}'"
