@@ -176,6 +176,26 @@ def test_a_lost_record_is_named_and_mended_as_the_remedy_says(healthy: Project) 
     assert check(healthy).ok
 
 
+@pytest.mark.parametrize(("copy", "over"), [(1, 2), (2, 1)])
+def test_a_record_copied_over_another_is_named_and_mended_as_the_remedy_says(
+    healthy: Project, copy: int, over: int
+) -> None:
+    """The version whose record is gone is told by its root, which has no version any more."""
+    whole = healthy.record(over, "big").read_bytes()
+    rewrite(healthy.record(over, "big"), lambda _: healthy.record(copy, "big").read_bytes())
+    (finding,) = check(healthy, "quick").findings
+    assert (finding.kind, finding.versions) == ("record", (f"big/v{over}",))
+    follow(finding)
+    assert healthy.record(over, "big").read_bytes() == whole
+    assert check(healthy).ok
+
+
+def test_a_number_too_many_for_a_record_is_no_damage(healthy: Project) -> None:
+    """Where all roots have a version, one that is there twice hurts nobody."""
+    healthy.record(3, "big").write_bytes(healthy.record(1, "big").read_bytes())
+    assert check(healthy).ok
+
+
 def test_a_record_replaced_by_another_sealed_one_lacks_its_root(healthy: Project) -> None:
     """A forged record with a seal of its own is told by the root it does not have."""
     rewrite(healthy.record(1, "tiny"), lambda data: resealed(data, metrics={"acc": 0.99}))
@@ -274,3 +294,17 @@ def follow(finding: Finding) -> None:
     command = finding.remedy[finding.remedy.index("cp ") :]
     subprocess.run(["sh", "-c", command], check=True)
     assert shlex.split(command)[0] == "cp"
+
+
+def test_a_cache_that_hides_an_object_is_not_believed_by_who_looks(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a damaged merged index what is stored is still shown as here."""
+    monkeypatch.setattr("mvc.store.index.MOST_UNCOVERED", 0)
+    project.add(b"one")
+    project.add(b"two")
+    index = project.mvc / "cache" / "index"
+    for offset in range(index.stat().st_size - 208, index.stat().st_size, 8):
+        flip(index, offset)
+    assert [version.present for version in project.registry().log()] == [True, True]
+    assert project.registry().get("net@v1")["present"]

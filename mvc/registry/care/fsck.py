@@ -22,7 +22,7 @@ from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
-from mvc import fileio, lines
+from mvc import environment, fileio, lines
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
@@ -279,10 +279,14 @@ def _check_roots(run: Check) -> None:
     folder = run.store.folder / "roots" / run.place.id
     unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
     run.counts["roots"] = len(unmatched)
+    first: dict[str, Held] = {}
+    twice: list[tuple[Held, Held]] = []
     for version in run.versions:
         data = run.manifest.record_bytes(version.family, version.number)
         name = root_name(data)
         unmatched.discard(name)
+        if first.setdefault(name, version) is not version:
+            twice.append((first[name], version))
         source = run.manifest.record_path(version.family, version.number)
         try:
             whole = fileio.read(folder / name, lines.MAX_SIZE) == data
@@ -292,6 +296,9 @@ def _check_roots(run: Check) -> None:
             remedy = f"{MENDS}, or: cp '{source}' '{folder / name}'"
             run.rootless.append(version)
             run.find("root", version.id, folder / name, [version.id], remedy)
+    for one, other in () if environment.in_git(run.manifest.folder) else twice:
+        if lost := _copied_over(folder, sorted(unmatched), one, other):
+            run.unreadable[lost.id] = f"{one.id} and {other.id} have the same record"
     for identity, reason in run.unreadable.items():
         family, _, number = identity.rpartition("/v")
         where = run.manifest.record_path(family, int(number))
@@ -311,6 +318,16 @@ def _check_roots(run: Check) -> None:
             "another git branch, or an add that was cut off"
         )
         run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
+
+
+def _copied_over(folder: Path, names: list[str], one: Held, other: Held) -> Held | None:
+    """Of two versions with one record, say which had another, if the store still keeps that."""
+    for name in names:
+        with contextlib.suppress(OSError, MvcError):
+            kept = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+            if kept.family.lower() == one.family.lower():
+                return one if kept.created < one.record.created else other
+    return None
 
 
 def _is_of(folder: Path, name: str, family: str) -> bool:
