@@ -163,7 +163,7 @@ def test_records_and_events_come_from_a_backup(held: Project, backup: Path) -> N
     root_of(held, held.record(1, "tiny")).unlink()
     rewrite(held.record(1, "tiny"), lambda data: data[:-9])
     rewrite(held.event(1, "big"), lambda data: data.replace(b"prod", b"prob"))
-    assert hurt_by(repair(held)) == {"tiny/v1"}
+    assert hurt_by(repair(held)) == {"tiny/v1", "big/v1", "big/v2"}
     report = repair(held, backup)
     assert report.ok
     assert (held.record(1, "tiny").read_bytes(), held.event(1, "big").read_bytes()) == whole
