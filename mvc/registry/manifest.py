@@ -27,7 +27,7 @@ from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import BestRule, Event, Tagged
-from mvc.registry.names import check_family, folder_of, near
+from mvc.registry.names import check_family, folder_of, is_folder, near
 from mvc.registry.record import Record
 from mvc.store.settings import refuse_link
 
@@ -54,7 +54,11 @@ class Manifest:
 
     def families(self) -> list[str]:
         """Return the folders of all families that have a version, sorted."""
-        return sorted(name for name in fileio.list_folder(self.folder) if self._has_version(name))
+        return [name for name in self._with_versions() if is_folder(name)]
+
+    def strays(self) -> list[str]:
+        """Return the folders that have versions and whose name is no family's, sorted."""
+        return [name for name in self._with_versions() if not is_folder(name)]
 
     def family_folder(self, name: str) -> Path:
         return self.folder / folder_of(name)
@@ -274,6 +278,9 @@ class Manifest:
                 if self.record(family, other)[1] == digest:
                     return other
         return None if taken else number
+
+    def _with_versions(self) -> list[str]:
+        return sorted(name for name in fileio.list_folder(self.folder) if self._has_version(name))
 
     def _has_version(self, folder: str) -> bool:
         try:

@@ -4,7 +4,7 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``folder_of``, ``near``, ``MODEL_SUFFIXES``.
+``folder_of``, ``is_folder``, ``near``, ``MODEL_SUFFIXES``.
 """
 
 from __future__ import annotations
@@ -72,6 +72,14 @@ def check_key(name: str) -> str:
 def folder_of(name: str) -> str:
     """Return the folder of a family, the same for every way to write its case."""
     return name.lower()
+
+
+def is_folder(name: str) -> bool:
+    """Say whether a family's folder may be called so."""
+    try:
+        return folder_of(check_family(name)) == name
+    except UsageError:
+        return False
 
 
 def near(name: str, known: Iterable[str]) -> str | None:

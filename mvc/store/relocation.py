@@ -46,6 +46,7 @@ from mvc.store.settings import (
     moved_from,
     moved_to,
     new_id,
+    text_of,
 )
 
 # Kept for people, or for readers; copied as they are.
@@ -108,6 +109,7 @@ def plan(source: Path, target: Path) -> MovePlan:
         free = fileio.free_space(source)
         return MovePlan(source, source, identity, packs, roots, 0, free, finishing=False)
     _check_apart(source, target)
+    text_of(source), text_of(target)  # each is noted in the other
     finishing = _is_committed(source, target)
     if not finishing:
         _check_target(source, target, identity)

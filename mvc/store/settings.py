@@ -6,8 +6,8 @@ looks for it is led on. A folder with a *claim*, a ``moving-<id>.yaml``, and no 
 is the unfinished target of a move, and nobody takes it for a store.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``new_id``, ``root_name``, ``is_id``, ``check_features``,
-``check_folders``, ``refuse_link``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
+Public names: ``new_id``, ``root_name``, ``is_id``, ``check_features``, ``check_folders``,
+``refuse_link``, ``text_of``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
 ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT, check_format
 from mvc.digest import digest_of
-from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported
+from mvc.errors import Busy, FormatError, MvcError, NotFound, Unsupported, UsageError
 from mvc.fileio import Steps
 
 SETTINGS = "store.yaml"
@@ -81,6 +81,20 @@ def identity_of(folder: Path) -> str:
     check_folders(folder)
     check_features(folder)
     return identity
+
+
+def text_of(path: Path) -> str:
+    """Return a path as it is written into a file.
+
+    Raises:
+        UsageError: It is no text.
+    """
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the path {text!r} is no text", hint="choose a path in UTF-8") from None
+    return text
 
 
 def refuse_link(folder: Path) -> None:

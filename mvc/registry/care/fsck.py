@@ -204,6 +204,10 @@ def examine(
 
 
 def _check_records(run: Check) -> None:
+    run.notes += [
+        f"'{run.manifest.folder / name}' is passed over: no family's folder is called so"
+        for name in run.manifest.strays()
+    ]
     for folder in run.manifest.families():
         _check_links(run, folder)
         _check_events(run, folder)

@@ -23,7 +23,7 @@ from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
 from mvc.store.alternates import problem_of
-from mvc.store.settings import being_moved, identity_of, moved_to, read_note
+from mvc.store.settings import being_moved, identity_of, moved_to, read_note, text_of
 
 if TYPE_CHECKING:
     from mvc.store import Store
@@ -217,5 +217,5 @@ def _write_notes(known: dict[str, Path]) -> None:
     if folder is None:
         raise NotFound("there is no home folder to note it in", hint="XDG_CONFIG_HOME names one")
     fileio.make_folder(folder)
-    stores = {name: str(path) for name, path in sorted(known.items())}
+    stores = {name: text_of(path) for name, path in sorted(known.items())}
     fileio.replace(folder / NOTES, lines.dumps({"mvc": FORMAT, "stores": stores}), durable=True)

@@ -20,8 +20,8 @@ from typing import Any
 
 from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT, check_format
-from mvc.errors import FormatError, MvcWarning, NotFound, UsageError
-from mvc.store.settings import is_id
+from mvc.errors import FormatError, MvcWarning, NotFound
+from mvc.store.settings import is_id, text_of
 
 FOLDER = ".mvc"
 CONFIG = "config.yaml"
@@ -177,12 +177,7 @@ def path_text(folder: Path, store: Path) -> str:
         UsageError: The path is no text.
     """
     inside = folder.parent == store or folder.parent in store.parents
-    text = os.path.relpath(store, folder) if inside else str(store)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the path {text!r} is no text", hint="choose a path in UTF-8") from None
-    return text
+    return text_of(Path(os.path.relpath(store, folder)) if inside else store)
 
 
 def tidy(path: Path) -> Path:
