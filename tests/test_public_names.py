@@ -30,6 +30,7 @@ METHODS = [
     "delete_tag",
     "describe",
     "describe_tensors",
+    "diff",
     "du",
     "families",
     "family",
