@@ -138,7 +138,7 @@ SYNONYMS = {
     "save": "add", "commit": "add", "get": "checkout", "download": "checkout", "co": "checkout",
     "restore-file": "checkout", "which": "path", "where": "path", "locate": "path",
     "info": "show", "inspect": "show", "cat": "show",
-    "history": "log", "versions": "log", "find": "search", "query": "search", "filter": "search",
+    "compare": "diff", "history": "log", "versions": "log", "find": "search", "query": "search", "filter": "search",
      "remove": "rm", "delete": "rm", "del": "rm",
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
     "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvc.errors import Damaged
 from mvc.registry import reach, refs, resolve
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath
@@ -71,7 +72,10 @@ class TensorMethods(StoreMethods):
         """
         from mvc.registry import diff
 
-        return diff.difference(self._side(a), self._side(b), pattern, statistics=statistics)
+        try:
+            return diff.difference(self._side(a), self._side(b), pattern, statistics=statistics)
+        except Damaged as error:
+            raise Damaged(error.message, hint=error.hint or "mvc fsck says more") from None
 
     def _side(self, side: AnyPath) -> Side:
         from mvc.registry import diff
