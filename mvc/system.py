@@ -26,6 +26,9 @@ _LOCAL = {0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs"}
 # The call, AT_FDCWD, and RENAME_NOREPLACE or RENAME_EXCL.
 _RENAME_ONCE = ("renameatx_np", -2, 4) if sys.platform == "darwin" else ("renameat2", -100, 1)
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+# SMB has the server replace what another host put there since this one looked. A FUSE server is
+# told to replace nothing, and some do not listen.
+_REPLACE_ALL_THE_SAME = {0xFF534D42: "CIFS", 0xFE534D42: "SMB2", 0x65735546: "FUSE"}
 _NO_SUCH_ORDER = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # From here on syncfs fails where bytes were lost before it was called.
 _REPORTS = (5, 8)
@@ -48,10 +51,7 @@ def reports_lost_writes(descriptor: int) -> bool:
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release is None or tuple(map(int, release.groups())) < _REPORTS:
         return False
-    import ctypes
-
-    status = (ctypes.c_long * 64)()  # the first of struct statfs is the number; it is smaller
-    return _library().fstatfs(descriptor, status) == 0 and status[0] in _LOCAL
+    return _kind(descriptor) in _LOCAL
 
 
 def rename_once(
@@ -63,8 +63,8 @@ def rename_once(
 ) -> bool | None:
     """Give a file another name if that is free, in one step.
 
-    The kernel takes the order only where it can keep it: not on NFS, where another host may
-    take the name meanwhile.
+    That is so for all hosts that see the folder, or there is no such order. The kernel itself
+    refuses it on NFS, where another host may take the name meanwhile.
 
     Args:
         source_folder: A descriptor of the folder that ``source`` is relative to.
@@ -78,7 +78,8 @@ def rename_once(
     """
     name, here, once = _RENAME_ONCE
     rename = getattr(_library(), name, None)
-    if rename is None:
+    where = os.path.dirname(target) or "." if target_folder is None else target_folder
+    if rename is None or _kind(where) in _REPLACE_ALL_THE_SAME:
         return None
     folders = [here if folder is None else folder for folder in (source_folder, target_folder)]
     if rename(folders[0], os.fsencode(source), folders[1], os.fsencode(target), once) == 0:
@@ -94,6 +95,20 @@ def rename_once(
 def no_links(error: OSError) -> bool:
     """Say whether a link failed because the file system has none, or allows none here."""
     return error.errno in _NO_LINKS
+
+
+def _kind(where: int | str) -> int | None:
+    """Return the number of the file system of a folder, by which Linux tells it from others."""
+    import ctypes
+
+    if sys.platform != "linux":
+        return None
+    status = (ctypes.c_long * 64)()  # the first of struct statfs is the number; it is smaller
+    if isinstance(where, int):
+        failed = _library().fstatfs(where, status)
+    else:
+        failed = _library().statfs(os.fsencode(where), status)
+    return None if failed else status[0] & 0xFFFFFFFF
 
 
 @cache

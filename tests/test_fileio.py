@@ -217,6 +217,19 @@ def test_a_kernel_without_such_a_rename_says_so(
     assert contents(tmp_path) == {"a": b"a"}
 
 
+@pytest.mark.parametrize("kind", ["CIFS", "SMB2", "FUSE"])
+def test_a_server_that_may_replace_all_the_same_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """On SMB another host may take the name in between, and a FUSE server need not listen."""
+    (tmp_path / "a").write_bytes(b"a")
+    assert system._kind(os.fspath(tmp_path)) == system._kind(os.open(tmp_path, os.O_RDONLY))
+    numbers = {name: number for number, name in system._REPLACE_ALL_THE_SAME.items()}
+    monkeypatch.setattr(system, "_kind", lambda where: numbers[kind])
+    assert system.rename_once(tmp_path / "a", tmp_path / "b") is None
+    assert contents(tmp_path) == {"a": b"a"}
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
 def test_what_is_created_once_is_read_only(tmp_path: Path, umask: int) -> None:
     """Nobody may write, and whom the umask shuts out may not read either."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from functools import partial
 from glob import glob
-from pathlib import Path
 
 from tests.support import fault_trace
 
@@ -52,7 +51,6 @@ NEEDED: tuple[tuple[str, str, str, Callable[[], bool]], ...] = (
     ("mkfs.btrfs", "btrfs-progs", "power cuts on btrfs", partial(_program, "mkfs.btrfs")),
     ("libeatmydata", "eatmydata", "the negative control", partial(_library, "eatmydata")),
     ("faketime", "faketime", "clocks that jump", partial(_program, "faketime")),
-    ("/dev/fuse", "fuse3", "file systems without hard links", Path("/dev/fuse").exists),
     ("gcc", "gcc", "locks made to do nothing", partial(_program, "gcc")),
     ("git", "git", "git beside mvc", partial(_program, "git")),
     ("restic", "restic", "restic beside mvc", partial(_program, "restic")),
