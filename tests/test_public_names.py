@@ -45,6 +45,7 @@ METHODS = [
     "list",
     "log",
     "move_store",
+    "open",
     "path",
     "plan_forget_registry",
     "plan_move_store",

@@ -1,6 +1,6 @@
 """Numbers: the elements of a tensor as float64, and how far two tensors are apart.
 
-Public names: ``Statistics``, ``are_numbers``, ``compare``, ``row_major``.
+Public names: ``Array``, ``Statistics``, ``are_numbers``, ``compare``, ``as_array``, ``row_major``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mvc.digest import Buffer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Array: TypeAlias = NDArray[Any]
     Numbers: TypeAlias = NDArray[np.float64]
 
 _PLAIN = {
@@ -86,6 +87,36 @@ def compare(blocks: Iterable[tuple[Buffer, Buffer]], dtypes: tuple[str, str]) ->
     )
 
 
+def as_array(
+    data: Buffer, dtype: str, shape: tuple[int, ...], stride: tuple[int, ...] | None
+) -> Array | None:
+    """Return elements as an array of its own; ``None`` where they are no numbers of numpy.
+
+    Where numpy lacks the type it is float32, which has all values of smaller floats.
+
+    Args:
+        data: The bytes from the first element to the last.
+        stride: As of ``row_major``.
+    """
+    if not are_numbers(dtype):
+        return None
+    word, order = dtype.removesuffix(_BIG), ">" if dtype.endswith(_BIG) else "<"
+    flat: Array
+    if word == "complex32":
+        return None
+    if word in _PLAIN:
+        kind = {"bool": "?", "complex64": "c8", "complex128": "c16"}.get(word, _PLAIN[word])
+        read = np.frombuffer(data, order + kind)
+        flat = read.astype(read.dtype.newbyteorder("="))
+    else:
+        flat = _numbers(data, dtype).astype("f4")
+    if stride is None:
+        return flat.reshape(shape)
+    steps = [step * flat.itemsize for step in stride]
+    array: Array = np.lib.stride_tricks.as_strided(flat, shape, steps).copy()
+    return array
+
+
 def row_major(
     data: Buffer, width: int, shape: tuple[int, ...], stride: tuple[int, ...] | None
 ) -> Buffer:
@@ -112,7 +143,7 @@ def _numbers(data: Buffer, dtype: str) -> Numbers:
     if word == "bfloat16":
         wide = np.frombuffer(data, f"{order}u2").astype("<u4") << 16
         return wide.view("<f4").astype("f8")
-    small: NDArray[Any] = np.frombuffer(data, "u1")
+    small: Array = np.frombuffer(data, "u1")
     if word == "float8_e5m2":
         return (small.astype("<u2") << 8).view("<f2").astype("f8")
     numbers: Numbers = _E4M3[small]

@@ -7,10 +7,9 @@ Public names: ``Difference``, ``Side``, ``FileChange``, ``FactChange``, ``Tensor
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from mvc.digest import Buffer, digest_of
 from mvc.errors import Conflict
 from mvc.formats.dtypes import width_of
 from mvc.formats.numbers import Statistics, are_numbers, compare, row_major
-from mvc.recipe import ObjectRef, Recipe, TensorEntry
+from mvc.recipe import ObjectRef
 from mvc.registry import tensors
 from mvc.registry.intake import unregistered
 from mvc.registry.intake.source import SourceFile
@@ -197,26 +196,17 @@ def _tensors(
 ) -> tuple[int, list[TensorChange]]:
     """Return how many tensors are equal, and the others."""
     wanted = tensors.Wanted(pattern)
-    left, right = _by_name(
-        [(name, one) for name, one in a.tensors() if wanted(one.file, name)],
-        [(name, one) for name, one in b.tensors() if wanted(one.file, name)],
+    left, right = tensors.by_name(
+        *(
+            ((one.file, name, one) for name, one in side.tensors() if wanted(one.file, name))
+            for side in (a, b)
+        )
     )
     wanted.check(bool(left or right), f"{a.label} or {b.label}")
     names = dict.fromkeys([*left, *right])
     changes = [_change(name, left.get(name), right.get(name), statistics) for name in names]
     found = [change for change in changes if change]
     return len(changes) - len(found), found
-
-
-def _by_name(*sides: list[tuple[str, _Side]]) -> tuple[dict[str, _Side], ...]:
-    """Return tensors by name, or by file and name where several files of a side have it."""
-    several = {
-        name for side in sides for name, n in Counter(name for name, _ in side).items() if n > 1
-    }
-    return tuple(
-        {f"{each.file}:{name}" if name in several else name: each for name, each in side}
-        for side in sides
-    )
 
 
 def _change(name: str, a: _Side | None, b: _Side | None, statistics: bool) -> TensorChange | None:
@@ -288,30 +278,12 @@ def _cut(pieces: Iterator[Buffer], sizes: Iterator[int]) -> Iterator[bytes]:
 
 
 def _stored(store: Store, files: Iterable[TreeFile]) -> Iterator[tuple[str, _Side]]:
-    load = lru_cache(maxsize=2)(lambda ref: store.get_object(ref.digest, ref.size))
-    for file in files:
-        made = tensors.recipe_of(store, file)
-        for tensor in made.tensors:
-            spans = list(made.spans_of(tensor))
-            whole = all(span.size == span.object.size for span in spans)
-            yield (
-                tensor.name,
-                _Side(
-                    file.path,
-                    tensor.dtype,
-                    tensor.shape,
-                    tensor.stride,
-                    tuple(span.object for span in spans) if whole else None,
-                    partial(_read_stored, load, made, tensor),
-                ),
-            )
-
-
-def _read_stored(
-    load: Callable[[ObjectRef], Buffer], made: Recipe, tensor: TensorEntry
-) -> Iterator[Buffer]:
-    for span in made.spans_of(tensor):
-        yield memoryview(load(span.object))[span.offset : span.offset + span.size]
+    for tensor in tensors.readable(store, files):
+        entry = tensor.entry
+        side = _Side(
+            tensor.file, entry.dtype, entry.shape, entry.stride, tensor.chunks, tensor.read
+        )
+        yield entry.name, side
 
 
 def _lying(path: Path) -> Iterator[tuple[str, _Side]]:

@@ -17,6 +17,7 @@ from mvc.registry.location.store_methods import StoreMethods
 if TYPE_CHECKING:
     from mvc.registry.diff import Difference, Side
     from mvc.registry.intake.unregistered import Described
+    from mvc.registry.opened import Opened
     from mvc.registry.tensors import TensorTable
     from mvc.registry.version import Version
     from mvc.tree import TreeFile
@@ -55,6 +56,18 @@ class TensorMethods(StoreMethods):
             return identity, reach.files_of(self.presence.store, artifact)
         one = contents.file_of(self.presence, artifact, identity, path)
         return f"{identity}:{path}", (one,)
+
+    def open(self, ref: str) -> Opened:
+        """Return the tensors of a version, or of one file of it, read as they are asked for.
+
+        Raises:
+            NotFound: There is no such version or file, or the store is away.
+            Damaged: How a file is put together cannot be read.
+        """
+        from mvc.registry.opened import Opened
+
+        identity, files = self._files_of(ref)
+        return Opened(identity, files, self.presence.store)
 
     def diff(
         self, a: AnyPath, b: AnyPath, pattern: str | None = None, *, statistics: bool = False

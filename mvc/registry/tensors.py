@@ -3,15 +3,18 @@
 Of a version only recipes and indexes are read, no bytes of a tensor. A file
 that is kept as one object has no recipe: it is read, and described anew.
 
-Public names: ``TensorFacts``, ``TensorTable``, ``Wanted``, ``stored_tensors``, ``file_tensors``,
-``recipe_of``.
+Public names: ``TensorFacts``, ``TensorTable``, ``StoredTensor``, ``Wanted``, ``stored_tensors``,
+``readable``, ``file_tensors``, ``by_name``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TypeVar
 
 from mvc import formats
 from mvc.digest import Buffer
@@ -22,6 +25,8 @@ from mvc.registry.names import near
 from mvc.store import Store
 from mvc.store.pack import Entry
 from mvc.tree import TreeFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,37 @@ class TensorTable:
     @property
     def plain(self) -> int:
         return sum(tensor.plain for tensor in self.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in a store, which ``read`` reads, each object by ``load``."""
+
+    file: str
+    entry: TensorEntry
+    recipe: Recipe
+    load: Callable[[ObjectRef], Buffer]
+
+    @property
+    def chunks(self) -> tuple[ObjectRef, ...] | None:
+        """The objects it consists of; ``None`` where one of them holds something else, too."""
+        spans = list(self.recipe.spans_of(self.entry))
+        whole = all(span.size == span.object.size for span in spans)
+        return tuple(span.object for span in spans) if whole else None
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
+        """Yield its bytes from ``start`` to ``stop``; each object is compared with its digest.
+
+        Raises:
+            Damaged: An object is missing or damaged.
+        """
+        at, stop = 0, self.entry.size if stop is None else stop
+        for span in self.recipe.spans_of(self.entry):
+            first, last = max(start - at, 0), min(stop - at, span.size)
+            if first < last:
+                data = memoryview(self.load(span.object))
+                yield data[span.offset + first : span.offset + last]
+            at += span.size
 
 
 class Wanted:
@@ -97,7 +133,7 @@ def stored_tensors(
     wanted, costs = Wanted(pattern), _Costs(store)
     found: list[TensorFacts] = []
     for file in files:
-        recipe = recipe_of(store, file)
+        recipe = _recipe_of(store, file)
         found += (
             costs.facts(file.path, recipe, tensor)
             for tensor in recipe.tensors
@@ -105,6 +141,15 @@ def stored_tensors(
         )
     wanted.check(bool(found), what)
     return TensorTable(tuple(found), costs.total)
+
+
+def readable(store: Store, files: Iterable[TreeFile]) -> Iterator[StoredTensor]:
+    """Yield the tensors of stored files; those that share an object read it once."""
+    load = lru_cache(maxsize=2)(lambda ref: store.get_object(ref.digest, ref.size))
+    for file in files:
+        made = _recipe_of(store, file)
+        for entry in made.tensors:
+            yield StoredTensor(file.path, entry, made, load)
 
 
 def file_tensors(
@@ -124,6 +169,25 @@ def file_tensors(
     )
     wanted.check(bool(found), what)
     return TensorTable(found)
+
+
+def by_name(*sides: Iterable[tuple[str, str, T]]) -> tuple[dict[str, T], ...]:
+    """Return things by name, or by ``file:name`` where several files of a side have the name.
+
+    Args:
+        sides: Each with the file, the name and the thing.
+    """
+    listed = [list(side) for side in sides]
+    several = {
+        name
+        for side in listed
+        for name, count in Counter(name for _, name, _ in side).items()
+        if count > 1
+    }
+    return tuple(
+        {f"{file}:{name}" if name in several else name: thing for file, name, thing in side}
+        for side in listed
+    )
 
 
 def _told(source: Source) -> tuple[Tensor, ...]:
@@ -146,7 +210,7 @@ class _Bytes:
         return bytes(memoryview(self.data)[offset : offset + size])
 
 
-def recipe_of(store: Store, file: TreeFile) -> Recipe:
+def _recipe_of(store: Store, file: TreeFile) -> Recipe:
     """Return how a file is put together; one that is one object is read, and described so."""
     kept = store.recipe(file.digest)
     if kept is not None:

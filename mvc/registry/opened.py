@@ -1,0 +1,163 @@
+"""Opened: a version whose tensors are read from the store when they are asked for.
+
+What it promises: ``docs/loading.md``.
+Public names: ``Opened``, ``Slice``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from math import prod
+from types import EllipsisType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mvc.errors import NotFound, UsageError
+from mvc.formats.dtypes import width_of
+from mvc.formats.numbers import as_array
+from mvc.registry import tensors
+from mvc.registry.names import near
+from mvc.registry.tensors import StoredTensor
+from mvc.store import Store
+from mvc.tree import TreeFile
+
+if TYPE_CHECKING:
+    from mvc.formats.numbers import Array
+
+    Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
+
+MAX_HEADER = 100 << 20
+"""As safetensors has it."""
+
+
+class Opened:
+    """The tensors of a version, with the methods of safetensors' ``safe_open``.
+
+    It may be used as a context manager. Nothing has to be closed.
+    """
+
+    def __init__(self, what: str, files: Iterable[TreeFile], store: Store) -> None:
+        self._what = what
+        self._files = tuple(files)
+        self._store = store
+        found = tensors.readable(store, self._files)
+        (self._tensors,) = tensors.by_name((one.file, one.entry.name, one) for one in found)
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held."""
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: {len(self._tensors)} tensors>"
+
+    def keys(self) -> list[str]:
+        """Return the names of the tensors, in the order of the files."""
+        return list(self._tensors)
+
+    def metadata(self) -> dict[str, str] | None:
+        """Return the text that a single safetensors file has about itself; else ``None``."""
+        if len(self._files) != 1:
+            return None
+        head, size = b"", 0
+        for piece in self._store.pieces(self._files[0].digest, hashed=True):
+            head += piece
+            size = int.from_bytes(head[:8], "little")
+            if len(head) < 8 or size > MAX_HEADER:
+                return None
+            if len(head) >= 8 + size:
+                break
+        try:
+            header = json.loads(head[8 : 8 + size])
+        except (ValueError, RecursionError):
+            return None
+        found = header.get("__metadata__") if isinstance(header, dict) else None
+        return found if isinstance(found, dict) else None
+
+    def get_tensor(self, name: str) -> Array:
+        """Read one tensor, as an array of its own.
+
+        Raises:
+            NotFound: There is none of this name.
+            UsageError: Its elements are no numbers that numpy has.
+            Damaged: A part of it is missing or damaged.
+        """
+        array: Array = self.get_slice(name)[...]
+        return array
+
+    def get_slice(self, name: str) -> Slice:
+        """Return one tensor to be read in part, by indexing.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            hint = near(name, self._tensors) or f"mvc show {self._what} --tensors shows all"
+            raise NotFound(f"no tensor '{name}' in {self._what}", hint=hint)
+        return Slice(name, tensor)
+
+
+class Slice:
+    """A tensor that is read by indexing: integers, slices and ``...``, as of an array."""
+
+    def __init__(self, name: str, tensor: StoredTensor) -> None:
+        self._name = name
+        self._tensor = tensor
+
+    def get_shape(self) -> list[int]:
+        return list(self._tensor.entry.shape)
+
+    def get_dtype(self) -> str:
+        """Return the type as the file has it: ``float32``, ``bfloat16``."""
+        return self._tensor.entry.dtype
+
+    def __getitem__(self, index: Index) -> Any:
+        """Read what ``index`` asks for, and no more than the rows it lies in.
+
+        Raises:
+            IndexError: It is out of bounds.
+            UsageError: Its elements are no numbers that numpy has.
+            Damaged: A part of it is missing or damaged.
+        """
+        entry = self._tensor.entry
+        indices: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+        rows = self._rows(indices[0]) if indices else None
+        if rows is None:
+            return self._array(0, entry.size, entry.shape)[indices]
+        first, last = rows
+        step = prod(entry.shape[1:]) * width_of(entry.dtype)
+        some = self._array(first * step, last * step, (last - first, *entry.shape[1:]))
+        own = slice(None, None, indices[0].step) if isinstance(indices[0], slice) else 0
+        within: tuple[Any, ...] = (own, *indices[1:])
+        return some[within]
+
+    def _rows(self, index: int | slice | EllipsisType) -> tuple[int, int] | None:
+        """Return the first row to read and the one after the last; ``None``: simply all."""
+        entry = self._tensor.entry
+        if not entry.shape or entry.stride is not None or not width_of(entry.dtype):
+            return None
+        if isinstance(index, EllipsisType):
+            return None
+        if not isinstance(index, slice):
+            row = range(entry.shape[0])[index]
+            return row, row + 1
+        first, last, step = index.indices(entry.shape[0])
+        return (first, max(first, last)) if step > 0 else None
+
+    def _array(self, start: int, stop: int, shape: tuple[int, ...]) -> Array:
+        entry = self._tensor.entry
+        data = b"".join(self._tensor.read(start, stop))
+        array = as_array(data, entry.dtype, shape, entry.stride)
+        if array is None:
+            raise UsageError(
+                f"'{self._name}' is of type {entry.dtype}, which numpy does not have",
+                hint="mvc checkout writes the file, for a library that knows the type",
+            )
+        return array
