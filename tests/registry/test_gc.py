@@ -14,12 +14,12 @@ import pytest
 from safetensors.numpy import save
 
 from mvc import NotFound, fileio
-from mvc.registry.care import gc, gc_plan
+from mvc.registry.care import gc, gc_plan, rooted
 from mvc.registry.intake import intake
 from mvc.registry.intake.intake import Facts
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.sealed import parse_time, timestamp
-from mvc.store import Transaction, intents, rewrite
+from mvc.store import Store, Transaction, rewrite
 from mvc.store.lock import maintenance
 from mvc.store.settings import root_name
 from tests.registry.test_git import commit, git
@@ -435,14 +435,15 @@ def test_a_version_added_while_gc_looks_is_no_damage(
 ) -> None:
     """A version that comes after gc has read the roots is kept, and stops nobody."""
     project.add(noise(3000, 1))
-    real = intents.intents
+    real = rooted.roots
 
-    def added_meanwhile(store: Path) -> list[intents.Intent]:
-        monkeypatch.setattr(gc_plan, "intents", real)
+    def added_meanwhile(store: Store) -> list[rooted.Root]:
+        found = real(store)
+        monkeypatch.setattr(gc_plan, "roots", real)
         project.add(noise(3000, 2))
-        return real(store)
+        return found
 
-    monkeypatch.setattr(gc_plan, "intents", added_meanwhile)
+    monkeypatch.setattr(gc_plan, "roots", added_meanwhile)
     done = collected(project, orphans=True)
     assert (done.freed, done.items) == (0, ())
     assert project.bytes_of("net@v2") == noise(3000, 2)
