@@ -27,6 +27,7 @@ from mvc.lines import Value
 from mvc.registry.directions import direction_of
 from mvc.registry.event import BestRule, Event, Standing, Tagged, encode
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import folder_of
 from mvc.registry.record import Record, finite
 
 FILE_NAME = "family.yaml"
@@ -351,24 +352,30 @@ def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ..
         values: dict[str, Any] = lines.loads(lines.unseal(fileio.read(path, lines.MAX_SIZE)))
         if values["mvc"] != FORMAT:
             raise FormatError("family.yaml of another format")
-        rule = values["rule"] and Rule(**values["rule"])
+        rule, best, value = values["rule"], values["best"], values["value"]
+        if type(value) not in ((type(None),) if best is None else (int, float)):
+            raise FormatError("family.yaml with a best version and no value, or none of numbers")
+        if rule is not None and not all(isinstance(part, str) for part in rule.values()):
+            raise FormatError("family.yaml with a rule that is none")
+        if folder_of(values["family"]) != folder:
+            raise FormatError("family.yaml of another family")
         family = Family(
             folder=folder,
-            name=str(values["family"]),
+            name=values["family"],
             count=int(values["versions"]["count"]),
             highest=int(values["versions"]["highest"]),
             plain=int(values["versions"]["plain"]),
             events=int(values["events"]),
-            last=(values["last"][0], values["last"][1]),
+            last=(str(values["last"][0]), str(values["last"][1])),
             times=int(values["times"]),
             latest=_number(values["latest"]),
-            best=values["best"] and (int(values["best"][1:]), values["value"]),
-            rule=rule,
+            best=None if best is None else (int(best[1:]), value),
+            rule=None if rule is None else Rule(**rule),
             tags={str(tag): int(text[1:]) for tag, text in values["tags"].items()},
             withdrawn=frozenset(int(text[1:]) for text in values["withdrawn"]),
         )
         return family, tuple(values["stamps"]), values["settled"] is True
-    except (OSError, MvcError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, MvcError, LookupError, TypeError, ValueError, AttributeError):
         return None, (), False
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvc import Damaged, MvcError, MvcWarning, StoreWarning, fileio
+from mvc import Damaged, MvcError, MvcWarning, StoreWarning, fileio, lines
 from mvc.digest import digest_of
 from mvc.registry import event as events
 from mvc.registry import family as families
@@ -235,6 +235,35 @@ def test_a_damaged_family_file_is_worked_out_anew(
     assert line.load() == expected
     assert line.load() == expected
     assert line.file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"last": []},
+        {"best": 0},
+        {"best": "v2", "value": "much"},
+        {"best": "v2", "value": None},
+        {"rule": []},
+        {"rule": {"metric": 1, "mode": "max", "source": "event"}},
+        {"family": "../other"},
+        {"tags": {"prod": None}},
+        {"stamps": 0},
+    ],
+    ids=str,
+)
+def test_a_sealed_family_file_that_makes_no_sense_is_worked_out_anew(
+    project: Project, changed: dict[str, lines.Value]
+) -> None:
+    """A seal only says that nothing happened to the file since; what is in it is looked at."""
+    line = Line(project)
+    line.add({"acc": 0.5})
+    line.add({"acc": 0.9})
+    line.settle()
+    expected = line.load()
+    values = lines.loads(lines.unseal(line.file.read_bytes()))
+    rewrite(line.file, lambda data: lines.seal(lines.dumps({**values, **changed})))
+    assert line.load() == expected
 
 
 def test_another_git_branch_with_the_same_numbers_is_noticed(project: Project) -> None:
