@@ -9,15 +9,17 @@ Public names: ``main``.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
     try:
-        from mvc.cli.app import run
+        from mvc.cli import app, failures
 
-        status = run(sys.argv[1:])
+        signal.signal(signal.SIGTERM, failures.terminate)
+        status = app.run(sys.argv[1:])
     except KeyboardInterrupt:  # while Python itself still loads modules
         status = 130
     sys.exit(status)

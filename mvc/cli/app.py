@@ -130,7 +130,7 @@ REFS = (
 )
 STATUSES = (
     "0 done, 1 no, 2 wrong usage, 3 damage, 4 not found, 5 conflict, 6 busy, 7 remote failed, "
-    "8 anything else, 130 interrupted"
+    "8 anything else, 130 interrupted, 143 terminated"
 )
 # What others call it.
 SYNONYMS = {

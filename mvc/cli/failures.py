@@ -5,7 +5,8 @@ alike: ``error:`` and what is wrong with which thing, ``hint:`` and what to
 type. With ``--json`` the last line on stderr is the same as one JSON value.
 
 Statuses: ``mvc.errors`` and ``docs/model.md``.
-Public names: ``Failure``, ``explain``, ``report``, ``INTERRUPTED``, ``PIPE_CLOSED``.
+Public names: ``Failure``, ``explain``, ``report``, ``Terminated``, ``terminate``,
+``INTERRUPTED``, ``TERMINATED``, ``PIPE_CLOSED``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from mvc.cli import output
 from mvc.errors import MvcError, NotFound, UsageError
 from mvc.fileio import PRIVATE_PREFIX
 
+# What a shell shows for SIGINT and SIGTERM.
 INTERRUPTED = 130
+TERMINATED = 143
 # Whoever read our output has had enough: what a shell shows for SIGPIPE.
 PIPE_CLOSED = 141
 OTHER = MvcError.status
@@ -46,6 +49,15 @@ class Failure:
         }
 
 
+class Terminated(KeyboardInterrupt):
+    """Somebody asked the process to end: as after Ctrl-C, what was staged is taken away first."""
+
+
+def terminate(*_: object) -> None:
+    """Handle SIGTERM."""
+    raise Terminated
+
+
 def report(failure: Failure, *, as_json: bool) -> None:
     """Print a failure on stderr."""
     output.line("error", failure.message)
@@ -61,6 +73,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(error.message, error.hint, error.code, error.status)
     if isinstance(error, click.ClickException):
         return _usage(error)
+    if isinstance(error, Terminated):
+        return Failure("terminated", None, "terminated", TERMINATED)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Failure("interrupted", None, "interrupted", INTERRUPTED)
     if isinstance(error, OSError):
