@@ -13,6 +13,7 @@ Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from bisect import bisect_left
@@ -233,7 +234,8 @@ class PackReader:
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # nothing is on its way that a close could lose
+                os.close(self._descriptor)
 
     @property
     def name(self) -> str:
