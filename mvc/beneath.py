@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvc import fileio, system
+from mvc import durability, fileio, system
 from mvc.errors import Conflict
 from mvc.fileio import NewFile
 
@@ -103,6 +103,7 @@ class Folder:
                     source, name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor,
                     follow_symlinks=False,
                 )  # fmt: skip
+                durability.check_done(target.status(name) is not None)
         except FileExistsError:
             return False
         return True
@@ -132,6 +133,7 @@ class Folder:
                 return False
         with _naming(target.path / name):
             os.rename(source, name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+            durability.check_done(self.status(source) is None)
         return True
 
     def remove(self, name: str) -> None:

@@ -7,7 +7,7 @@ it; ``batch`` waits once for many, before the name that shows them; ``none``
 waits for nothing.
 
 What each sync guards: ``docs/invariants.md``.
-Public names: ``LEVELS``, ``choose``, ``sync``, ``Together``.
+Public names: ``LEVELS``, ``choose``, ``sync``, ``check_done``, ``Together``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 from mvc import system
 
@@ -50,6 +51,15 @@ def sync(descriptor: int) -> None:
             if error.errno not in _NOT_KNOWN:
                 raise
     os.fsync(descriptor)
+
+
+def check_done(done: bool, path: Path | None = None) -> None:
+    """Refuse to answer for a system that says it did what it did not.
+
+    A lost write shows in a file's size, a lost name in that nothing is there.
+    """
+    if not done:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
 
 class Together:

@@ -87,7 +87,7 @@ class NewFile:
                 self.size += written
                 while views and written >= len(views[0]):
                     written -= len(views.pop(0))
-                if written:
+                if views and written:
                     views[0] = views[0][written:]
         if self.size - self._begun >= WRITE_BACK:
             self._write_back()
@@ -106,8 +106,9 @@ class NewFile:
 
         A failure is final: never sync the same file again.
         """
-        if together is None or not together.at_once:
-            with _naming(self.path):
+        with _naming(self.path):
+            durability.check_done(os.fstat(self._descriptor).st_size == self.size)
+            if together is None or not together.at_once:
                 _sync(self._descriptor)
 
     def together(self, count: int) -> Together:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mvc import environment, fileio
+from mvc import durability, environment, fileio
 from mvc.digest import Digest, digest_of
 from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
 from mvc.fileio import Steps
@@ -206,6 +206,8 @@ class Manifest:
                 number += 1
             yield "version linked"
             fileio.sync_folder(folder / "versions")
+            final = self.record_path(family, number)
+            durability.check_done(final.exists(), final)
             yield "version durable"
         finally:
             fileio.remove(staged)
@@ -217,6 +219,7 @@ class Manifest:
         fileio.make_folder(folder / "events")
         final = self._event_path(family, event.number)
         made: bool = yield from fileio.create_once(final, events.encode(event), folder)
+        durability.check_done(final.exists(), final)
         return made
 
     def settle_events(self, family: str) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvc import fileio, lines
+from mvc import durability, fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.digest import Hasher
 from mvc.errors import Busy, Conflict, FormatError, MvcError, NotFound, UsageError
@@ -385,6 +385,7 @@ def _commit(plan: MovePlan, claim: Path) -> Steps[None]:
         raise Conflict(f"there is a store in '{target}' already")
     yield "target whole"
     fileio.sync_folder(target)
+    durability.check_done((target / SETTINGS).exists(), target)
     yield "target durable"
 
 

@@ -11,6 +11,17 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry, MvcError
+from tests.cli.running import Outcome as Ran
+from tests.support import tally
+from tests.support.fault_commands import (
+    COMMANDS,
+    Command,
+    amounts_to,
+    hurt_in,
+    run,
+    said_well,
+    state_of,
+)
 from tests.support.faults import ERRORS, Call, Calls, FailingCall, Project, records_of, whole
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -33,10 +44,10 @@ class Outcome:
 
 
 def failing(
-    project: Project, work: Callable[[Path], object], code: str, for_ever: bool
+    project: Project, work: Callable[[Path], object], code: str, for_ever: bool, every: int = 1
 ) -> Iterator[Outcome]:
     """Do ``work`` on copies of the project, failing the first call, the second, and so on."""
-    for place in itertools.count(1):
+    for place in itertools.count(1, every):
         copy = project.copied(f"failing-{place}")
         fault = FailingCall(place, ERRORS[code], for_ever=for_ever)
         error = None
@@ -48,6 +59,7 @@ def failing(
         if fault.failed is None:
             assert error is None
             return
+        tally.count("calls failed", of="the library")
         outcome = Outcome(copy, fault.failed, error)
         assert fault.syncs_after_failure == [], outcome
         assert error is None or "\n" not in str(error), outcome
@@ -137,6 +149,51 @@ def test_a_failing_call_leaves_the_file_that_was_there(
         assert found == project.held["net/v1"] or outcome.error, outcome
         fetch(outcome.project.folder)
         whole(outcome.project)
+
+
+# Those that have no test of their own above, in part; in the long run all, in every way.
+WAYS = [
+    *(
+        pytest.param(c, "EIO", False, 7, id=f"{c.name}-some")
+        for c in COMMANDS
+        if c.name not in ("add", "tag", "init", "checkout", "gc", "store move")
+    ),
+    *(
+        pytest.param(c, code, on, 1, id=f"{c.name}-{code}{'-on' * on}", marks=pytest.mark.long)
+        for c in COMMANDS
+        for code in ERRORS
+        for on in (False, True)
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "for_ever", "every"), WAYS)
+@pytest.mark.filterwarnings("ignore::mvc.MvcWarning")
+def test_a_command_in_which_a_call_fails_says_so_in_one_line_or_has_done_its_work(
+    project: Project, command: Command, code: str, for_ever: bool, every: int
+) -> None:
+    """Whatever call fails, in whatever way: all is whole, and the same command then succeeds."""
+    command.prepare(project)
+    project.tags.clear()
+    hurt = hurt_in(project)
+    unharmed = project.copied("unharmed")
+    assert run(unharmed, command.arguments).status == 0
+    after = state_of(unharmed)
+    ran: list[Ran] = []
+    for outcome in failing(
+        project, lambda at: ran.append(run(Project(at), command.arguments)), code, for_ever, every
+    ):
+        copy = outcome.project
+        assert said_well(ran[-1].status, ran[-1].err) == "", outcome
+        assert ran[-1].status or amounts_to(copy, after), outcome
+        if hurt:
+            assert hurt_in(copy) <= hurt, outcome
+        elif (copy.folder / ".mvc").exists():
+            whole(copy)
+        again = run(copy, command.arguments)
+        assert again.status in command.again, (outcome, again)
+        whole(copy)
+        assert amounts_to(copy, after), outcome
 
 
 def test_a_write_that_is_cut_short_is_carried_on(project: Project, files: Files) -> None:

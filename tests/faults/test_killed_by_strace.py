@@ -35,9 +35,7 @@ def points_of(project: Project, command: Command, all_calls: bool) -> list[Point
     copy = project.copied("recorded")
     points = fault_trace.record(command.arguments, copy.folder, copy.folder.with_suffix(".trace"))
     if not all_calls:
-        names = [n for n, point in enumerate(points) if point.is_of_a_name]
-        commits = [n for n in names if fault_trace.committed(points[n].text)]
-        chosen = (commits or names)[len(commits or names) // 2]
+        chosen = fault_trace.middle(points)
         points = points[chosen : chosen + 2]
     tally.count("kill points", len(points), of=str(command))
     return points

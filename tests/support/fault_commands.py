@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,37 @@ def state_of(project: Project) -> dict[str, object]:
     return {
         "versions": versions,
         "tags": {name: known.tags for name, known in families.items()},
-        "objects": depths,
+        "objects": set(depths),
+        "depths": depths,
         "store": os.path.relpath(store.folder, project.folder) if store else None,
         "outside": outside,
     }
+
+
+def amounts_to(project: Project, expected: dict[str, object], but: str = "depths") -> bool:
+    """Say whether all is there that counts: what could not be read when it was needed is no base.
+
+    ``but`` is what else does not count.
+    """
+    left = {"depths": ..., but: ...}
+    return state_of(project) | left == expected | left
+
+
+def said_well(status: int, err: str) -> str:
+    """Return how a command ended if that is not as it should: an error is one line, foreseen.
+
+    A check names what is damaged among its answers.
+    """
+    errors = sum(line.startswith("error: ") for line in err.splitlines())
+    good = status in range(9) and (errors == (status != 0) or (errors, status) == (0, 3))
+    return "" if good and "Traceback" not in err and "internal" not in err else f"{status}: {err}"
+
+
+def settled(project: Project) -> None:
+    """Let everything be an hour old, and noted: what is fresh is looked at more often."""
+    then = time.time() - 3600
+    for above, folders, names in os.walk(project.folder):
+        for name in (*folders, *names):
+            os.utime(os.path.join(above, name), (then, then), follow_symlinks=False)
+    if project.open().folder.exists():
+        project.open().log()

@@ -18,14 +18,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Not open: what it made is seen by who dies in the call after it, and its count is not steady.
+# Not open: what it made is seen by who dies in the call after it.
 CALLS = (
     "mkdir mkdirat link linkat symlinkat rename renameat renameat2 "
     "unlink unlinkat rmdir fsync fdatasync syncfs writev pwrite64 fchmod ftruncate"
 ).split()
+OPENING = ("openat", "close")
 SECONDS = 120
 
-_PATH = re.compile(r'"([^"]*)"')
+_RESULT = re.compile(r" = (\d+)$")
+_WORKING = re.compile(r'AT_FDCWD<[^>]*>, "/')
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\((?P<rest>.*)")
 
 
@@ -36,6 +38,12 @@ class Point:
     name: str
     k: int
     text: str
+
+    @property
+    def result(self) -> int | None:
+        """What the call returned, if it stands on the same line of the trace."""
+        found = _RESULT.search(self.text)
+        return int(found[1]) if found else None
 
     @property
     def is_of_a_name(self) -> bool:
@@ -61,9 +69,15 @@ def why_not() -> str | None:
     return None
 
 
-def record(arguments: Sequence[str], folder: Path, trace: Path) -> list[Point]:
-    """Run ``mvc`` in ``folder``; return the calls by which it changes the folder, in order."""
-    done = _strace(["-o", os.fspath(trace), "-e", f"trace={_known()}"], arguments, folder)
+def record(
+    arguments: Sequence[str], folder: Path, trace: Path, *, opening: bool = False
+) -> list[Point]:
+    """Run ``mvc`` in ``folder``; return the calls by which it changes the folder, in order.
+
+    Args:
+        opening: Whether those that open and close its files are given, too.
+    """
+    done = _strace(_traced(trace, opening), arguments, folder)
     assert done.returncode == 0, done.stderr
     counts: Counter[tuple[str, str]] = Counter()
     points: dict[tuple[str, int], Point] = {}
@@ -72,9 +86,16 @@ def record(arguments: Sequence[str], folder: Path, trace: Path) -> list[Point]:
             name, thread = found["name"], found["thread"]
             counts[thread, name] += 1  # as strace does: each thread has counts of its own
             k = counts[thread, name]
-            if _changes(name, found["rest"], os.fspath(folder)):
+            if _is_about(found["rest"], folder):
                 points.setdefault((name, k), Point(name, k, line))
     return list(points.values())
+
+
+def middle(points: Sequence[Point]) -> int:
+    """Return where among the calls the commit point is, else one that gives or takes a name."""
+    names = [n for n, point in enumerate(points) if point.is_of_a_name]
+    commits = [n for n in names if committed(points[n].text)]
+    return (commits or names)[len(commits or names) // 2]
 
 
 def kill_at(point: Point, arguments: Sequence[str], folder: Path) -> str | None:
@@ -84,14 +105,31 @@ def kill_at(point: Point, arguments: Sequence[str], folder: Path) -> str | None:
         The trace up to there; ``None`` if this run came through without such
         a call, as it may: what is fresh is looked at more often.
     """
-    trace = folder.with_suffix(".trace")
-    inject = f"inject={point.name}:signal=KILL:when={point.k}"
-    options = ["-o", os.fspath(trace), "-e", f"trace={_known()}", "-e", inject]
-    done = _strace(options, arguments, folder)
+    done, trace = inject(point, f"signal=KILL:when={point.k}", arguments, folder)
     if done.returncode == 0:
         return None
     assert done.returncode == -signal.SIGKILL, (point, done.returncode, done.stderr)
-    return trace.read_text(errors="replace")
+    return trace
+
+
+def inject(
+    point: Point, what: str, arguments: Sequence[str], folder: Path, *, opening: bool = False
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run ``mvc`` in ``folder`` and do ``what`` to calls like that of the point; return the trace.
+
+    Where something other than a signal was done, its line says ``(INJECTED)``.
+    """
+    trace = folder.with_suffix(".trace")
+    options = [*_traced(trace, opening), "-e", f"inject={point.name}:{what}"]
+    done = _strace(options, arguments, folder)
+    return done, trace.read_text(errors="replace")
+
+
+def struck(trace: str, folder: Path) -> bool:
+    """Say whether the first call in which something was done was about the folder."""
+    lines = (_LINE.match(line) for line in trace.splitlines() if "(INJECTED)" in line)
+    first = next(filter(None, lines), None)
+    return first is not None and _is_about(first["rest"], folder)
 
 
 def committed(trace: str) -> bool:
@@ -118,13 +156,15 @@ def _strace(
     )
 
 
-def _known() -> str:
+def _traced(trace: Path, opening: bool) -> list[str]:
     # A question mark lets strace pass over what this system does not have.
-    return ",".join(f"?{name}" for name in CALLS)
+    calls = ",".join(f"?{name}" for name in (*CALLS, *(OPENING if opening else ())))
+    return ["-y", "-o", os.fspath(trace), "-e", f"trace={calls}"]
 
 
-def _changes(name: str, rest: str, folder: str) -> bool:
-    if name in ("fsync", "fdatasync", "syncfs", "fchmod", "ftruncate", "writev", "pwrite64"):
-        return True  # by descriptor; Python itself, and mvc elsewhere, do none of these
-    # A relative name is one below a folder that is open: mvc works in that of the project.
-    return any(not path.startswith("/") or folder in path for path in _PATH.findall(rest))
+def _is_about(rest: str, folder: Path) -> bool:
+    """Say whether a call is about the folder; strace tells where open ones and the working one are.
+
+    The working folder says nothing of an absolute path.
+    """
+    return os.fspath(folder) in _WORKING.sub('"/', rest)

@@ -201,10 +201,8 @@ class Calls:
         """Return the whole path if it is below the watched folder."""
         if isinstance(path, int):
             return None
-        where = os.fsdecode(path)
-        if dir_fd is not None:
-            folder = self._paths.get(dir_fd)
-            where = os.path.join(folder, where) if folder else where
+        folder = os.getcwd() if dir_fd is None else self._paths.get(dir_fd)
+        where = os.path.join(folder or "", os.fsdecode(path))
         inside = where == self._folder or where.startswith(self._folder + os.sep)
         return where if inside else None
 
@@ -508,4 +506,4 @@ def confined(work: Callable[[], object], *, memory: int = 600 << 20, seconds: in
     return str(json.loads(result[0]))
 
 
-ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
+ERRORS = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EDQUOT", "EMFILE")}
