@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Conflict, Damaged, NotFound, UsageError, fileio
+from mvc.durability import Together
 from mvc.registry import record as records
 from mvc.registry.record import Artifact
 from tests.support.registry_builders import MIB, Project, files_in, flip, noise, rewrite
@@ -214,7 +215,7 @@ def test_a_failed_write_leaves_nothing(
     """When the disk refuses to sync, the error comes out and no private file stays."""
     project.add(b"weights")
 
-    def refuse(self: fileio.NewFile) -> None:
+    def refuse(self: fileio.NewFile, together: Together | None = None) -> None:
         raise OSError(5, "i/o error")
 
     monkeypatch.setattr(fileio.NewFile, "sync", refuse)
@@ -230,9 +231,9 @@ def test_a_target_that_appears_meanwhile_is_not_overwritten(
     project.add(b"weights")
     real = fileio.NewFile.sync
 
-    def appearing(self: fileio.NewFile) -> None:
+    def appearing(self: fileio.NewFile, together: Together | None = None) -> None:
         (out / "model.bin").write_bytes(b"theirs")
-        real(self)
+        real(self, together)
 
     monkeypatch.setattr(fileio.NewFile, "sync", appearing)
     with pytest.raises(Conflict, match="appeared meanwhile"):
