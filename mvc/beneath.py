@@ -91,6 +91,26 @@ class Folder:
             raise
         return descriptor
 
+    def seal(self, name: str) -> bool:
+        """Let nobody write to a file, and its owner read it, and who reads the folder then, too.
+
+        Returns:
+            Whether it had another mode, and has this one now.
+        """
+        try:
+            descriptor = self.open_file(name)
+        except (Conflict, OSError):
+            return False
+        try:
+            old = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            read = 0 if old & stat.S_IRUSR else 0o444 & os.fstat(self.descriptor).st_mode
+            os.fchmod(descriptor, old & ~fileio.WRITABLE | read)
+            return stat.S_IMODE(os.fstat(descriptor).st_mode) != old
+        except OSError:  # it is somebody else's
+            return False
+        finally:
+            os.close(descriptor)
+
     def link(self, source: str, target: Folder, name: str) -> bool:
         """Give a file of this folder a further name in another; False if that is taken.
 

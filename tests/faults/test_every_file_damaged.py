@@ -149,6 +149,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         patch.setenv("MVC_AUTHOR", "anna")
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr("mvc.store.index.MOST_UNCOVERED", 0)
+        patch.setattr("mvc.registry.search.columns.SMALL", 0)
         folder = tmp_path_factory.mktemp("whole")
         project, other = Project(folder / "project"), Project(folder / "other")
         project.folder.mkdir()
@@ -373,7 +374,7 @@ def a_few(every: list[Damage]) -> list[Damage]:
     for kind in KINDS:
         of_kind = [damage for damage in every if damage.kind == kind]
         few += [damage for damage in of_kind if damage.way == "cut off at 0"][:1]
-        few += chosen.sample(of_kind, min(len(of_kind), 6 if kind == "pack" else 1))
+        few += chosen.sample(of_kind, min(len(of_kind), 4 if kind == "pack" else 1))
     return few
 
 

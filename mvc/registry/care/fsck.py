@@ -27,8 +27,7 @@ from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.registry import family as families
-from mvc.registry import record as records
-from mvc.registry.care import remarks
+from mvc.registry.care import modes, remarks, rooted
 from mvc.registry.care.coverage import Coverage, Progress, Scope, cost_of_file, cost_of_frame
 from mvc.registry.care.dependents import Dependents
 from mvc.registry.care.frames import Frames, deep, shallow
@@ -199,6 +198,7 @@ def examine(
         _check_needs(run, presence.store)
         _find_files(run)
         run.notes += remarks.leftovers(run.store)
+        run.notes += map(str, modes.strayed(run.manifest, run.store, run.place.id))
     run.counts["versions"] = len(run.versions)
     return run
 
@@ -263,7 +263,7 @@ def _check_events(run: Check, folder: str) -> None:
             run.manifest.event(folder, number)
         except MvcError as error:
             where = run.manifest.family_folder(folder) / "events" / f"{number:08d}.yaml"
-            remedy = "put the file back from a copy (git, a backup)"
+            remedy = modes.unreadable(where) or "put the file back from a copy (git, a backup)"
             name = f"{folder} event {number}"
             run.lost.append(Lost("event", name, folder, number, where))
             run.find("event", name, where, _unresolved(run, folder), f"{error.message}; {remedy}")
@@ -272,9 +272,10 @@ def _check_events(run: Check, folder: str) -> None:
 def _unresolved(run: Check, folder: str) -> list[str]:
     """Return a family's versions if nobody can read it; its derived file may still answer."""
     numbers, events = run.manifest.numbers(folder), run.manifest.event_numbers(folder)
-    with contextlib.suppress(MvcError):
-        if families.believed(run.manifest, folder, numbers, events):
-            return []
+    for answer in (families.believed, families.compute):
+        with contextlib.suppress(MvcError):
+            if answer(run.manifest, folder, numbers, events):
+                return []
     return [f"{folder}/v{number}" for number in numbers]
 
 
@@ -297,19 +298,23 @@ def _check_roots(run: Check) -> None:
         except (OSError, MvcError):
             whole = False
         if not whole:
-            remedy = f"{MENDS}, or: cp '{source}' '{folder / name}'"
+            closed = modes.unreadable(folder / name)
+            remedy = closed or f"{MENDS}, or: cp '{source}' '{folder / name}'"
             run.rootless.append(version)
             run.find("root", version.id, folder / name, [version.id], remedy)
     for one, other in () if environment.in_git(run.manifest.folder) else twice:
-        if lost := _copied_over(folder, sorted(unmatched), one, other):
+        if lost := rooted.copied_over(folder, sorted(unmatched), one, other):
             run.unreadable[lost.id] = f"{one.id} and {other.id} have the same record"
     for identity, reason in run.unreadable.items():
         family, _, number = identity.rpartition("/v")
         where = run.manifest.record_path(family, int(number))
-        copies = sorted(name for name in unmatched if _is_of(folder, name, family))
+        closed = modes.unreadable(where)
+        copies = sorted(
+            name for name in unmatched if not closed and rooted.is_of(folder / name, family)
+        )
         paths = tuple(folder / copy for copy in copies)
         run.lost.append(Lost("record", identity, family, int(number), where, paths))
-        remedy = "put the file back from a copy (git, a backup)"
+        remedy = closed or "put the file back from a copy (git, a backup)"
         if copies:
             commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
             remedy = f"the store keeps it: {MENDS}" if len(copies) == 1 else "one of these was it"
@@ -322,24 +327,6 @@ def _check_roots(run: Check) -> None:
             "another git branch, or an add that was cut off"
         )
         run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
-
-
-def _copied_over(folder: Path, names: list[str], one: Held, other: Held) -> Held | None:
-    """Of two versions with one record, say which had another, if the store still keeps that."""
-    for name in names:
-        with contextlib.suppress(OSError, MvcError):
-            kept = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
-            if kept.family.lower() == one.family.lower():
-                return one if kept.created < one.record.created else other
-    return None
-
-
-def _is_of(folder: Path, name: str, family: str) -> bool:
-    try:
-        found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
-    except (OSError, MvcError):
-        return False
-    return found.family.lower() == family.lower()
 
 
 def _check_packs(run: Check, scope: Scope) -> None:
@@ -416,7 +403,8 @@ def _still(run: Check, found: Found, look: Callable[[Found], str | None]) -> boo
 def _find_pack(run: Check, name: str, reason: str) -> None:
     run.packs.add(name)
     where = run.store.folder / "packs" / name
-    run.find("pack", name, where, [], f"{reason}; mvc fsck --repair saves what is whole in it")
+    remedy = modes.unreadable(where) or f"{MENDS} saves what is whole in it"
+    run.find("pack", name, where, [], f"{reason}; {remedy}")
 
 
 def _find_object(run: Check, found: Found, reason: str) -> None:

@@ -24,6 +24,7 @@ from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import family as families
 from mvc.registry import record as records
+from mvc.registry.care import modes
 from mvc.registry.care.fsck import Check, Lost, Report
 from mvc.registry.care.material import collect
 from mvc.registry.care.mending import Repair, damaged_bytes, put_back
@@ -66,6 +67,7 @@ def repair_steps(
         if other.problem is None:
             material.packs += filter(is_pack, sorted((other.path / PACKS).iterdir()))
     run = Repair(place, manifest, presence, store.alone(), level, material)
+    _mend_modes(run)
     yield from _mend_records(run)
     found = run.examine()
     yield from mend_objects(run, found)
@@ -76,6 +78,13 @@ def repair_steps(
     run.notes += [f"'{path}' holds nothing that is missing" for path in material.unused()]
     return Report(report.level, report.checked, report.findings,
                   (*run.notes, *report.notes), report.mended)  # fmt: skip
+
+
+def _mend_modes(run: Repair) -> None:
+    for found in modes.strayed(run.manifest, run.store, run.place.id):
+        if count := modes.mend(found):
+            what = f"{count} file{'s' if count > 1 else ''} in '{found.folder}'"
+            run.done("mode", what, "read by who may, written to by nobody")
 
 
 def _mend_records(run: Repair) -> Steps[None]:

@@ -3,11 +3,12 @@
 Reading them fails closed: one that cannot be read may name what somebody
 needs, so nothing is collected before it is understood.
 
-Public names: ``Root``, ``roots``, ``root_of``, ``needs_of``.
+Public names: ``Root``, ``roots``, ``root_of``, ``needs_of``, ``is_of``, ``copied_over``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,22 @@ def needs_of(found: Iterable[Root]) -> list[Need]:
     """Return what roots need of their store."""
     artifacts = [root.record.artifact for root in found]
     return [Need(artifact.digest, tree=artifact.kind == DIRECTORY) for artifact in artifacts]
+
+
+def is_of(path: Path, family: str) -> bool:
+    """Say whether a root is a whole one, of a version of a family."""
+    with contextlib.suppress(OSError, MvcError):
+        return records.decode(fileio.read(path, lines.MAX_SIZE)).family.lower() == family.lower()
+    return False
+
+
+def copied_over(folder: Path, names: Iterable[str], one: Held, other: Held) -> Held | None:
+    """Of two versions with one record say which had another, if ``names`` have it as a root."""
+    for name in names:
+        if is_of(folder / name, one.family):
+            kept = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+            return one if kept.created < one.record.created else other
+    return None
 
 
 def _read(registry: str, path: Path) -> Root | None:
