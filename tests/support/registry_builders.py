@@ -149,10 +149,11 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Change a file of a registry in place, whatever its mode says."""
-    data = change(path.read_bytes())
+    """Change a file of a registry in place, whatever its mode says, as a disk does that rots."""
+    data, mode = change(path.read_bytes()), path.stat().st_mode
     os.chmod(path, 0o644)
     path.write_bytes(data)
+    os.chmod(path, mode)
 
 
 def flip(path: Path, offset: int) -> None:

@@ -77,7 +77,7 @@ def _in_folder(folder: Path, *, sealed: bool = True) -> Iterator[Strayed]:
         if not stat.S_ISREG(status.st_mode) or mode & _RUNS:
             continue
         if sealed and mode & fileio.WRITABLE:
-            kind = "may be written to, and never change", "mvc fsck --repair, or: chmod a-w"
+            kind = "may be written to, which nothing needs", "mvc fsck --repair, or: chmod a-w"
             found.setdefault(kind, []).append(name)
         if not mode & stat.S_IRUSR:
             kind = "may not be read by who owns them", "mvc fsck --repair, or: chmod a+r"

@@ -17,6 +17,7 @@ from mvc import fileio, lines
 from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import record as records
+from mvc.registry.reach import Held
 from mvc.registry.record import DIRECTORY, Record
 from mvc.store import Store
 from mvc.store.mark import Need
