@@ -14,14 +14,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mvc import fileio
+from mvc import fileio, system
 from mvc.codecs import Encoded, Encoding
 from mvc.digest import Digest, digest_of
-from mvc.errors import Damaged
+from mvc.errors import Damaged, Unsupported
 from mvc.fileio import Steps
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.recipe import decode as decode_recipe
@@ -295,6 +296,39 @@ def test_a_writer_and_two_collectors(
     garbage([X])
     walked = walk(disk, partial(writing, 0, whole_file=False), collecting, collecting)
     assert ("added", "collected", "collected") in walked.ends
+
+
+def without_links(patch: pytest.MonkeyPatch) -> None:
+    """Let the disk have no links, and a rename that replaces nothing."""
+
+    def refuse(path: Path, final: Path) -> bool:
+        raise Unsupported("no links")
+
+    def rename_once(source: Path, target: Path) -> bool:
+        if os.path.lexists(target):
+            return False
+        os.rename(source, target)
+        return True
+
+    patch.setattr(fileio, "link_also", refuse)
+    patch.setattr(system, "rename_once", rename_once)
+
+
+@policies
+@pytest.mark.parametrize("collectors", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_rename_is_as_good_as_a_link(
+    disk: MemoryDisk,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: Callable[[Any], None],
+    collectors: int,
+) -> None:
+    """Nothing is lost where an intent becomes the root, and a pack comes back, by a rename."""
+    policy(monkeypatch)
+    without_links(monkeypatch)
+    garbage([X])
+    processes = [partial(writing, 0, whole_file=False)] + [collecting] * collectors
+    walked = walk(disk, *processes)
+    assert ("added", *["collected"] * collectors) in walked.ends
 
 
 @pytest.mark.long
