@@ -80,6 +80,8 @@ def _frozen_object(value: Any) -> Hashable:
         return str(value.path)
     if isinstance(value, PackWriter):
         return str(value.path), value.size, tuple(value._entries)
+    if isinstance(value, Together):
+        return value.at_once
     if isinstance(value, NewFile):
         return str(value.path), value.size
     if isinstance(value, Together):
