@@ -28,6 +28,8 @@ class CareMethods(TensorMethods):
 
     if TYPE_CHECKING:
 
+        def _reopen(self) -> None: ...
+
         def _writing(
             self, *, if_old: bool = False, always: bool = False, strict: bool = False
         ) -> tuple[Place, Manifest, Presence]: ...
@@ -55,6 +57,7 @@ class CareMethods(TensorMethods):
             NotFound: A source, or the store, is not there.
         """
         from mvc.registry.care import coverage, fsck
+        from mvc.registry.care.confirmed import confirmed
 
         scope = coverage.scope_of(sample, max_duration)
         if scope != fsck.EVERYTHING and (repair or level == "quick"):
@@ -67,7 +70,16 @@ class CareMethods(TensorMethods):
 
             paths = [Path(path) for path in sources]
             return mending.repair(*self._writing(if_old=True, always=True), level, paths)
-        return fsck.check(self.place, self.manifest, self.presence, level, scope)
+
+        def check() -> Report:
+            return fsck.check(self.place, self.manifest, self.presence, level, scope)
+
+        def store() -> Path:
+            if self.presence.is_outdated():
+                self._reopen()
+            return self.presence.store.folder
+
+        return check() if scope.limit is not None else confirmed(check, store)
 
     def fsck_size(
         self,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import durability, environment, fileio
-from mvc.errors import NotFound, UsageError
+from mvc.errors import MvcError, NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.family import Family
 from mvc.registry.location import newest, place
@@ -386,7 +386,13 @@ class ModelRegistry(TagMethods):
         """Return the registry's parts for what puts into the store, or takes from it."""
         if self.presence.is_outdated():
             self._reopen()
-        store = self.presence.writable(if_old=if_old)
+        try:
+            store = self.presence.writable(if_old=if_old)
+        except MvcError:
+            if place.read(self.folder) == self.place:
+                raise
+            self._reopen()  # the store was moved after the settings were read
+            store = self.presence.writable(if_old=if_old)
         if self.place.is_copy:
             from mvc.registry.location import founding
 

@@ -6,7 +6,7 @@ the one that is left in the end: so its edges are those of all that can be decod
 cannot be read or is not known ends the search with an error, because an edge
 that nobody saw is an object that somebody loses.
 
-Public names: ``Need``, ``Census``, ``edges_of``, ``reachable``.
+Public names: ``Need``, ``Census``, ``edges_of``, ``marked``, ``reachable``.
 """
 
 from __future__ import annotations
@@ -147,6 +147,22 @@ def edges_of(entry: Entry, payload: Callable[[Entry], memoryview]) -> set[Digest
             message = f"the recipe of {entry.digest.short} cannot be read: {error}"
             raise Damaged(message, hint=_ADVICE) from None
     return needed
+
+
+def marked(store: Store, needs: Callable[[], Iterable[Need]]) -> tuple[Census, set[Digest]]:
+    """Return what there is, and what of it is needed; anew where needs went while it looked.
+
+    Raises:
+        Damaged: Something that is needed is not there, or cannot be read.
+    """
+    while True:
+        wanted = set(needs())  # before the packs are looked at: children come first
+        census = Census.of(store)
+        try:
+            return census, reachable(census, wanted)
+        except Damaged:
+            if wanted <= set(needs()):
+                raise
 
 
 def reachable(census: Census, needs: Iterable[Need], *, bases: bool = True) -> set[Digest]:

@@ -21,7 +21,7 @@ from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError
 from mvc.fileio import Steps
 from mvc.store.anew import Change, Measure, Place, reads, written_anew
-from mvc.store.mark import Census, Need, reachable
+from mvc.store.mark import Need, marked
 from mvc.store.pack import Entry
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import SMALL, SPACE_BESIDE, write
@@ -111,8 +111,7 @@ def carry_out(
         Damaged: Something cannot be read, or nobody knows what is needed; nothing is removed.
         MvcError: Too little space is free; nothing was written.
     """
-    wanted = list(needs())  # before the packs are looked at: children come first
-    reachable(Census.of(store), wanted)
+    marked(store, needs)
     yield "checked"
     if not planned.packs:
         return Retired()

@@ -25,7 +25,7 @@ from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.store.index import Found
 from mvc.store.intents import settle
-from mvc.store.mark import Census, Need, edges_of, reachable
+from mvc.store.mark import Census, Need, edges_of, marked
 from mvc.store.naming import name_also
 from mvc.store.pack import SUFFIX, Entry, PackReader, is_whole
 from mvc.store.settings import PACKS, TRASH, new_id
@@ -73,9 +73,7 @@ def retire(
             living = yield from settle(store.folder, patience)
             if living:
                 return Retired(waiting=len(living))
-            wanted = list(needs())  # before the packs are looked at: children come first
-            census = Census.of(store)
-            needed = reachable(census, wanted)
+            census, needed = marked(store, needs)
             yield "marked"
             back = _needed_after_all(store, census, taken, needed)
         else:

@@ -8,7 +8,8 @@ is the unfinished target of a move, and nobody takes it for a store.
 Layout: ``docs/formats/store.md``.
 Public names: ``new_id``, ``root_name``, ``is_id``, ``check_features``, ``check_folders``,
 ``refuse_link``, ``text_of``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
-``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``, ``read_note``.
+``standing``, ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``,
+``read_note``.
 """
 
 from __future__ import annotations
@@ -168,6 +169,15 @@ def moved_to(folder: Path) -> Path | None:
         FormatError: The note is damaged: such a store is not to be written to.
     """
     return _path_in(folder / MOVED, "to")
+
+
+def standing(folder: Path) -> tuple[object, ...]:
+    """Return what is another whenever the store was moved to ``folder``, or away, meanwhile."""
+    try:
+        found = os.stat(folder / SETTINGS)
+        return found.st_ino, found.st_mtime_ns, moved_to(folder)
+    except (MvcError, OSError):
+        return ()
 
 
 def claims(folder: Path) -> list[Path]:

@@ -97,13 +97,15 @@ class Transaction:
         Raises:
             Busy: The store is being moved. Who moves it waits for the intents
                 that are there once it has said so, so one of us sees the other.
+                Or a collector took this process for dead already.
         """
         fileio.make_folder(self._folder)
         # Nobody is to see the intent before it is held: it would pass for that of a dead process.
         self._intent = NewFile(fileio.private_path(self._folder))
         self._intent.hold()
         self._intent.appear_as(self._folder / INTENT)
-        fileio.sync_folder(self._folder)
+        with self._fenced():
+            fileio.sync_folder(self._folder)
         yield "intent"
         target = moved_to(self._store.folder)
         if target is not None:

@@ -27,12 +27,12 @@ from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.store import Store, eviction, materialised, rebase
 from mvc.store.intents import Intent, evict, waiting
-from mvc.store.lock import maintenance
-from mvc.store.mark import Census, Need, reachable
+from mvc.store.lock import maintenance, undisturbed
+from mvc.store.mark import Need, marked
 from mvc.store.rebase import Rebasing
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import SPACE_BESIDE, merge_all, rewrite
-from mvc.store.settings import PACKS
+from mvc.store.settings import PACKS, ROOTS
 
 # How long writers under way are waited for, in seconds.
 WAIT = 30.0
@@ -72,13 +72,18 @@ def collect(
 ) -> Collected:
     """Plan, and unless ``dry_run`` carry the plan out. Raises as ``ModelRegistry.gc`` says."""
     emptied = _emptied(place, dry_run=dry_run) if cache else 0
+
+    def planning() -> Plan:
+        with undisturbed(store.folder, ROOTS):
+            return plan(place, manifest, store, grace, orphans=orphans, force=force)
+
     if dry_run:
-        planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
+        planned = planning()
         return _told(planned, emptied, executed=False, freed=planned.freed)
-    with maintenance(store.folder) as alone:
+    with undisturbed(store.folder), maintenance(store.folder) as alone:
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
-        planned = plan(place, manifest, store, grace, orphans=orphans, force=force)
+        planned = planning()
         try:
             freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(WAIT)))
         except OSError as error:
@@ -164,8 +169,7 @@ def _without_waste(
         size = (store.folder / PACKS / name).stat().st_size
         if fileio.free_space(store.folder) < size + SPACE_BESIDE:
             return Retired()
-        wanted = needs()  # before the packs are looked at: children come first
-        needed = reachable(Census.of(store), wanted)
+        _, needed = marked(store, needs)
         new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
         added = sum((store.folder / PACKS / one).stat().st_size for one in new)
     except FileNotFoundError:  # somebody took it, or the new one, meanwhile

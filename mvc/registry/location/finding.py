@@ -23,7 +23,7 @@ from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
 from mvc.store.alternates import problem_of
-from mvc.store.settings import being_moved, identity_of, moved_to, read_note, text_of
+from mvc.store.settings import being_moved, claims, identity_of, moved_to, read_note, text_of
 
 if TYPE_CHECKING:
     from mvc.store import Store
@@ -173,6 +173,8 @@ def _elsewhere(place: Place, path: Path, how: str) -> Located:
         f"the store in '{path}' is not where it is configured, so it is read only",
         hint="mount the configured one, or use this from now on: mvc store relink",
     )
+    if claims(path):
+        refusal = being_moved(place.store_path, path)
     return _opened(place, path, how, refusal)
 
 
@@ -185,6 +187,8 @@ def _moved(place: Place, path: Path, target: Path) -> Located:
         f"the store in '{path}' was moved to '{target}', and is read only until that is noted here",
         hint="to note it: mvc store relink",
     )
+    if claims(target):  # whoever moves it has not come to noting it
+        refusal = being_moved(path, target)
     return _opened(place, target, "moved", refusal)
 
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.digest import Digest
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import Busy, MvcError, StoreWarning
 from mvc.registry.location import newest
 from mvc.registry.location.finding import Located, locate
 from mvc.registry.location.place import Place
 from mvc.registry.reach import lacking
 from mvc.registry.record import DIRECTORY, Artifact
-from mvc.store.settings import leads_on
+from mvc.store.settings import leads_on, standing
 
 if TYPE_CHECKING:
     from mvc.store import Store
@@ -39,6 +39,7 @@ class Presence:
         self._named = named
         self._located: Located | None = None
         self._failure: MvcError | None = None
+        self._standing: tuple[object, ...] = ()
         self._warned = False
         self._distrusted = False
 
@@ -52,6 +53,7 @@ class Presence:
         if self._failure is None and self._located is None:
             try:
                 self._located = locate(self._place, self._named)
+                self._standing = standing(self._located.store.folder)
             except MvcError as error:
                 self._failure = error
         if self._located is None:
@@ -92,8 +94,12 @@ class Presence:
         return newest.refusal(self._place, store)
 
     def is_outdated(self) -> bool:
-        """Say whether the store that was opened has been moved since."""
-        return self._located is not None and leads_on(self._located.store.folder) is not None
+        """Say whether the store has been moved since it was opened, or was being moved then."""
+        if self._located is None:
+            return False
+        folder, refusal = self._located.store.folder, self._located.refusal
+        moved = standing(folder) != self._standing or leads_on(folder) is not None
+        return moved or isinstance(refusal, Busy)
 
     def present(self, artifact: Artifact) -> bool:
         """Say whether the store's index lists the artifact. Warns once if the store is away."""

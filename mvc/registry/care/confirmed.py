@@ -1,0 +1,42 @@
+"""Checking beside others: what they took away meanwhile looks like damage, and is none.
+
+A gc releases versions, a repack and a merge replace packs, a move takes all
+of it elsewhere; none of them waits for who only reads. So what is found while
+anything went is looked for once more, and counts if it is found again.
+
+Public names: ``confirmed``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from mvc.registry.care.fsck import Report
+from mvc.store.lock import there
+from mvc.store.settings import PACKS, ROOTS
+
+MOST_CHECKS = 4
+
+
+def confirmed(check: Callable[[], Report], store: Callable[[], Path]) -> Report:
+    """Check until nothing is found, or nothing went meanwhile, or four times.
+
+    Args:
+        check: Checks all of it; never only what is next in turn.
+        store: Finds the store anew.
+    """
+    found: set[tuple[str, str]] = set()
+    number = 0
+    while True:
+        number += 1
+        folder = store()
+        before = there(folder, PACKS, ROOTS)
+        report = check()
+        if number > 1:
+            again = (each for each in report.findings if (each.kind, each.object) in found)
+            report = replace(report, findings=tuple(again))
+        if report.ok or number == MOST_CHECKS or before <= there(folder, PACKS, ROOTS):
+            return report
+        found = {(each.kind, each.object) for each in report.findings}

@@ -1,0 +1,162 @@
+"""Commands that a move or a gc overtakes: they are right all the same, or told to run again.
+
+Locks keep most of them apart; on a file system that grants every lock nothing does.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mvc import Busy, ModelRegistry, fileio
+from mvc.registry.care import fsck, gc, repack, rooted
+from mvc.registry.location import place
+from mvc.store import relocation
+from mvc.store.mark import Need
+from tests.support.gc_builders import collected
+from tests.support.registry_builders import Project, noise
+
+pytestmark = pytest.mark.filterwarnings("ignore::mvc.StoreWarning")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Two versions; the user's notes do not say where the store is."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    made = Project(tmp_path / "project")
+    made.folder.mkdir()
+    for number in (1, 2):
+        made.add(noise(3000, number))
+    return made
+
+
+def moving(project: Project, to: Path) -> fileio.Steps[relocation.Moved]:
+    """Return the steps of a move."""
+    plan = project.registry().plan_move_store(to)
+
+    def switch() -> None:
+        store = {"path": place.path_text(project.mvc, to), "id": plan.identity}
+        place.change(project.mvc, store=store)
+
+    return relocation.move(plan, switch, lambda: True)
+
+
+def moves_when(project: Project, patch: pytest.MonkeyPatch, module: object, name: str) -> None:
+    """Let the store move as soon as a function is called, before it does anything."""
+    real = getattr(module, name)
+
+    def first(*arguments: object) -> object:
+        patch.setattr(module, name, real)
+        fileio.run(moving(project, project.folder / "moved"))
+        return real(*arguments)
+
+    patch.setattr(module, name, first)
+
+
+@pytest.mark.parametrize("there", ["moved", ".mvc/store"])
+@pytest.mark.parametrize("step", ["target claimed", "old place closed", "target whole"])
+def test_who_adds_during_a_move_waits_for_it(project: Project, step: str, there: str) -> None:
+    """From when the old place is closed until the new one is noted, ``add`` is Busy, then works.
+
+    So it is for a process that goes on trying, and wherever the store is moved to.
+    """
+    if there == ".mvc/store":
+        project.registry().move_store(project.folder / "moved")
+    steps = moving(project, project.folder / there)
+    while next(steps) != step:
+        pass
+    trying = project.registry()
+    path = project.file(noise(3000, 3))
+    if step == "target claimed":
+        trying.add("net", path)
+    else:
+        for _ in range(2):
+            with pytest.raises(Busy, match="is being moved to"):
+                trying.add("net", path)
+    fileio.run(steps)
+    added = trying.add("net", path)
+    assert project.bytes_of(added.id) == noise(3000, 3)
+
+
+def test_settings_read_before_a_move_are_read_again(project: Project) -> None:
+    """Who had read where the store is when it moved, there and back, finds it."""
+    early = [project.registry() for _ in range(2)]
+    assert early[0].place == early[1].place
+    for number, to in enumerate(("moved", ".mvc/store", "moved")):
+        late = project.registry()
+        assert late.place.store_id
+        project.registry().move_store(project.folder / to)
+        for registry in (early[0], late):
+            data = noise(3000, 10 + number)
+            added = registry.add("net", project.file(data))
+            assert project.bytes_of(added.id) == data
+    assert early[1].fsck("full").ok
+
+
+def test_a_check_that_a_move_overtakes_is_made_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fsck`` does not take an old place for a damaged store."""
+    moves_when(project, monkeypatch, fsck, "_check_roots")
+    report = project.registry().fsck("full")
+    assert (report.ok, report.checked["versions"]) == (True, 2)
+
+
+def test_a_check_names_nothing_that_gc_gave_up_meanwhile(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that is released while ``fsck`` looks is no damage; one that stays is."""
+    project.registry().rm("net@v1")
+    real = fsck._check_roots
+
+    def late(run: fsck.Check) -> None:
+        monkeypatch.setattr(fsck, "_check_roots", real)
+        assert collected(project).freed > 3000
+        real(run)
+
+    monkeypatch.setattr(fsck, "_check_roots", late)
+    report = project.registry().fsck("full")
+    assert (report.ok, report.checked["versions"]) == (True, 1)
+
+
+@pytest.mark.parametrize("command", ["gc", "repack"])
+def test_who_works_on_a_store_that_moves_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Where no lock kept the move away, gc and repack are Busy, not damaged; the repeat works."""
+    project.registry().rm("net@v1")
+    if command == "gc":
+        moves_when(project, monkeypatch, gc, "note_live")
+    else:
+        moves_when(project, monkeypatch, repack, "needs_of")
+    registry = project.registry()
+
+    def run(at: ModelRegistry) -> object:
+        return at.gc(timedelta(0)) if command == "gc" else at.repack()
+
+    with pytest.raises(Busy, match="another gc, repack or move was under way"):
+        run(registry)
+    run(registry)
+    assert project.bytes_of("net@v2") == noise(3000, 2)
+    assert project.registry().fsck("full").ok
+
+
+def test_a_repack_that_a_gc_overtakes_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no lock kept the gc away, what it gave up is no damage to who repacks."""
+    project.registry().rm("net@v1")
+    real = rooted.needs_of
+
+    def late(found: list[rooted.Root]) -> list[Need]:
+        needs = real(found)
+        monkeypatch.undo()
+        collected(project)
+        return needs
+
+    store = project.registry().presence.store.alone()
+    monkeypatch.setattr(repack, "needs_of", late)
+    with pytest.raises(Busy, match="another gc, repack or move was under way"):
+        repack.repack(project.registry().manifest, store, dry_run=True)
