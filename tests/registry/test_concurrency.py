@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mvc import fileio
+from mvc import Conflict, fileio
 from mvc.registry.manifest import Manifest
+from tests.support.gc_builders import collected
 from tests.support.registry_builders import MIB, Project, finished, noise, python
 
 ADD = """
@@ -37,6 +38,40 @@ def test_many_processes_get_as_many_numbers_each_its_own_bytes(project: Project)
     report = project.registry().fsck("full")
     assert report.ok
     assert report.notes == ()
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(32, marks=pytest.mark.long)])
+def test_many_processes_may_add_the_same(project: Project, count: int) -> None:
+    """Processes that add the same file at once all succeed; its bytes are stored once."""
+    data = noise(200_000)
+    for number in range(count):
+        project.file(data, f"{number}.bin")
+    started = [python(ADD, project.folder, number) for number in range(count)]
+    ids = {finished(process).strip() for process in started}
+    assert ids == {f"net/v{number}" for number in range(1, count + 1)}
+    assert all(project.bytes_of(identity) == data for identity in ids)
+    collected(project)
+    assert sum(pack.stat().st_size for pack in project.packs) < 2 * len(data)
+    assert project.registry().fsck("full").ok
+
+
+def test_of_many_who_expect_the_same_of_a_tag_one_wins(project: Project) -> None:
+    """Sixteen that move a tag from where they all saw it: one does, the others are in conflict."""
+    for number in range(17):
+        project.add(b"%d" % number)
+    project.registry().tag("net@v1", "prod")
+
+    def move(number: int) -> str:
+        try:
+            return project.registry().tag(f"net@v{number}", "prod", expect="v1").version
+        except Conflict:
+            return ""
+
+    with ThreadPoolExecutor(16) as threads:
+        moved = list(filter(None, threads.map(move, range(2, 18))))
+    assert len(moved) == 1
+    assert project.registry().resolve("net@prod").version == moved[0]
+    assert [move.version for move in project.registry().history("net@prod")] == [moved[0], "v1"]
 
 
 def test_a_number_taken_meanwhile_is_left_to_whoever_took_it(

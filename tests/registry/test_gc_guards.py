@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -348,6 +349,39 @@ def test_another_gc_under_way_is_told(withdrawn: Project) -> None:
         assert collected(withdrawn, dry_run=True).freed > 3000
     assert everything(withdrawn) == before
     assert collected(withdrawn).freed > 3000
+
+
+def test_a_lock_that_was_forked_is_released_with_its_holder(withdrawn: Project) -> None:
+    """A child that lives on does not keep the lock that it was born with."""
+    with maintenance(withdrawn.mvc / "store"):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        assert collected(withdrawn).freed > 3000
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+def test_a_lock_whose_file_is_taken_away_costs_nothing(withdrawn: Project, replaced: bool) -> None:
+    """With the lock deleted, or replaced, while a gc holds it, another goes on: nothing is lost."""
+    lock = withdrawn.mvc / "store" / "locks" / "maintenance.lock"
+    kept = withdrawn.add(noise(4000, 5))
+
+    def meanwhile(gone: Project = withdrawn) -> int:
+        lock.unlink()
+        if replaced:
+            lock.write_bytes(b"")
+        return collected(gone).freed
+
+    with maintenance(withdrawn.mvc / "store") as alone:
+        assert alone
+        assert meanwhile() > 3000
+    assert withdrawn.bytes_of(kept) == noise(4000, 5)
+    assert collected(withdrawn).freed == 0
+    assert withdrawn.registry().fsck("full").ok
 
 
 def test_a_lock_that_is_a_link_or_in_the_way_does_no_harm(
