@@ -198,7 +198,7 @@ class Scene:
         whole(project)
 
 
-@pytest.mark.parametrize("moments", [2, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [1, pytest.param(200, marks=pytest.mark.long)])
 def test_what_was_acknowledged_at_a_random_moment_survives(
     volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: int
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mvc.errors import MvcError
 from mvc.fileio import Steps
+from tests.support import tally
 from tests.support.local_state import state_of
 from tests.support.memory_disk import MemoryDisk, Snapshot
 
@@ -84,6 +85,7 @@ class Search:
                 if key not in self._known:
                     self._known.add(key)
                     self.walked.states += 1
+                    tally.count("states of processes that take turns")
                     self._look(said)
                 able = [place for place, end in enumerate(ends) if end is None]
                 if not able:
