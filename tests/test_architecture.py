@@ -28,7 +28,7 @@ FLOORS = (
 )
 LEAVES = FLOORS[5]
 # Beside the floors: who may come in.
-VISITORS = {"environment": {"cli", "registry"}, "frameworks": {"cli"}}
+VISITORS = {"environment": {"cli", "registry"}, "frameworks": {"cli", "registry"}}
 VISITORS_USE = {"environment": {"errors"}, "frameworks": {"errors"}}
 
 MOST_LINES = 500

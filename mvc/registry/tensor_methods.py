@@ -5,10 +5,11 @@ Public names: ``TensorMethods``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from mvc.errors import Damaged
+from mvc.errors import Damaged, UsageError
 from mvc.registry import reach, refs, resolve
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.opened import Opened
     from mvc.registry.tensors import TensorTable
-    from mvc.registry.version import Version
+    from mvc.registry.version import Added, Version
     from mvc.tree import TreeFile
 
 
@@ -29,6 +30,8 @@ class TensorMethods(StoreMethods):
     if TYPE_CHECKING:
 
         def resolve(self, ref: str) -> Version: ...
+
+        add: Any
 
     def tensors(self, ref: str, pattern: str | None = None) -> TensorTable:
         """Return the tensors of a version, or of one file of it, and what each takes.
@@ -68,6 +71,73 @@ class TensorMethods(StoreMethods):
 
         identity, files = self._files_of(ref)
         return Opened(identity, files, self.presence.store)
+
+    def load(self, ref: str, *, device: Any = None, dtype: Any = None) -> dict[str, Any]:
+        """Return a version's tensors as a state dict of torch, read straight from the store.
+
+        Whatever kind of file it is, nothing in it is unpickled or run. Needs the extra ``torch``.
+
+        Args:
+            device: Where they are to be, as torch names it; in memory if not given.
+            dtype: What floating point tensors are to become, as ``"float16"``.
+
+        Raises:
+            NotFound: There is no such version or file, or the store is away.
+            UsageError: No tensors are known of it, or torch has no such type.
+            Damaged: A part of it is missing or damaged.
+            Unsupported: torch is not installed.
+        """
+        from mvc.frameworks import state_dicts
+        from mvc.registry import tensors
+
+        identity, files = self._files_of(ref)
+        found = tensors.readable(self.presence.store, files)
+        (named,) = tensors.by_name((one.file, one.entry.name, one) for one in found)
+        if not named:
+            raise UsageError(
+                f"no tensors are known of {identity}",
+                hint=f"mvc path {identity} prints where its file can be read",
+            )
+        stored = {
+            name: state_dicts.Stored(
+                one.entry.dtype, one.entry.shape, one.entry.stride, one.entry.size, one.place,
+                one.read,
+            )
+            for name, one in named.items()
+        }  # fmt: skip
+        return state_dicts.state_dict(stored, device, dtype)
+
+    def save(
+        self,
+        name: str,
+        state: Any,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        **facts: Any,
+    ) -> Added:
+        """Register a torch module, or a state dict, as the next version of ``name``.
+
+        It is written to a temporary safetensors file first, in ``TMPDIR``. Needs
+        the extra ``torch``.
+
+        Args:
+            facts: What ``add`` takes beside a path.
+
+        Raises:
+            UsageError: It has something that is no tensor, or a name or value is not allowed.
+            Unsupported: torch or safetensors is not installed.
+        """
+        from tempfile import TemporaryDirectory
+
+        from mvc.frameworks import state_dicts
+        from mvc.registry.names import check_family
+
+        check_family(name)
+        with TemporaryDirectory() as folder:
+            path = Path(folder, f"{name}.safetensors")
+            called = state_dicts.write(state, path)
+            known = {"framework": "pytorch", **({"architecture": called} if called else {})}
+            added: Added = self.add(name, path, metrics, **{**known, **facts})
+        return added
 
     def diff(
         self, a: AnyPath, b: AnyPath, pattern: str | None = None, *, statistics: bool = False

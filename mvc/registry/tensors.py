@@ -10,7 +10,7 @@ Public names: ``TensorFacts``, ``TensorTable``, ``StoredTensor``, ``Wanted``, ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -77,6 +77,11 @@ class StoredTensor:
         spans = list(self.recipe.spans_of(self.entry))
         whole = all(span.size == span.object.size for span in spans)
         return tuple(span.object for span in spans) if whole else None
+
+    @property
+    def place(self) -> Hashable:
+        """Where its bytes are: tensors of one place are one tensor by several names."""
+        return self.file, self.entry.first, self.entry.offset, self.entry.size
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Buffer]:
         """Yield its bytes from ``start`` to ``stop``; each object is compared with its digest.

@@ -1,0 +1,134 @@
+"""State dicts: named tensors of torch, made from stored bytes and written to a file.
+
+Nothing is unpickled on the way in, whatever file the bytes came from.
+
+Public names: ``Stored``, ``state_dict``, ``write``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mvc.errors import UsageError
+from mvc.frameworks.libraries import import_safetensors, import_torch
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor as it is stored: its type in words, its view, and what reads its bytes.
+
+    Tensors with one ``place`` share their elements, as tied weights do.
+    ``stride`` is in elements; ``None``: one element after the other.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...] | None
+    size: int
+    place: Hashable
+    pieces: Callable[[], Iterable[bytes | memoryview | bytearray]]
+
+
+def state_dict(tensors: Mapping[str, Stored], device: Any, dtype: Any) -> dict[str, Any]:
+    """Read tensors into torch.
+
+    Args:
+        device: Where they are to be, as torch names it; ``None``: in memory.
+        dtype: What floating point tensors are to become, as torch or its name for it.
+
+    Raises:
+        Unsupported: torch is not installed.
+        UsageError: torch has no such type, or it has no such values by themselves.
+    """
+    torch = import_torch()
+    if isinstance(dtype, str):
+        dtype = _named(torch, dtype)
+    flat: dict[Hashable, Any] = {}
+    found = {}
+    for name, stored in tensors.items():
+        word, *marks = stored.dtype.split(".")
+        kind = _named(torch, word)
+        if set(marks) - {"big", "conj", "neg"}:
+            raise _no_such(stored.dtype)
+        if (stored.place, stored.dtype) not in flat:
+            flat[stored.place, stored.dtype] = _elements(torch, stored, kind, "big" in marks)
+        tensor = flat[stored.place, stored.dtype]
+        if stored.stride is not None and tensor.numel():
+            tensor = tensor.as_strided(stored.shape, stored.stride)
+        else:
+            tensor = tensor.reshape(stored.shape)
+        tensor = tensor.conj().resolve_conj() if "conj" in marks else tensor
+        tensor = tensor.neg() if "neg" in marks else tensor
+        found[name] = _moved(tensor, device, dtype)
+    return found
+
+
+def _moved(tensor: Any, device: Any, dtype: Any) -> Any:
+    if device is not None:
+        tensor = tensor.to(device)
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _elements(torch: Any, stored: Stored, kind: Any, big: bool) -> Any:
+    """Return the elements of a tensor one after the other, as they lie in the file."""
+    data = bytearray(stored.size)
+    at = 0
+    for piece in stored.pieces():
+        data[at : at + len(piece)] = piece
+        at += len(piece)
+    if not data:
+        return torch.empty(0, dtype=kind)
+    elements = torch.frombuffer(data, dtype=torch.uint8)
+    if big:
+        elements = elements.reshape(-1, kind.itemsize).flip(1).reshape(-1)
+    return elements.view(kind)
+
+
+def _named(torch: Any, word: str) -> Any:
+    kind = getattr(torch, word.removeprefix("torch."), None)
+    if not isinstance(kind, torch.dtype) or (kind.is_complex and word == "complex32"):
+        raise _no_such(word)
+    return kind
+
+
+def _no_such(word: str) -> UsageError:
+    return UsageError(
+        f"tensors of type {word} are not loaded",
+        hint="mvc checkout writes the file, for a library that knows the type",
+    )
+
+
+def write(state: Any, path: Path) -> str | None:
+    """Write a module or a state dict as a safetensors file.
+
+    Returns:
+        What the module is called, ``None`` for a state dict.
+
+    Raises:
+        Unsupported: torch or safetensors is not installed.
+        UsageError: It is neither, or holds something that is no tensor.
+    """
+    torch, safetensors = import_torch(), import_safetensors()
+    called = type(state).__name__ if isinstance(state, torch.nn.Module) else None
+    tensors = state.state_dict() if called else state
+    if not isinstance(tensors, Mapping) or not tensors:
+        raise UsageError("there is no tensor to save", hint="save a state dict, or a torch module")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise UsageError(
+                f"'{name}' is no tensor",
+                hint="save its tensors only, as in model.state_dict(), or add a file",
+            )
+    seen: set[int] = set()
+    laid_out = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        pointer = plain.untyped_storage().data_ptr()
+        # safetensors takes no two tensors of one storage; mvc stores what is equal once.
+        laid_out[name] = plain.clone() if pointer in seen else plain
+        seen.add(pointer)
+    safetensors.save_file(laid_out, path, metadata={"format": "pt"})
+    return called
