@@ -124,7 +124,7 @@ def test_a_failing_call_makes_a_registry_or_none(tmp_path: Path, code: str, for_
     for outcome in failing(empty, lambda at: ModelRegistry(at).init(), code, for_ever):
         made = (outcome.project.folder / ".mvc").exists()
         assert made or outcome.error, outcome
-        if not for_ever:
+        if not for_ever and outcome.failed.name != "unlink":  # what cannot be removed stays
             names = os.listdir(outcome.project.folder)
             assert names == [".mvc"] * made, outcome
         outcome.project.open().init()
