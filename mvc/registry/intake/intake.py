@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ from mvc.store.rewrite import tidy
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
 _OWN_LINEAGE = ("parents", "code", "source")
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):[^\s/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,11 @@ class Facts:
             "metrics": {check_metric(name): _metric(name, v) for name, v in self.metrics.items()},
             "params": {check_key(name): _value(name, v) for name, v in self.params.items()},
             "lineage": {check_key(name): _value(name, v) for name, v in self.lineage.items()},
-            "labels": {check_key(name): str(v) for name, v in self.labels.items()},
+            "labels": {check_key(name): _public(name, str(v)) for name, v in self.labels.items()},
         }
-        sealed({**kept, "message": self.message, "model": [self.framework, self.architecture]})
-        for name, values in kept.items():
+        message = self.message and _public("message", self.message)
+        sealed({**kept, "message": message, "model": [self.framework, self.architecture]})
+        for name, values in {**kept, "message": message}.items():
             object.__setattr__(self, name, values)
 
 
@@ -447,13 +450,25 @@ def _metric(name: str, value: SupportsFloat) -> float | int | str:
     return str(number)
 
 
+def _public(name: str, text: str) -> str:
+    """Return text without the passwords of URLs in it: nothing leaves a record again."""
+    kept = _PASSWORD.sub(r"\1@", text)
+    if kept != text:
+        warnings.warn(
+            f"'{name}' has a URL with a password, which is left out", MvcWarning, stacklevel=2
+        )
+    return kept
+
+
 def _value(name: str, value: Any) -> Value:
     """Return a parameter as a record can hold it: JSON, non-finite numbers as text."""
     if isinstance(value, Mapping):
         return {check_key(str(key)): _value(name, item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_value(name, item) for item in value]
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return _public(name, value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))

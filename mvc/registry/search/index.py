@@ -236,11 +236,19 @@ def _open(path: Path) -> sqlite3.Connection:
                 db.execute("INSERT INTO own VALUES (?)", [inode])
                 db.execute(f"PRAGMA user_version = {VERSION}")
             db.execute("COMMIT")
-        if _version(db) == VERSION and db.execute("SELECT inode FROM own").fetchall() == [(inode,)]:
+        if (
+            _version(db) == VERSION
+            and db.execute(_STRANGE).fetchone() is None
+            and db.execute("SELECT inode FROM own").fetchall() == [(inode,)]
+        ):
             return db
         db.close()
         fileio.remove(path)
     raise sqlite3.OperationalError("somebody else makes it as well")
+
+
+# A view or a trigger may do what no table does, such as never end.
+_STRANGE = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')"
 
 
 def _version(db: sqlite3.Connection) -> int:
