@@ -22,7 +22,8 @@ LOOKS = [
     words.split()
     for words in (
         "list|log|status|show evil|show evil --tensors|show evil.pt|diff evil@v1 net@v1|"
-        "search acc>0|du|fsck --full|path evil|checkout evil -o out.pt|repack|gc --grace 0|store info"
+        "search acc>0|du|fsck --full|path evil|checkout evil -o out.pt|repack|gc --grace 0|"
+        "store info"
     ).split("|")
 ]
 
