@@ -23,7 +23,6 @@ CALLS = (
     "mkdir mkdirat link linkat symlinkat rename renameat renameat2 "
     "unlink unlinkat rmdir fsync fdatasync syncfs writev pwrite64 fchmod ftruncate"
 ).split()
-OPENING = ("openat", "close")
 SECONDS = 120
 
 _RESULT = re.compile(r" = (\d+)$")
@@ -70,14 +69,14 @@ def why_not() -> str | None:
 
 
 def record(
-    arguments: Sequence[str], folder: Path, trace: Path, *, opening: bool = False
+    arguments: Sequence[str], folder: Path, trace: Path, *, also: Sequence[str] = ()
 ) -> list[Point]:
     """Run ``mvc`` in ``folder``; return the calls by which it changes the folder, in order.
 
     Args:
-        opening: Whether those that open and close its files are given, too.
+        also: Calls that change nothing and are given, too, if they are about the folder.
     """
-    done = _strace(_traced(trace, opening), arguments, folder)
+    done = _strace(_traced(trace, also), arguments, folder)
     assert done.returncode == 0, done.stderr
     counts: Counter[tuple[str, str]] = Counter()
     points: dict[tuple[str, int], Point] = {}
@@ -113,14 +112,14 @@ def kill_at(point: Point, arguments: Sequence[str], folder: Path) -> str | None:
 
 
 def inject(
-    point: Point, what: str, arguments: Sequence[str], folder: Path, *, opening: bool = False
+    point: Point, what: str, arguments: Sequence[str], folder: Path, *, also: Sequence[str] = ()
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Run ``mvc`` in ``folder`` and do ``what`` to calls like that of the point; return the trace.
 
     Where something other than a signal was done, its line says ``(INJECTED)``.
     """
     trace = folder.with_suffix(".trace")
-    options = [*_traced(trace, opening), "-e", f"inject={point.name}:{what}"]
+    options = [*_traced(trace, also), "-e", f"inject={point.name}:{what}"]
     done = _strace(options, arguments, folder)
     return done, trace.read_text(errors="replace")
 
@@ -156,9 +155,9 @@ def _strace(
     )
 
 
-def _traced(trace: Path, opening: bool) -> list[str]:
+def _traced(trace: Path, also: Sequence[str]) -> list[str]:
     # A question mark lets strace pass over what this system does not have.
-    calls = ",".join(f"?{name}" for name in (*CALLS, *(OPENING if opening else ())))
+    calls = ",".join(f"?{name}" for name in (*CALLS, *also))
     return ["-y", "-o", os.fspath(trace), "-e", f"trace={calls}"]
 
 
