@@ -39,6 +39,8 @@ TREES: dict[str, bytes] = {
     "the registry itself": line(".mvc/config.yaml"),
     "setuid": line("a", "4755"),
     "a link of git": line("a", "120000"),
+    "open to all": line("a", "0777"),
+    "a device": line("a", "020644"),
     "Data beside data": line("Data/a") + line("data/b"),
     "a file that is a folder": line("a") + line("a/b"),
     "not sorted": line("b") + line("a"),
