@@ -17,7 +17,7 @@ import mmap
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,9 +116,12 @@ class PackIndex:
             return []
         return [(name, entry) for name, entry in named if name in self._present]
 
-    def packs(self) -> Iterator[PackReader]:
-        """Yield every pack whose index is whole; the others are in ``damaged`` afterwards."""
-        for name in self._names:
+    def packs(self, names: Iterable[str] | None = None) -> Iterator[PackReader]:
+        """Yield every pack, or those named, whose index is whole; others are in ``damaged`` then.
+
+        Whoever keeps them keeps their files open, and there may be more than a process may have.
+        """
+        for name in self._names if names is None else names:
             pack = self._reader(name)
             if pack and len(self._entries(pack)):
                 yield pack
@@ -128,7 +131,7 @@ class PackIndex:
         if not self._cache or len(self._uncovered) <= MOST_UNCOVERED:
             return
         with contextlib.suppress(OSError, MvcError):
-            fileio.replace(self._cache, _merge(list(self.packs())))
+            fileio.replace(self._cache, _merge(self.packs()))
             self.refresh()
 
     @property
@@ -142,13 +145,15 @@ class PackIndex:
             return True
         try:
             block, names = _read_merged(self._cache)
-            packs = {at: pack for at, name in enumerate(names) if (pack := self._reader(name))}
-            noted = sorted(entry.to_bytes(entry.pack) for entry in block if entry.pack in packs)
+            here, rows = set(), []
+            for at, name in enumerate(names):
+                if pack := self._reader(name):
+                    here.add(at)
+                    rows += [entry.to_bytes(at) for entry in self._entries(pack)]
+            noted = sorted(entry.to_bytes(entry.pack) for entry in block if entry.pack in here)
         except (MvcError, OSError, ValueError):  # readers pass such a one by
             return True
-        return noted == sorted(
-            entry.to_bytes(at) for at, pack in packs.items() for entry in self._entries(pack)
-        )
+        return noted == sorted(rows)
 
     def _list(self) -> list[str]:
         return sorted(n for n in fileio.list_folder(self.folder) if n.endswith(SUFFIX))
@@ -181,10 +186,12 @@ class PackIndex:
         self.damaged[name] = error.with_traceback(None)  # its frames hold this very index
 
 
-def _merge(packs: list[PackReader]) -> bytes:
-    rows = [entry.to_bytes(position) for position, pack in enumerate(packs) for entry in pack.index]
-    names = b"".join(bytes.fromhex(pack.path.name.removesuffix(SUFFIX)) for pack in packs)
-    head = _HEADER.pack(_MAGIC, FORMAT, 0, len(packs), 0, len(rows)) + names
+def _merge(packs: Iterable[PackReader]) -> bytes:
+    rows, names = [], []
+    for position, pack in enumerate(packs):
+        rows += [entry.to_bytes(position) for entry in pack.index]
+        names.append(bytes.fromhex(pack.path.name.removesuffix(SUFFIX)))
+    head = _HEADER.pack(_MAGIC, FORMAT, 0, len(names), 0, len(rows)) + b"".join(names)
     return b"".join([head, _CHECKSUM.pack(checksum_of(head)), *sorted(rows)])
 
 

@@ -11,7 +11,16 @@ import pytest
 
 from mvc import Damaged, NotFound
 from mvc.registry.care.fsck import Finding, Report
-from tests.support.registry_builders import MIB, Project, flip, noise, resealed, rewrite
+from tests.support.registry_builders import (
+    MIB,
+    Project,
+    finished,
+    flip,
+    noise,
+    python,
+    resealed,
+    rewrite,
+)
 
 LEVELS = ["quick", "default", "full"]
 
@@ -310,3 +319,35 @@ def test_a_cache_that_hides_an_object_is_not_believed_by_who_looks(
         flip(index, offset)
     assert [version.present for version in project.registry().log()] == [True, True]
     assert project.registry().get("net@v1")["present"]
+
+
+MANY = """
+import os, resource, sys
+from mvc import ModelRegistry
+from mvc.store import index, rewrite
+rewrite.MANY = 1000
+index.MOST_OPEN = index.MOST_UNCOVERED = 8
+os.fsync = lambda descriptor: None
+registry = ModelRegistry(sys.argv[1])
+for number in range(60):
+    registry.add("net", sys.argv[2])
+    with open(sys.argv[2], "ab") as file:
+        file.write(b"more")
+registry.fsck_size("full")
+opened = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 32, opened + 32))
+registry = ModelRegistry(sys.argv[1])
+for level in ("quick", "default", "full"):
+    report = registry.fsck(level)
+    print(report.ok, report.checked["packs"])
+print(registry.fsck(max_duration="1h").coverage.packs, registry.fsck_size("full") > 0)
+print(registry.add("net", sys.argv[2]).id)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc/self/fd")
+def test_there_may_be_more_packs_than_a_process_may_open(project: Project) -> None:
+    """Every level reads a store of many packs with few of them open at a time."""
+    project.folder.mkdir(exist_ok=True)
+    said = finished(python(MANY, project.folder, project.file(b"weights"))).splitlines()
+    assert said == ["True 60", "True 60", "True 60", "60 True", "net/v61"]

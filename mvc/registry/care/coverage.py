@@ -105,13 +105,14 @@ class Progress:
         self._saved = time.monotonic()
         self._read_packs = self._read_size = 0
 
-    def oldest_first(self, packs: Sequence[PackReader], limit: timedelta) -> Iterator[PackReader]:
+    def oldest_first(self, names: Sequence[str], limit: timedelta) -> Iterator[str]:
         """Yield packs, checked longest ago first, until the time is over; one at least."""
         start = time.monotonic()
-        for number, pack in enumerate(sorted(packs, key=lambda p: (self._last(_key(p)), p.name))):
+        last = {name: self._last(name.removesuffix(SUFFIX)) for name in names}
+        for number, name in enumerate(sorted(names, key=lambda name: (last[name], name))):
             if number and time.monotonic() - start >= limit.total_seconds():
                 return
-            yield pack
+            yield name
 
     def note(self, pack: PackReader, *, whole: bool) -> None:
         """Note that all of a pack was read; one that was not whole comes first the next time."""

@@ -335,15 +335,9 @@ def _check_packs(run: Check, scope: Scope) -> None:
     if not index.merged_is_right():
         remedy = f"it says otherwise than the packs; {MENDS}, or: rm '{index.merged_path}'"
         run.find("index", "the merged index", index.merged_path, [], remedy)
-    readable = list(index.packs())
-    for name, error in list(index.damaged.items()):
-        if isinstance(error, Unsupported):
-            run.find("pack", name, index.folder / name, [], f"{error.message}; {error.hint}")
-        else:
-            _find_pack(run, name, error.message)
-    run.counts["packs"] = len(readable) + len(index.damaged)
-    known = []
-    for pack in readable:
+    known, seen = [], 0
+    for pack in index.packs():
+        seen += 1
         try:
             pack.check()
         except Unsupported as error:
@@ -351,20 +345,27 @@ def _check_packs(run: Check, scope: Scope) -> None:
             continue
         except MvcError as error:
             _find_pack(run, pack.path.name, error.message)
-        known.append(pack)
+        known.append(pack.path.name)
+    for name, reason in list(index.damaged.items()):
+        if isinstance(reason, Unsupported):
+            run.find("pack", name, index.folder / name, [], f"{reason.message}; {reason.hint}")
+        else:
+            _find_pack(run, name, reason.message)
+    run.counts["packs"] = seen + len(index.damaged)
     failures = _read_packs(run, known, scope) if run.level != "quick" else []
-    misplaced = list(run.frames.misplaced(known))
+    misplaced = list(run.frames.misplaced(index.packs(known)))
     for found, _ in misplaced:
         run.frames.note(found)
     for found, failure in (*failures, *misplaced):
         _find_object(run, found, failure)
 
 
-def _read_packs(run: Check, packs: list[PackReader], scope: Scope) -> list[tuple[Found, str]]:
+def _read_packs(run: Check, names: list[str], scope: Scope) -> list[tuple[Found, str]]:
     """Look at the frames in scope, and note which packs are whole; return those that are not."""
     progress = Progress(run.place.cache, run.store, run.level)
-    chosen = packs if scope.limit is None else progress.oldest_first(packs, scope.limit)
-    frames = (Found(p, entry) for p in chosen for entry in p.index if scope.holds(entry.digest))
+    chosen = names if scope.limit is None else progress.oldest_first(names, scope.limit)
+    packs = run.store.index.packs(chosen)
+    frames = (Found(p, entry) for p in packs for entry in p.index if scope.holds(entry.digest))
     look = partial(deep, run.store) if run.level == "full" else shallow
     files = _files(run, scope) if run.level == "full" else {}
     failures: list[tuple[Found, str]] = []

@@ -19,6 +19,7 @@ from mvc import environment, fileio
 from mvc.beneath import Folder
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
+from mvc.store.pack import SUFFIX
 from mvc.store.settings import PACKS, ROOTS
 
 # A file that may be run is none of ours: it lies on a file system that keeps no modes.
@@ -71,7 +72,8 @@ def unreadable(path: Path) -> str:
 def _in_folder(folder: Path, *, sealed: bool = True) -> Iterator[Strayed]:
     found: dict[tuple[str, str], list[str]] = {}
     above = os.stat(folder) if folder.is_dir() else os.stat_result([0] * 10)
-    for name in sorted(fileio.list_folder(folder)):
+    ours = (name for name in fileio.list_folder(folder) if name.endswith((SUFFIX, ".yaml")))
+    for name in sorted(ours):
         status = os.lstat(folder / name)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or mode & _RUNS:
