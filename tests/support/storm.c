@@ -1,5 +1,5 @@
-/* Calls that take their time: each that changes names, opens or syncs below STORM_UNDER now and
-   then sleeps before it is done, so that processes meet at moments they rarely meet at.
+/* Calls that take their time: each that opens below STORM_UNDER seldom, each that changes names
+   there or syncs now and then sleeps before it is done, so that processes meet at moments they rarely meet at.
    With STORM_LOCKS=granted every lock is granted to everyone, as some file systems do. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +13,7 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-static void nap(const char *path)
+static void nap(const char *path, unsigned one_in)
 {
     static __thread unsigned long state;
     const char *under = getenv("STORM_UNDER");
@@ -24,8 +24,8 @@ static void nap(const char *path)
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
-    if (state % 8 == 0)
-        usleep(state / 8 % 20000);
+    if (state % one_in == 0)
+        usleep(state / one_in % 20000);
 }
 
 #define OPEN(name, first_declared, first)                              \
@@ -35,7 +35,7 @@ static void nap(const char *path)
         va_start(rest, flags);                                         \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
         va_end(rest);                                                  \
-        nap(path);                                                     \
+        nap(path, 64);                                                 \
         return REAL(name)(first path, flags, mode);                    \
     }
 #define COMMA ,
@@ -44,13 +44,13 @@ OPEN(open64, , )
 OPEN(openat, int folder COMMA, folder COMMA)
 OPEN(openat64, int folder COMMA, folder COMMA)
 
-int link(const char *from, const char *to) { nap(to); return REAL(link)(from, to); }
-int linkat(int a, const char *from, int b, const char *to, int flags) { nap(to); return REAL(linkat)(a, from, b, to, flags); }
-int rename(const char *from, const char *to) { nap(to); return REAL(rename)(from, to); }
-int renameat(int a, const char *from, int b, const char *to) { nap(to); return REAL(renameat)(a, from, b, to); }
-int unlink(const char *path) { nap(path); return REAL(unlink)(path); }
-int unlinkat(int folder, const char *path, int flags) { nap(path); return REAL(unlinkat)(folder, path, flags); }
-int fsync(int file) { nap(NULL); return REAL(fsync)(file); }
+int link(const char *from, const char *to) { nap(to, 8); return REAL(link)(from, to); }
+int linkat(int a, const char *from, int b, const char *to, int flags) { nap(to, 8); return REAL(linkat)(a, from, b, to, flags); }
+int rename(const char *from, const char *to) { nap(to, 8); return REAL(rename)(from, to); }
+int renameat(int a, const char *from, int b, const char *to) { nap(to, 8); return REAL(renameat)(a, from, b, to); }
+int unlink(const char *path) { nap(path, 8); return REAL(unlink)(path); }
+int unlinkat(int folder, const char *path, int flags) { nap(path, 8); return REAL(unlinkat)(folder, path, flags); }
+int fsync(int file) { nap(NULL, 8); return REAL(fsync)(file); }
 
 int flock(int file, int operation)
 {
