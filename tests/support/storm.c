@@ -1,6 +1,7 @@
-/* Calls that take their time: each that opens below STORM_UNDER seldom, each that changes names
-   there or syncs now and then sleeps before it is done, so that processes meet at moments they rarely meet at.
-   With STORM_LOCKS=granted every lock is granted to everyone, as some file systems do. */
+/* Calls that take their time: seldom one that opens below STORM_UNDER, now and then one that
+   changes names there or syncs, sleeps before it is done, so that processes meet at moments at
+   which they rarely meet. With STORM_LOCKS=granted every lock is granted to everyone, as some
+   file systems do. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
