@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mvc import Busy, ModelRegistry, fileio
+from mvc.registry import family
 from mvc.registry.care import fsck, gc, repack, rooted
 from mvc.registry.location import place
 from mvc.store import relocation
@@ -160,3 +162,21 @@ def test_a_repack_that_a_gc_overtakes_is_told(
     monkeypatch.setattr(repack, "needs_of", late)
     with pytest.raises(Busy, match="another gc, repack or move was under way"):
         repack.repack(project.registry().manifest, store, dry_run=True)
+
+
+def test_a_family_that_grows_meanwhile_is_no_damage(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others add while ``fsck`` works a family out makes its file no wrong one."""
+    real = family.compute
+
+    def late(*arguments: Any) -> family.Family:
+        monkeypatch.setattr(family, "compute", real)
+        made = real(*arguments)
+        project.add(noise(3000, 3))
+        monkeypatch.setattr(family, "SETTLED_NS", -(10**12))  # as if some time had passed
+        family.load(project.registry().manifest, "net")
+        return made
+
+    monkeypatch.setattr(family, "compute", late)
+    assert project.registry().fsck("quick").findings == ()

@@ -242,7 +242,11 @@ def _family(run: Check, folder: str) -> families.Family:
     numbers, events = run.manifest.numbers(folder), run.manifest.event_numbers(folder)
     family = families.compute(run.manifest, folder, numbers, events)
     believed = families.believed(run.manifest, folder, numbers, events)
-    if family.whole and believed and replace(believed, times=family.times) != family:
+    wrong = family.whole and believed and replace(believed, times=family.times) != family
+    if wrong and (numbers, events) == (  # else it speaks of what came meanwhile
+        run.manifest.numbers(folder),
+        run.manifest.event_numbers(folder),
+    ):
         where = run.manifest.family_folder(folder) / families.FILE_NAME
         remedy = f"it says otherwise than the records and events; {MENDS}, or: rm '{where}'"
         run.derived.append(folder)
