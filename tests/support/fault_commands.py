@@ -196,6 +196,11 @@ def amounts_to(project: Project, expected: dict[str, object], but: str = "depths
     return state_of(project) | left == expected | left
 
 
+def said_less(status: int, err: str) -> bool:
+    """Say whether a command told that it did not do all: what it cannot read it does not remove."""
+    return status != 0 or "warning: " in err or " stays in " in err
+
+
 def said_well(status: int, err: str) -> str:
     """Return how a command ended if that is not as it should: an error is one line, foreseen.
 
