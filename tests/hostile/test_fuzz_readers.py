@@ -42,7 +42,7 @@ from tests.support.fault_forger import IDENTITY, NOWHERE, TIME, Forged, put_pack
 from tests.support.faults import Project, make_weights
 from tests.support.mutations import NUMBERS, damaged, damaged_lines
 
-SECONDS = 0.8
+SECONDS = 0.3
 MAX_TIME = 10.0  # of processor, with memory traced
 MAX_MEMORY = 128 << 20  # for inputs under 100 KiB
 
