@@ -265,7 +265,11 @@ class Transaction:
         # aside, and at no instant is there nothing under the name.
         quarantine = self._store.folder / QUARANTINE
         fileio.make_folder(quarantine)
-        name_also(final, quarantine / f"{self.id}-{final.name}")
+        aside = quarantine / f"{self.id}-{final.name}"
+        if final.is_dir() and not final.is_symlink():  # somebody's folder, which nothing can link
+            fileio.rename(final, aside)
+        else:
+            name_also(final, aside)
         fileio.sync_folder(quarantine)
         fileio.move_into_place(private, final, overwrite=True)
 

@@ -10,7 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from mvc import Damaged, NotFound
+from mvc.digest import Digest
 from mvc.registry.care.fsck import Finding, Report
+from mvc.store import index as merged
+from mvc.store.pack import Entry, IndexBlock
 from tests.support.registry_builders import (
     MIB,
     Project,
@@ -351,3 +354,24 @@ def test_there_may_be_more_packs_than_a_process_may_open(project: Project) -> No
     project.folder.mkdir(exist_ok=True)
     said = finished(python(MANY, project.folder, project.file(b"weights"))).splitlines()
     assert said == ["True 60", "True 60", "True 60", "60 True", "net/v61"]
+
+
+def test_many_packs_are_not_each_asked_for_each_object(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the merged index was compared with the packs it answers: one look-up, not one a pack."""
+    monkeypatch.setattr(merged, "MOST_UNCOVERED", 0)
+    packs = 12
+    for number in range(packs):
+        project.add(noise(9000, number))
+    asked = []
+    find = IndexBlock.find
+
+    def counting(block: IndexBlock, digest: Digest) -> list[Entry]:
+        asked.append(digest)
+        return find(block, digest)
+
+    monkeypatch.setattr(IndexBlock, "find", counting)
+    report = project.registry().fsck("quick")
+    assert (report.ok, report.checked["packs"]) == (True, packs)
+    assert len(asked) < packs * packs / 2

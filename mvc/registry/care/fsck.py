@@ -336,7 +336,8 @@ def _check_roots(run: Check) -> None:
 def _check_packs(run: Check, scope: Scope) -> None:
     index = run.store.index
     index.refresh(trust_cache=False)
-    if not index.merged_is_right():
+    right = index.merged_is_right()
+    if not right:
         remedy = f"it says otherwise than the packs; {MENDS}, or: rm '{index.merged_path}'"
         run.find("index", "the merged index", index.merged_path, [], remedy)
     known, seen = [], 0
@@ -356,6 +357,8 @@ def _check_packs(run: Check, scope: Scope) -> None:
         else:
             _find_pack(run, name, reason.message)
     run.counts["packs"] = seen + len(index.damaged)
+    if right:  # so it may answer from here on: to ask each of many packs would take for ever
+        index.refresh()
     failures = _read_packs(run, known, scope) if run.level != "quick" else []
     misplaced = list(run.frames.misplaced(index.packs(known)))
     for found, _ in misplaced:
