@@ -13,7 +13,7 @@ import pytest
 
 from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
-from mvc.registry.care import fsck, gc, repack, rooted
+from mvc.registry.care import fsck, gc, modes, repack, rooted
 from mvc.registry.location import place
 from mvc.store import relocation
 from mvc.store.mark import Need
@@ -162,6 +162,25 @@ def test_a_repack_that_a_gc_overtakes_is_told(
     monkeypatch.setattr(repack, "needs_of", late)
     with pytest.raises(Busy, match="another gc, repack or move was under way"):
         repack.repack(project.registry().manifest, store, dry_run=True)
+
+
+def test_what_goes_while_modes_are_looked_at_is_no_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fsck`` goes on where a file is gone that it has just seen listed."""
+    real = fileio.list_folder
+
+    def listed(folder: Path) -> list[str]:
+        return [*real(folder), f"{'0' * 64}.yaml"]
+
+    def strayed(*arguments: Any) -> list[object]:
+        with monkeypatch.context() as patch:
+            patch.setattr(fileio, "list_folder", listed)
+            return list(modes_of(*arguments))
+
+    modes_of = modes.strayed
+    monkeypatch.setattr(modes, "strayed", strayed)
+    assert project.registry().fsck("quick").ok
 
 
 def test_a_family_that_grows_meanwhile_is_no_damage(

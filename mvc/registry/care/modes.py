@@ -71,10 +71,16 @@ def unreadable(path: Path) -> str:
 
 def _in_folder(folder: Path, *, sealed: bool = True) -> Iterator[Strayed]:
     found: dict[tuple[str, str], list[str]] = {}
-    above = os.stat(folder) if folder.is_dir() else os.stat_result([0] * 10)
+    try:
+        above = os.stat(folder)
+    except FileNotFoundError:
+        return
     ours = (name for name in fileio.list_folder(folder) if name.endswith((SUFFIX, ".yaml")))
     for name in sorted(ours):
-        status = os.lstat(folder / name)
+        try:
+            status = os.lstat(folder / name)
+        except FileNotFoundError:  # a gc, a repack or a move took it meanwhile
+            continue
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or mode & _RUNS:
             continue
