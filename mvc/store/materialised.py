@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvc import fileio, tree
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.errors import Busy, FormatError, MvcError, Unsupported
 from mvc.fileio import NewFile, Steps
@@ -38,7 +39,7 @@ LIMIT = 32 << 30
 MADE_NS = 946_684_800 * 1_000_000_000
 # What is taken away while it is made is made again so often.
 _ATTEMPTS = 5
-_HEADER = "mvc 0\n"
+_HEADER = f"mvc {FORMAT}\n"
 
 Stamp = tuple[int, int, int, int]
 

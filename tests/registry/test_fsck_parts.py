@@ -235,7 +235,7 @@ WAYS: dict[str, Callable[[Project], object]] = {
     "a bit turned": lambda p: flip(notes(p), 90),
     "of bytes": lambda p: notes(p).write_bytes(os.urandom(500)),
     "a folder": a_folder,
-    "of a newer mvc": lambda p: forged(p, lambda text: text.replace("mvc 0", "mvc 1", 1)),
+    "of a newer mvc": lambda p: forged(p, lambda text: text.replace("mvc 1", "mvc 2", 1)),
     "of another store": lambda p: forged(p, lambda text: text[:6] + "f" * 32 + text[38:]),
     "of a copy": lambda p: forged(p, lambda text: text.replace("\n", "7\n", 1)),
     "of the future": lambda p: forged(p, lambda text: re.sub(r" 20\d\d-", " 2999-", text)),
@@ -276,7 +276,7 @@ def test_the_notes_of_the_page_are_read(held: Project) -> None:
     assert block == f"{body}{checksum_of(body.encode()):016x}\n"
     held.registry().fsck()
     first = notes(held).read_text().splitlines()[0]
-    assert re.fullmatch(r"mvc 0 [0-9a-f]{32} [0-9]+", first)
+    assert re.fullmatch(r"mvc 1 [0-9a-f]{32} [0-9]+", first)
     lines = body.splitlines()[1:]
     assert all(coverage._LINE.fullmatch(line) for line in lines)
     assert lines[1].endswith(f" {NEVER}")

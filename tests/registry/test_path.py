@@ -151,16 +151,16 @@ def test_versions_that_share_do_not_make_each_other_be_read_for_ever(
 def test_the_note_on_the_page_is_read_as_it_says(tmp_path: Path) -> None:
     """The example in ``docs/cache.md`` is a note; with a line changed it is none."""
     page = (Path(__file__).parents[2] / "docs" / "cache.md").read_text()
-    example = page.partition("```text\nmvc 0")[2].partition("```")[0]
+    example = page.partition("```text\nmvc 1")[2].partition("```")[0]
     file = TreeFile(0o644, 3, digest_of(b"{}\n"), "config.json")
     entry = materialised._Entry(tmp_path, Tree((file,)), materialised._no_store)
-    entry.note.write_text("mvc 0" + example)
+    entry.note.write_text("mvc 1" + example)
     made, changed = materialised.MADE_NS, 1795527527803728237
     assert materialised._noted(entry) == [
         (300_000, made, changed, 2311661),
         (3, made, changed, 2311662),
     ]
-    for wrong in ("mvc 1" + example, f"mvc 0{example}3 4\n", f"mvc 0{example}a b c d\n"):
+    for wrong in ("mvc 2" + example, f"mvc 1{example}3 4\n", f"mvc 1{example}a b c d\n"):
         entry.note.write_text(wrong)
         assert materialised._noted(entry) is None
 

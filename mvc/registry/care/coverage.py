@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from mvc import fileio
+from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of
 from mvc.errors import MvcError, UsageError
 from mvc.registry.duration import duration
@@ -97,7 +98,7 @@ class Progress:
 
     def __init__(self, cache: Path | None, store: Store, level: str) -> None:
         self._path = cache and cache / f"{FILE}{store.id}"
-        self._head = f"mvc 0 {store.id} {inode_of(store.folder)}\n"
+        self._head = f"mvc {FORMAT} {store.id} {inode_of(store.folder)}\n"
         self._names = {name.removesuffix(SUFFIX) for name in store.index.names}
         self._place = 1 if level == "full" else 0
         self._known = self._read()
