@@ -106,3 +106,15 @@ def _run(command: list[str], folder: Path) -> str:
 
 def _without_seconds(text: str) -> str:
     return re.sub(r"\d+\.\d s\b", "… s", text)
+
+
+def test_the_tests_that_the_pages_name_are_there() -> None:
+    """A page that says which test shows a claim names a file, and a test, that exist."""
+    wrong = []
+    for page in PAGES:
+        for name in re.findall(r"`(tests/[\w/.]+(?:::\w+)?)`", page.read_text()):
+            path, _, test = name.partition("::")
+            file = ROOT / path
+            if not file.exists() or (test and f"def {test}(" not in file.read_text()):
+                wrong.append(f"{page.relative_to(ROOT)}: {name}")
+    assert wrong == []
