@@ -14,7 +14,6 @@ from safetensors.numpy import save
 
 from mvc import Conflict, NotFound
 from mvc.registry.diff import Difference, FactChange, FileChange, TensorChange
-from mvc.store import Store
 from tests.support.registry_builders import Project, noise
 
 Arrays = Mapping[str, Any]
@@ -42,21 +41,6 @@ def torch_file(arrays: Arrays) -> bytes:
 
 def kinds(found: Difference) -> dict[str, str]:
     return {change.name: change.change for change in found.tensors}
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The plain size of every object that is read from the store."""
-    sizes: list[int] = []
-    get = Store.get_object
-
-    def counting(store: Store, digest: Any, *args: Any, **options: Any) -> Any:
-        data = get(store, digest, *args, **options)
-        sizes.append(len(data))
-        return data
-
-    monkeypatch.setattr(Store, "get_object", counting)
-    return sizes
 
 
 @pytest.mark.parametrize("make", [weights, few])

@@ -13,7 +13,6 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from mvc import Damaged, NotFound, UsageError
-from mvc.store import Store
 from tests.registry.test_diff import weights
 from tests.support.registry_builders import Project, flip
 
@@ -22,21 +21,6 @@ INDICES: list[Any] = [
     slice(None, None, -1), ..., (..., 3), (4, slice(2, 5)), (slice(3, 8), -1), (slice(3, 8), ...),
     (slice(None), slice(None, None, 2)), (), np.int64(7),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The plain size of every object that is read from the store."""
-    sizes: list[int] = []
-    get = Store.get_object
-
-    def counting(store: Store, digest: Any, *args: Any, **options: Any) -> Any:
-        data = get(store, digest, *args, **options)
-        sizes.append(len(data))
-        return data
-
-    monkeypatch.setattr(Store, "get_object", counting)
-    return sizes
 
 
 def test_it_answers_as_safe_open_does(project: Project, tmp_path: Path) -> None:
