@@ -95,7 +95,8 @@ class Index:
         """Go on without the index where it cannot be used; remove it where it is damaged."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        # Where a damaged schema is quoted in a message that is no text, Python cannot read it.
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             with contextlib.suppress(sqlite3.Error):
                 self.close()
             self._db = None

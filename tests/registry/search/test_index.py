@@ -172,6 +172,11 @@ def _zeros(path: Path) -> None:
     path.write_bytes(data[:4096] + bytes(len(data) - 4096))
 
 
+def _bad_words(path: Path) -> None:
+    data = path.read_bytes().replace(b"familiesfamilies", b"famili\xf5sfamilies")
+    path.write_bytes(data.replace(b"CREATE TABLE families", b"CREATE NOTHING famili"))
+
+
 def _folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -180,6 +185,7 @@ def _folder(path: Path) -> None:
 HURT: list[Callable[[Path], Any]] = [
     lambda path: path.write_bytes(b"no database, but long enough to be read as one" * 100),
     lambda path: path.write_bytes(b""),
+    _bad_words,
     _cut,
     _zeros,
     _folder,
