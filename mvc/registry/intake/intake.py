@@ -53,7 +53,8 @@ from mvc.store.rewrite import tidy
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
 _OWN_LINEAGE = ("parents", "code", "source")
-_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):[^\s/@]*@")
+# A scheme is short: without a bound a long text would be read over and over.
+_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@?#]*):[^\s/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
