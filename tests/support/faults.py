@@ -19,12 +19,13 @@ import resource
 import shutil
 import signal
 import struct
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 from unittest import mock
 
@@ -68,7 +69,9 @@ class Calls:
 
     ``before`` may raise instead of letting the call happen. What fails a
     close has closed all the same, as the system has it. Nothing is synced in
-    truth: what a power cut leaves is worked out from the calls.
+    truth: what a power cut leaves is worked out from the calls. Of several
+    threads one calls at a time, or a number that is closed in one and opened
+    in another would be handed on in the wrong order.
     """
 
     def __init__(
@@ -84,13 +87,21 @@ class Calls:
         self._real: dict[str, Any] = {name: getattr(os, name) for name in (*CHANGING, "rmdir")}
         self._real_rename_once = system.rename_once
         self._patches = contextlib.ExitStack()
+        self._turn = threading.RLock()
 
     def __enter__(self) -> Calls:
         for name in self._real:
-            self._patches.enter_context(mock.patch.object(os, name, getattr(self, f"_{name}")))
-        self._patches.enter_context(mock.patch.object(system, "sync_file_system", self._syncfs))
-        self._patches.enter_context(mock.patch.object(system, "rename_once", self._rename_once))
+            self._patch(os, name, getattr(self, f"_{name}"))
+        self._patch(system, "sync_file_system", self._syncfs)
+        self._patch(system, "rename_once", self._rename_once)
         return self
+
+    def _patch(self, module: ModuleType, name: str, instead: Callable[..., Any]) -> None:
+        def one_at_a_time(*arguments: Any, **named: Any) -> Any:
+            with self._turn:
+                return instead(*arguments, **named)
+
+        self._patches.enter_context(mock.patch.object(module, name, one_at_a_time))
 
     def __exit__(
         self,
