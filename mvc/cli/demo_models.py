@@ -114,7 +114,6 @@ def _arrays(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
             raise Damaged(f"'{path.name}' is no file of tensors")
         found = {}
         for tensor in layout.tensors:
-            start = 0 if tensor.storage is None else layout.storages[tensor.storage].offset
-            data = source.read(start + tensor.offset, tensor.size)
+            data = source.read(layout.start_of(tensor), tensor.size)
             found[tensor.name] = tensor.dtype, tensor.shape, data
         return found

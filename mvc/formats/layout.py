@@ -98,3 +98,8 @@ class Layout:
     storages: tuple[Storage, ...]
     tensors: tuple[Tensor, ...]
     globals: Globals | None = None
+
+    def start_of(self, tensor: Tensor) -> int:
+        """Return where in the file the first element of one of the tensors lies."""
+        within = 0 if tensor.storage is None else self.storages[tensor.storage].offset
+        return within + tensor.offset

@@ -89,7 +89,7 @@ def _elements(torch: Any, stored: Stored, kind: Any, big: bool) -> Any:
 
 def _named(torch: Any, word: str) -> Any:
     kind = getattr(torch, word.removeprefix("torch."), None)
-    if not isinstance(kind, torch.dtype) or (kind.is_complex and word == "complex32"):
+    if not isinstance(kind, torch.dtype) or word == "complex32":
         raise _no_such(word)
     return kind
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +233,12 @@ def _are_equal(a: _Side, b: _Side) -> bool:
     if a.chunks is None:
         a, b = b, a
     if a.chunks is None:
-        return all(one == other for one, other in zip(_pieces(a), _pieces(b), strict=True))
+        both = (_cut(side.pieces(), repeat(PIECE)) for side in (a, b))
+        return all(one == other for one, other in zip(*both, strict=True))
     sizes = [chunk.size for chunk in a.chunks]
     if b.chunks is not None and sizes == [chunk.size for chunk in b.chunks]:
         return a.chunks == b.chunks
-    read = _cut(b.pieces(), iter(sizes))
+    read = _cut(b.pieces(), sizes)
     return all(digest_of(data) == ref.digest for data, ref in zip(read, a.chunks, strict=True))
 
 
@@ -244,7 +246,7 @@ def _statistics(a: _Side, b: _Side) -> Statistics | None:
     if not (are_numbers(a.dtype) and are_numbers(b.dtype)):
         return None
     dtypes = a.dtype, b.dtype
-    streams = (_cut(_in_order(side), _sizes(width_of(side.dtype))) for side in (a, b))
+    streams = (_cut(_in_order(side), repeat(ELEMENTS * width_of(side.dtype))) for side in (a, b))
     return compare(zip(*streams, strict=True), dtypes)
 
 
@@ -256,16 +258,7 @@ def _in_order(side: _Side) -> Iterator[Buffer]:
     return iter([row_major(data, width_of(side.dtype), side.shape, side.stride)])
 
 
-def _pieces(side: _Side) -> Iterator[Buffer]:
-    return _cut(side.pieces(), _sizes(1 << 3))
-
-
-def _sizes(width: int) -> Iterator[int]:
-    while True:
-        yield ELEMENTS * width
-
-
-def _cut(pieces: Iterator[Buffer], sizes: Iterator[int]) -> Iterator[bytes]:
+def _cut(pieces: Iterator[Buffer], sizes: Iterable[int]) -> Iterator[bytes]:
     """Yield bytes that come in any pieces in pieces of given sizes; the last may be shorter."""
     held = bytearray()
     for size in sizes:
@@ -291,8 +284,7 @@ def _lying(path: Path) -> Iterator[tuple[str, _Side]]:
         layout = formats.describe(source)
         for tensor in layout.tensors if layout else ():
             assert layout is not None
-            start = 0 if tensor.storage is None else layout.storages[tensor.storage].offset
-            read = partial(_read_lying, source.path, start + tensor.offset, tensor.size)
+            read = partial(_read_lying, source.path, layout.start_of(tensor), tensor.size)
             yield (
                 tensor.name,
                 _Side(name, tensor.dtype, tensor.shape, tensor.stride, None, read),

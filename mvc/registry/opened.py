@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mvc.errors import NotFound, UsageError
 from mvc.formats.dtypes import width_of
 from mvc.formats.numbers import as_array
+from mvc.formats.safetensors import MAX_HEADER, PREFIX_SIZE
 from mvc.registry import tensors
 from mvc.registry.names import near
 from mvc.registry.tensors import StoredTensor
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from mvc.formats.numbers import Array
 
     Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
-
-MAX_HEADER = 100 << 20
-"""As safetensors has it."""
 
 
 class Opened:
@@ -40,8 +38,7 @@ class Opened:
         self._what = what
         self._files = tuple(files)
         self._store = store
-        found = tensors.readable(store, self._files)
-        (self._tensors,) = tensors.by_name((one.file, one.entry.name, one) for one in found)
+        self._tensors = tensors.readable_by_name(store, self._files)
 
     def __enter__(self) -> Opened:
         return self
@@ -68,13 +65,13 @@ class Opened:
         head, size = b"", 0
         for piece in self._store.pieces(self._files[0].digest, hashed=True):
             head += piece
-            size = int.from_bytes(head[:8], "little")
-            if len(head) < 8 or size > MAX_HEADER:
+            size = int.from_bytes(head[:PREFIX_SIZE], "little")
+            if len(head) < PREFIX_SIZE or size > MAX_HEADER:
                 return None
-            if len(head) >= 8 + size:
+            if len(head) >= PREFIX_SIZE + size:
                 break
         try:
-            header = json.loads(head[8 : 8 + size])
+            header = json.loads(head[PREFIX_SIZE : PREFIX_SIZE + size])
         except (ValueError, RecursionError):
             return None
         found = header.get("__metadata__") if isinstance(header, dict) else None

@@ -91,8 +91,7 @@ class TensorMethods(StoreMethods):
         from mvc.registry import tensors
 
         identity, files = self._files_of(ref)
-        found = tensors.readable(self.presence.store, files)
-        (named,) = tensors.by_name((one.file, one.entry.name, one) for one in found)
+        named = tensors.readable_by_name(self.presence.store, files)
         if not named:
             raise UsageError(
                 f"no tensors are known of {identity}",

@@ -4,7 +4,7 @@ Of a version only recipes and indexes are read, no bytes of a tensor. A file
 that is kept as one object has no recipe: it is read, and described anew.
 
 Public names: ``TensorFacts``, ``TensorTable``, ``StoredTensor``, ``Wanted``, ``stored_tensors``,
-``readable``, ``file_tensors``, ``by_name``.
+``readable``, ``readable_by_name``, ``file_tensors``, ``by_name``.
 """
 
 from __future__ import annotations
@@ -157,6 +157,13 @@ def readable(store: Store, files: Iterable[TreeFile]) -> Iterator[StoredTensor]:
             yield StoredTensor(file.path, entry, made, load)
 
 
+def readable_by_name(store: Store, files: Iterable[TreeFile]) -> dict[str, StoredTensor]:
+    """Return the tensors of stored files by name, as ``by_name`` says."""
+    found = readable(store, files)
+    (named,) = by_name((one.file, one.entry.name, one) for one in found)
+    return named
+
+
 def file_tensors(
     sources: Iterable[tuple[str, Source]], pattern: str | None, what: str
 ) -> TensorTable:
@@ -225,8 +232,7 @@ def _recipe_of(store: Store, file: TreeFile) -> Recipe:
     tensors = []
     for tensor in layout.tensors if layout else ():
         assert layout is not None
-        start = 0 if tensor.storage is None else layout.storages[tensor.storage].offset
-        place = 0, 1, start + tensor.offset, tensor.size
+        place = 0, 1, layout.start_of(tensor), tensor.size
         tensors.append(TensorEntry(tensor.name, tensor.dtype, tensor.shape, *place, tensor.stride))
     whole = Part(0, 1, 0, file.size)
     return Recipe(file.size, (ObjectRef(file.digest, file.size),), (whole,), tuple(tensors))
