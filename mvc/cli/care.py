@@ -102,11 +102,11 @@ def fsck(
         raise UsageError("--from is for a repair", hint="mvc fsck --repair --from FILE_OR_DIR")
     level = "quick" if quick else "full" if full else "default"
     registry = command.open_registry()
-    size = registry.fsck_size(level, sample=sample, max_duration=max_duration)
-    if not as_json:
-        whole = f"reading {output.size(size)}"
+    if not as_json:  # else nobody is told how much it is
+        size = output.size(registry.fsck_size(level, sample=sample, max_duration=max_duration))
+        whole = f"reading {size}"
         if max_duration is not None:
-            whole = f"reading for {max_duration} at most, of {output.size(size)}"
+            whole = f"reading for {max_duration} at most, of {size}"
         output.say("reading records and indexes only" if quick else whole)
     report = registry.fsck(
         level, repair=repair, sources=sources, sample=sample, max_duration=max_duration

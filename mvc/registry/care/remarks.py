@@ -14,6 +14,7 @@ from mvc.errors import MvcError
 from mvc.registry import record as records
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
+from mvc.store.settings import QUARANTINE, STAGING, TRASH
 
 MOST_ROOTS_SHOWN = 10
 
@@ -32,9 +33,9 @@ def ways_back(manifest: Manifest, folder: Path, names: Sequence[str]) -> Iterato
 def leftovers(store: Store) -> Iterator[str]:
     """Say what lies in a store that is on its way in or out, or was put aside."""
     for name, one, several in (
-        ("staging", "unfinished transaction", "unfinished transactions"),
-        ("trash", "pack on its way out", "packs on their way out"),
-        ("quarantine", "quarantined file", "quarantined files"),
+        (STAGING, "unfinished transaction", "unfinished transactions"),
+        (TRASH, "pack on its way out", "packs on their way out"),
+        (QUARANTINE, "quarantined file", "quarantined files"),
     ):
         count = len(list(fileio.list_folder(store.folder / name)))
         if count:

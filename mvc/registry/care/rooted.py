@@ -69,17 +69,22 @@ def needs_of(found: Iterable[Root]) -> list[Need]:
 
 def is_of(path: Path, family: str) -> bool:
     """Say whether a root is a whole one, of a version of a family."""
-    with contextlib.suppress(OSError, MvcError):
-        return records.decode(fileio.read(path, lines.MAX_SIZE)).family.lower() == family.lower()
-    return False
+    return _of(path, family) is not None
 
 
 def copied_over(folder: Path, names: Iterable[str], one: Held, other: Held) -> Held | None:
     """Of two versions with one record say which had another, if ``names`` have it as a root."""
     for name in names:
-        if is_of(folder / name, one.family):
-            kept = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+        if kept := _of(folder / name, one.family):
             return one if kept.created < one.record.created else other
+    return None
+
+
+def _of(path: Path, family: str) -> Record | None:
+    """Return the record of a whole root if it is of a family."""
+    with contextlib.suppress(OSError, MvcError):
+        found = records.decode(fileio.read(path, lines.MAX_SIZE))
+        return found if found.family.lower() == family.lower() else None
     return None
 
 
