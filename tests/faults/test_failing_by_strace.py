@@ -11,16 +11,14 @@ from tests.support import fault_trace, tally
 from tests.support.fault_commands import (
     COMMANDS,
     Command,
-    amounts_to,
+    check_failed,
     hurt_in,
     run,
-    said_less,
-    said_well,
     settled,
     state_of,
 )
 from tests.support.fault_trace import Point
-from tests.support.faults import Project, whole
+from tests.support.faults import Project
 
 IMPOSSIBLE = fault_trace.why_not()
 pytestmark = [
@@ -81,18 +79,7 @@ def test_a_call_that_fails_is_said_in_one_line_or_does_not_matter(
         if not fault_trace.struck(trace, copy.folder):
             continue  # something that is no business of mvc's
         failed += 1
-        assert said_well(done.returncode, done.stderr) == "", told
-        # What a gc could not read it has not removed.
-        less = said_less(done.returncode, done.stderr)
-        assert less or amounts_to(copy, after, but="objects"), told
-        if hurt:
-            assert hurt_in(copy) <= hurt, told
-        elif (copy.folder / ".mvc").exists():
-            whole(copy)
-        again = run(copy, command.arguments)
-        assert again.status in command.again, (told, again)
-        whole(copy)
-        assert amounts_to(copy, after), told
+        check_failed(copy, command, (done.returncode, done.stderr), after, hurt, told)
         shutil.rmtree(copy.folder)
     tally.count("calls failed", failed, of=f"{command}, the program")
     assert failed

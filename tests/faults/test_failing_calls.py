@@ -16,11 +16,9 @@ from tests.support import tally
 from tests.support.fault_commands import (
     COMMANDS,
     Command,
-    amounts_to,
+    check_failed,
     hurt_in,
     run,
-    said_less,
-    said_well,
     state_of,
 )
 from tests.support.faults import ERRORS, Call, Calls, FailingCall, Project, records_of, whole
@@ -184,19 +182,8 @@ def test_a_command_in_which_a_call_fails_says_so_in_one_line_or_has_done_its_wor
     for outcome in failing(
         project, lambda at: ran.append(run(Project(at), command.arguments)), code, for_ever, every
     ):
-        copy = outcome.project
-        assert said_well(ran[-1].status, ran[-1].err) == "", outcome
-        # What a gc could not read it has not removed.
-        done = said_less(ran[-1].status, ran[-1].err) or amounts_to(copy, after, but="objects")
-        assert done, outcome
-        if hurt:
-            assert hurt_in(copy) <= hurt, outcome
-        elif (copy.folder / ".mvc").exists():
-            whole(copy)
-        again = run(copy, command.arguments)
-        assert again.status in command.again, (outcome, again)
-        whole(copy)
-        assert amounts_to(copy, after), outcome
+        ended = ran[-1].status, ran[-1].err
+        check_failed(outcome.project, command, ended, after, hurt, outcome)
 
 
 def test_a_write_that_is_cut_short_is_carried_on(project: Project, files: Files) -> None:

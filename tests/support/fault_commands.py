@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from mvc.fileio import PRIVATE_PREFIX
 from tests.cli.running import Outcome, mvc
-from tests.support.faults import Project, make_noise, make_weights, records_of
+from tests.support.faults import Project, make_noise, make_weights, records_of, whole
 from tests.support.registry_builders import files_in, flip, noise
 
 # Files that a command is given lie in the project, so that a copy of it has them.
@@ -209,6 +209,35 @@ def said_well(status: int, err: str) -> str:
     errors = sum(line.startswith("error: ") for line in err.splitlines())
     good = status in range(9) and (errors == (status != 0) or (errors, status) == (0, 3))
     return "" if good and "Traceback" not in err and "internal" not in err else f"{status}: {err}"
+
+
+def check_failed(
+    copy: Project,
+    command: Command,
+    ended: tuple[int, str],
+    after: dict[str, object],
+    hurt: set[str],
+    told: object,
+) -> None:
+    """Assert that a command in which a call failed said so, or did its work, and can be repeated.
+
+    Args:
+        ended: Its status, and what it said on stderr.
+        after: The state that the command leaves where nothing fails.
+        hurt: The versions that were hurt before.
+        told: What is shown where it is not so.
+    """
+    assert said_well(*ended) == "", told
+    # What a gc could not read it has not removed.
+    assert said_less(*ended) or amounts_to(copy, after, but="objects"), told
+    if hurt:
+        assert hurt_in(copy) <= hurt, told
+    elif (copy.folder / ".mvc").exists():
+        whole(copy)
+    again = run(copy, command.arguments)
+    assert again.status in command.again, (told, again)
+    whole(copy)
+    assert amounts_to(copy, after), told
 
 
 def settled(project: Project) -> None:
