@@ -59,9 +59,9 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Look",
         (
-            Entry("list", "mvc.cli.look:list_", "List families, or the versions of one."),
-            Entry("show", "mvc.cli.look:show", "Show all that is known of a version."),
-            Entry("log", "mvc.cli.look:log", "Show versions with their story, newest first."),
+            Entry("list", "mvc.cli.list:list_", "List families, or the versions of one."),
+            Entry("show", "mvc.cli.show:show", "Show all that is known of a version."),
+            Entry("log", "mvc.cli.log:log", "Show versions with their story, newest first."),
             Entry("diff", "mvc.cli.diff:diff", "Say how two versions differ.", heavy=True),
             Entry("search", "mvc.cli.search:search", "Find versions by what is known of them."),
             Entry("status", "mvc.cli.status:status", "Compare the files here with the registry."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvc.cli import command, output
-from mvc.cli.look import is_file
+from mvc.cli.show import is_file
 
 if TYPE_CHECKING:
     from mvc.registry.diff import Difference, FactChange, FileChange, TensorChange

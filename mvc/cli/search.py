@@ -10,7 +10,7 @@ from functools import partial
 
 import click
 
-from mvc.cli import command, look
+from mvc.cli import command, versions
 from mvc.errors import UsageError
 
 # What stands in no family's name, but in an expression that lacks its quotes.
@@ -27,7 +27,7 @@ _OPERATORS = frozenset("=<>~!()")
         ("mvc search 'size > 1GB and created < 2026-11'", "old and large"),
         ("mvc search '' --sort loss -q", "all versions, as ids, the lowest loss first"),
     ],
-    statuses=look.NO_FAMILY,
+    statuses=versions.NO_FAMILY,
 )
 @click.argument("expression", metavar="EXPR")
 @click.argument("families", metavar="FAMILY", nargs=-1)
@@ -67,5 +67,5 @@ def search(
         everything,
         these="newest" if sort is None else "first",
     )
-    table = partial(look.version_table, column="id")
-    look.answer(found, as_json, quiet, table, nothing=look.NOTHING_FITS)
+    table = partial(versions.version_table, column="id")
+    versions.answer(found, as_json, quiet, table, nothing=versions.NOTHING_FITS)

@@ -1,97 +1,29 @@
-"""``mvc list``, ``mvc show`` and ``mvc log``.
+"""``mvc show``.
 
-Public names: ``list_``, ``show``, ``log``, ``answer``, ``is_file``, ``version_table``,
-``NO_FAMILY``, ``NOTHING_FITS``.
+Public names: ``show``, ``is_file``.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, versions
 from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
-    from mvc.registry.family import Family
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.version import Version
     from mvc.tree import TreeFile
 
 # How many files of a directory are shown unless more are asked for.
 MOST_FILES = 50
-NO_FAMILY = {4: "no such family or registry"}
-NO_VERSIONS = "no versions; mvc log --withdrawn shows withdrawn ones too"
-NOTHING_FITS = "this is true of no version"
-
-
-@command.command(
-    "list",
-    usage="[FAMILY] [OPTIONS]",
-    examples=[
-        ("mvc list", "all families"),
-        ("mvc list resnet18", "its newest versions"),
-        ("mvc list --where 'acc > 0.9'", "families with such a version"),
-        ("mvc list resnet18 --json --all", "all of them, for a script"),
-    ],
-    statuses=NO_FAMILY,
-)
-@click.argument("family", required=False)
-@click.option(
-    "--where", metavar="EXPR", help="Only what this is true of; mvc search --help explains it."
-)
-@command.limit
-@command.as_json
-@command.quiet
-def list_(
-    family: str | None,
-    where: str | None,
-    most: int | None,
-    everything: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """List families, or the versions of one.
-
-    Without FAMILY, a line for each family: how many versions it has, which
-    is the newest, which the best and by what, and its tags. With FAMILY, a
-    line for each of its versions, newest first. Withdrawn versions are left
-    out; mvc log --withdrawn shows them. With --where, only the families that
-    have a version of which EXPR is true, or only these versions of FAMILY.
-    """
-    registry = command.open_registry()
-    if family is not None:
-        name = command.family_name(family)
-
-        def find(limit: int | None) -> list[Version]:
-            if where is None:
-                return registry.log(name, limit=limit)
-            return registry.search(where, name=name, limit=limit)
-
-        nothing = NO_VERSIONS if where is None else NOTHING_FITS
-        found = command.limited(find, most, everything)
-        answer(found, as_json, quiet, version_table, nothing=nothing)
-        return
-    families = command.limited(
-        lambda limit: registry.families(where=where, limit=limit), most, everything, these="first"
-    )
-    if as_json:
-        output.json_result([_family_json(known) for known in families])
-    elif quiet:
-        for known in families:
-            output.result(known.name)
-    elif families:
-        _family_table(families)
-    elif where is not None:
-        output.note(NOTHING_FITS)
-    else:
-        output.note("no families yet; mvc add FAMILY PATH registers the first version")
 
 
 @command.command(
@@ -155,7 +87,7 @@ def show(
         if files:
             _file_table(files, everything)
 
-    answer([version], as_json, quiet, tell, single=True)
+    versions.answer([version], as_json, quiet, tell, single=True)
 
 
 def is_file(text: str) -> bool:
@@ -240,130 +172,6 @@ def _files(registry: ModelRegistry, version: Version) -> tuple[TreeFile, ...]:
         return ()
 
 
-@command.command(
-    "log",
-    usage="[FAMILY] [OPTIONS]",
-    examples=[
-        ("mvc log", "the newest versions of all families"),
-        ("mvc log resnet18 -n 5", "the newest five of one"),
-        ("mvc log resnet18 --withdrawn", "with those taken out of use"),
-    ],
-    statuses=NO_FAMILY,
-)
-@click.argument("family", required=False)
-@click.option("--withdrawn", is_flag=True, help="Show withdrawn versions too.")
-@command.limit
-@command.as_json
-@command.quiet
-def log(
-    family: str | None,
-    withdrawn: bool,
-    most: int | None,
-    everything: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Show versions with their story, newest first.
-
-    Per version: when and by whom it was registered, its message, metrics,
-    and what it was made from; of one family, or of all.
-    """
-    registry = command.open_registry()
-    name = None if family is None else command.family_name(family)
-    found = command.limited(
-        lambda n: registry.log(name, limit=n, withdrawn=withdrawn), most, everything
-    )
-    answer(found, as_json, quiet, _stories)
-
-
-def answer(
-    versions: list[Version],
-    as_json: bool,
-    quiet: bool,
-    tell: Callable[[list[Version]], None],
-    *,
-    single: bool = False,
-    nothing: str = NO_VERSIONS,
-) -> None:
-    """Print versions as ``tell`` shows them, as JSON or as ids; a note where there are none."""
-    if as_json:
-        shown = [version.as_dict() for version in versions]
-        output.json_result(shown[0] if single else shown)
-    elif quiet:
-        output.ids(versions)
-    elif not versions:
-        output.note(nothing)
-    else:
-        tell(versions)
-
-
-def _family_json(family: Family) -> output.Json:
-    rule = family.rule
-    return {
-        "family": family.name,
-        "versions": family.count - len(family.withdrawn),
-        "latest": None if family.latest is None else f"v{family.latest}",
-        "best": None if family.best is None else f"v{family.best[0]}",
-        "rule": None if rule is None else {"metric": rule.metric, "mode": rule.mode},
-        "tags": {tag: f"v{number}" for tag, number in family.tags.items()},
-    }
-
-
-def _family_table(families: Sequence[Family]) -> None:
-    rows = [("FAMILY", "VERSIONS", "LATEST", "BEST", "TAGS")]
-    for family in families:
-        best = ""
-        if family.best is not None and family.rule is not None:
-            value = output.number(family.best[1])
-            best = f"v{family.best[0]}  {family.rule.metric}={value}"
-        rows.append(
-            (
-                family.name,
-                f"{family.count - len(family.withdrawn):,}",
-                f"v{family.latest}" if family.latest else "",
-                best,
-                ", ".join(f"{tag}=v{number}" for tag, number in family.tags.items()),
-            )
-        )
-    output.table(rows, right=[1])
-
-
-def version_table(versions: Sequence[Version], column: str = "version") -> None:
-    """Print versions, a line each; ``column`` is what each is called: ``version`` or ``id``."""
-    rows = [("VERSION", "CREATED (UTC)", "SIZE", "METRICS", "NAMES", "MESSAGE")]
-    rows += [
-        (
-            getattr(version, column),
-            output.when(version.created),
-            output.size(version.artifact.size),
-            output.pairs(version.metrics),
-            _standing(version),
-            (version.message or "").partition("\n")[0],
-        )
-        for version in versions
-    ]
-    output.table(rows, right=[2])
-
-
-def _stories(versions: Sequence[Version]) -> None:
-    for place, version in enumerate(versions):
-        if place:
-            output.result("")
-        standing = _standing(version)
-        called = f"  ({standing})" if standing else ""
-        who = f"{output.when(version.created)} UTC  {version.author}"
-        output.result(output.clean(f"{version.id}  {who}{called}"))
-        told = (version.message or "").split("\n") if version.message else []
-        parents = [str(parent.get("id")) for parent in version.lineage.get("parents", [])]
-        if version.metrics:
-            told.append(output.pairs(version.metrics))
-        told.append(f"{version.artifact.name}, {_measure(version)}")
-        if parents:
-            told[-1] += f", from {', '.join(parents)}"
-        for text in told:
-            output.result(f"    {output.clean(text)}".rstrip())
-
-
 def _facts(version: Version) -> list[tuple[str, str]]:
     artifact, model, lineage = version.artifact, dict(version.model), dict(version.lineage)
     parents = ", ".join(str(parent.get("id")) for parent in lineage.pop("parents", None) or [])
@@ -371,7 +179,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
     code = lineage.pop("code", None) or {}
     changed = " and changes since" if code.get("dirty") else ""
     rows = [
-        (version.id, _standing(version)),
+        (version.id, versions.standing(version)),
         ("created", f"{output.when(version.created, seconds=True)} UTC by {version.author}"),
         (artifact.kind, _artifact(version)),
         ("digest", str(artifact.digest)),
@@ -391,15 +199,9 @@ def _facts(version: Version) -> list[tuple[str, str]]:
     return [row for place, row in enumerate(rows) if row[1] or place == 0]
 
 
-def _measure(version: Version | Described) -> str:
-    artifact = version.artifact
-    files = f"{output.count(artifact.files, 'file')}, " if artifact.files is not None else ""
-    return files + output.size(artifact.size)
-
-
 def _artifact(version: Version | Described) -> str:
     artifact = version.artifact
-    return f"{artifact.name}  {_measure(version)}  {artifact.format}"
+    return f"{artifact.name}  {versions.measure(version)}  {artifact.format}"
 
 
 def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
@@ -409,11 +211,6 @@ def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
     output.table([("MODE", "SIZE", "PATH"), *rows], right=[1])
     if len(shown) < len(files):
         output.note(f"the first {len(shown)} of {len(files):,} files; --all shows all")
-
-
-def _standing(version: Version) -> str:
-    missing = [] if version.present or version.released else ["bytes missing"]
-    return ", ".join(filter(None, [output.names_of(version), *missing]))
 
 
 def _loading(version: Version | Described) -> str:
