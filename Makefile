@@ -25,8 +25,8 @@ bench: $(READY) ## benchmarks, side by side with the peers found installed
 	@$(PIP) -e '.[bench]'
 	$(PY) -m tests.bench
 
-bless: $(READY) ## rewrite the transcripts from what mvc prints now
-	MVC_BLESS=1 $(PY) -m pytest tests/transcripts
+bless: $(READY) ## rewrite transcripts and pages that teach from what mvc prints now
+	MVC_BLESS=1 $(PY) -m pytest tests/transcripts tests/docs
 
 size: ## lines of code per module
 	@find mvc -name '*.py' -exec awk '!/^[ \t]*(#|$$)/ { n[FILENAME]++; all++ } END { for (f in n) printf "%6d %s\n", n[f], f; printf "%6d all\n", all }' {} + | sort -n

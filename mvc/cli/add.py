@@ -6,6 +6,7 @@ Public names: ``add``.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -282,7 +283,8 @@ def _reused(*all_added: Added) -> str:
 def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[str]:
     """Return the paths by their time of change; all are looked at before any is added.
 
-    A folder is as old as its newest file.
+    A folder is as old as its newest file. Of one time, as copies may have it,
+    ``v9.pt`` is older than ``v10.pt``.
     """
     if len(paths) < 2:
         return paths
@@ -296,7 +298,13 @@ def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[s
         else:
             with SourceFile(Path(path)) as source:
                 times[path] = source.status.st_mtime_ns
-    return sorted(paths, key=lambda path: times[path])
+    return sorted(paths, key=lambda path: (times[path], _counted(path)))
+
+
+def _counted(path: str) -> list[str | int]:
+    """Return what paths with numbers in them are sorted by: text and numbers in turn."""
+    parts = re.split("([0-9]+)", path)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _family_and_paths(

@@ -14,7 +14,7 @@ other is given to ``sh``, with ``mvc`` as a process of its own. What differs
 from run to run (times, ids, digests, compressed sizes) is replaced by a word
 in angle brackets.
 
-Public names: ``Session``, ``replay``.
+Public names: ``Session``, ``normal``, ``replay``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,33 +79,35 @@ class Session:
 
     folder: Path
     scripts: Path
+    screen: Callable[[], io.StringIO] = io.StringIO
+    """Makes what commands of this process print to."""
 
     def typed(self, line: str) -> str:
-        """Run one line and return what is shown."""
+        """Run one line and return what is shown, with words for what varies."""
+        return normal(self.shown(line).replace(str(self.folder), "<here>"))
+
+    def shown(self, line: str) -> str:
+        """Run one line and return what is shown, and its status unless that is 0."""
         words = shlex.split(line) if not NEEDS_SHELL.search(line) else []
         shown, status = self._here(words[1:]) if words[:1] == ["mvc"] else self._shell(line)
-        shown = self._normal(shown)
         if shown and not shown.endswith("\n"):
             shown += "\n"
         return shown + (f"[{status}]\n" if status else "")
 
     def _here(self, arguments: list[str]) -> tuple[str, int]:
-        both = io.StringIO()
+        both = self.screen()
+        before = Path.cwd()
         try:
             with redirect_stdout(both), redirect_stderr(both):
                 status = run(arguments)
         finally:
-            os.chdir(self.folder)  # -C changes it
+            os.chdir(before)  # -C changes it
         return both.getvalue(), status
 
     def _shell(self, line: str) -> tuple[str, int]:
-        script = self.scripts / "mvc"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mvc "$@"\n')
-        script.chmod(0o755)
-        path = f"{self.scripts}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["sh", "-c", line],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -113,11 +116,21 @@ class Session:
         )
         return done.stdout, done.returncode
 
-    def _normal(self, text: str) -> str:
-        text = text.replace(str(self.folder), "<here>")
-        for pattern, word in VARYING:
-            text = pattern.sub(word, text)
-        return "".join(line.rstrip() + "\n" for line in text.splitlines())
+    def environment(self) -> dict[str, str]:
+        """Return what processes of the session have: ``mvc`` and ``python`` are in the path."""
+        for name, command in (("mvc", "-m mvc "), ("python", "")):
+            script = self.scripts / name
+            script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command}"$@"\n')
+            script.chmod(0o755)
+        path = f"{self.scripts}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
+
+
+def normal(text: str) -> str:
+    """Replace what differs from run to run by words."""
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
 def replay(transcript: str, session: Session) -> str:

@@ -1,0 +1,182 @@
+"""Plays a page that teaches as its reader would: from top to bottom, at a terminal.
+
+============================  =====================================================
+block                         what happens
+============================  =====================================================
+``console``                   each line after ``$`` (and ``>``) is typed; what
+                              follows is what the terminal shows, and ``[4]`` an exit
+                              status other than 0
+``pycon``                     each line after ``>>>`` (and ``...``) is typed at one
+                              Python prompt, the same for the whole page
+any with ``title="NAME"``     the file NAME is written
+``text``                      nothing
+============================  =====================================================
+
+Everything happens in one folder that is empty at first. ``cd`` and ``export``
+last until the page ends. Shown text is compared as the transcripts compare it,
+without any sizes; runs of spaces count as one, because columns are as wide as
+what varies; a line ``…`` stands for any lines.
+
+Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``.
+"""
+
+from __future__ import annotations
+
+import doctest
+import io
+import os
+import pty
+import re
+import shlex
+import subprocess
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.transcripts.replay import PROMPT, Session, normal
+
+FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
+CONTINUED = "> "
+LEFT_OUT = "…"
+SECONDS = 120
+
+
+class Screen(io.StringIO):
+    """What takes printed text and says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Reader:
+    """Who reads a page and types what it says; ``home`` is not shown."""
+
+    session: Session
+    home: Path
+    python: dict[str, Any] = field(default_factory=dict)
+
+    def answer(self, kind: str, title: str | None, text: str) -> str:
+        """Do what one block says and return it with what is shown now."""
+        if title is not None:
+            Path(title).parent.mkdir(parents=True, exist_ok=True)
+            Path(title).write_text(text, encoding="utf-8")
+            return text
+        if kind == "console":
+            return self._seen(self._console(text))
+        if kind == "pycon":
+            return self._seen(self._prompt(text))
+        assert kind == "text", f"a page that teaches runs its blocks, and this is '{kind}'"
+        return text
+
+    def _console(self, text: str) -> str:
+        shown = []
+        for lines in _commands(text):
+            shown += [
+                f"{lines}\n",
+                self._typed(lines[len(PROMPT) :].replace(f"\n{CONTINUED}", "\n")),
+            ]
+        return "".join(shown)
+
+    def _typed(self, line: str) -> str:
+        words = shlex.split(line) if line.startswith(("cd ", "export ")) else []
+        if words[:1] == ["cd"]:
+            os.chdir(Path(words[1]).expanduser())
+            return ""
+        if words[:1] == ["export"]:
+            name, _, value = words[1].partition("=")
+            os.environ[name] = os.path.expandvars(value)
+            return ""
+        return self.session.shown(line)
+
+    def _prompt(self, text: str) -> str:
+        shown = []
+        for example in doctest.DocTestParser().get_examples(text):
+            first, *rest = example.source.splitlines()
+            lines = [f">>> {first}", *(f"... {line}".rstrip() for line in rest)]
+            shown += ["".join(f"{line}\n" for line in lines), self._run(example.source)]
+        return "".join(shown)
+
+    def _run(self, source: str) -> str:
+        screen = io.StringIO()
+        with redirect_stdout(screen), redirect_stderr(screen), warnings.catch_warnings():
+            warnings.simplefilter("default")
+            try:
+                exec(compile(source, "<stdin>", "single"), self.python)
+            except Exception as error:
+                screen.write("Traceback (most recent call last):\n  ...\n")
+                screen.writelines(traceback.format_exception_only(error))
+        return screen.getvalue()
+
+    def _seen(self, text: str) -> str:
+        return text.replace(str(self.home), "")
+
+
+class AtTerminal(Session):
+    """A session whose shell stands on a terminal as well."""
+
+    def _shell(self, line: str) -> tuple[str, int]:
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", closefd=True) as master:
+            child = subprocess.Popen(
+                ["sh", "-c", line],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+            )
+            os.close(theirs)
+            shown = b"".join(_until_hung_up(master.fileno()))
+        return shown.decode().replace("\r\n", "\n"), child.wait(timeout=SECONDS)
+
+
+def play(text: str, reader: Reader) -> str:
+    """Do what a page says and return it; what is shown as it was stays as it stands."""
+
+    def anew(block: re.Match[str]) -> str:
+        kind, title, body = block.groups()
+        shown = reader.answer(kind, title, body)
+        if _alike(shown, body):
+            shown = body
+        fence, rest = block.group(0).split("\n", 1)
+        return f"{fence}\n{shown}{rest[len(body) :]}"
+
+    return FENCE.sub(anew, text)
+
+
+def _alike(shown: str, told: str) -> bool:
+    parts = [re.escape(part) for part in f"\n{_plain(told)}".split(f"\n{LEFT_OUT}\n")]
+    return re.fullmatch(r"\n(?:.*\n)*?".join(parts), f"\n{_plain(shown)}") is not None
+
+
+def _plain(text: str) -> str:
+    return re.sub(r" {2,}|─+", "  ", SIZE.sub("<size>", normal(text)))
+
+
+def _commands(text: str) -> Iterator[str]:
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(PROMPT):
+            if lines:
+                yield "\n".join(lines)
+            lines = [line]
+        elif lines and line.startswith(CONTINUED) and lines[-1].endswith(("\\", "do", "|", "&&")):
+            lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+def _until_hung_up(terminal: int) -> Iterator[bytes]:
+    while True:
+        try:
+            got = os.read(terminal, 1 << 16)
+        except OSError:  # Linux's word for the end
+            return
+        if not got:
+            return
+        yield got
