@@ -25,10 +25,8 @@ from __future__ import annotations
 import doctest
 import io
 import os
-import pty
 import re
 import shlex
-import subprocess
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -37,13 +35,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.terminal import ended
 from tests.transcripts.replay import PROMPT, Session, normal
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
 CONTINUED = "> "
 LEFT_OUT = "…"
-SECONDS = 120
 
 
 class Screen(io.StringIO):
@@ -121,18 +119,8 @@ class AtTerminal(Session):
     """A session whose shell stands on a terminal as well."""
 
     def _shell(self, line: str) -> tuple[str, int]:
-        ours, theirs = pty.openpty()
-        with open(ours, "rb", closefd=True) as master:
-            child = subprocess.Popen(
-                ["sh", "-c", line],
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=theirs,
-                stderr=theirs,
-            )
-            os.close(theirs)
-            shown = b"".join(_until_hung_up(master.fileno()))
-        return shown.decode().replace("\r\n", "\n"), child.wait(timeout=SECONDS)
+        terminal, status = ended(["sh", "-c", line], environment=self.environment())
+        return terminal.written.decode().replace("\r\n", "\n"), status
 
 
 def play(text: str, reader: Reader) -> str:
@@ -169,14 +157,3 @@ def _commands(text: str) -> Iterator[str]:
             lines.append(line)
     if lines:
         yield "\n".join(lines)
-
-
-def _until_hung_up(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            got = os.read(terminal, 1 << 16)
-        except OSError:  # Linux's word for the end
-            return
-        if not got:
-            return
-        yield got
