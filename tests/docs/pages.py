@@ -17,7 +17,7 @@ last until the page ends. Shown text is compared as the transcripts compare it,
 without any sizes; runs of spaces count as one, because columns are as wide as
 what varies; a line ``…`` stands for any lines.
 
-Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``.
+Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``, ``plain``.
 """
 
 from __future__ import annotations
@@ -138,11 +138,11 @@ def play(text: str, reader: Reader) -> str:
 
 
 def _alike(shown: str, told: str) -> bool:
-    parts = [re.escape(part) for part in f"\n{_plain(told)}".split(f"\n{LEFT_OUT}\n")]
-    return re.fullmatch(r"\n(?:.*\n)*?".join(parts), f"\n{_plain(shown)}") is not None
+    parts = [re.escape(part) for part in f"\n{plain(told)}".split(f"\n{LEFT_OUT}\n")]
+    return re.fullmatch(r"\n(?:.*\n)*?".join(parts), f"\n{plain(shown)}") is not None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     return re.sub(r" {2,}|─+", "  ", SIZE.sub("<size>", normal(text)))
 
 
