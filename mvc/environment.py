@@ -3,7 +3,8 @@
 Everything else is told. What is read here and why: ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
-``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``debug``, ``completion``,
+``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``progress``, ``debug``,
+``completion``,
 ``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
@@ -109,6 +110,11 @@ def home() -> Path | None:
 def colours() -> bool:
     """Say whether a terminal may be given colours: ``NO_COLOR`` is not set."""
     return not os.environ.get("NO_COLOR")
+
+
+def progress() -> bool:
+    """Return whether progress is shown: ``MVC_PROGRESS`` is not ``0``."""
+    return os.environ.get("MVC_PROGRESS", "") != "0"
 
 
 def debug() -> bool:

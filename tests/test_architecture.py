@@ -23,7 +23,10 @@ FLOORS = (
     {"registry"},
     {"store"},
     {"formats", "codecs"},
-    set("recipe tree verdict digest lines compatibility fileio beneath durability system".split()),
+    set(
+        "recipe tree verdict digest lines compatibility progress fileio beneath durability "
+        "system".split()
+    ),
     {"errors"},
 )
 LEAVES = FLOORS[5]

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import click
 
 from mvc import environment
-from mvc.cli import failures, output
+from mvc.cli import failures, manner, output
 from mvc.cli.command import HELP, write_examples
 from mvc.errors import MvcWarning, UsageError
 
@@ -228,10 +228,14 @@ def root(ctx: click.Context, folder: str | None, store: str | None) -> None:
         output.result(ctx.get_help())
 
 
+root.params += manner.options(hidden=False)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; every error ends here."""
     as_json = "--json" in arguments
     _speak_any_text(sys.stdout, sys.stderr)
+    manner.anew()
     with _warnings_in_words():
         try:
             status = _invoke(list(arguments))
@@ -262,7 +266,7 @@ def _invoke(arguments: list[str]) -> int:
 def _fail(error: BaseException, as_json: bool) -> int:
     failure = failures.explain(error)
     try:
-        if environment.debug():
+        if manner.manner.debug:
             import traceback
 
             traceback.print_exception(error)
@@ -285,7 +289,7 @@ def _warnings_in_words() -> Iterator[None]:
             file: TextIO | None = None, line: str | None = None,
         ) -> None:  # fmt: skip
             if not issubclass(category, MvcWarning):
-                if environment.debug():
+                if manner.manner.debug:
                     original(message, category, filename, lineno, file, line)
             elif str(message) not in said:
                 said.add(str(message))

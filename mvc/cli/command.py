@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvc import environment
-from mvc.cli import output
+from mvc.cli import manner, output
 from mvc.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Command(click.Command):
         self.usage = usage
         self.examples = examples
         self.statuses = {**_STATUSES, **(statuses or {})}
+        quiet = all("-q" not in option.opts for option in self.params)
+        self.params += manner.options(hidden=True, quiet=quiet)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -52,9 +54,13 @@ class Command(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
+        if "quiet" in ctx.params:
+            manner.manner.quiet |= ctx.params["quiet"]
+            ctx.params["quiet"] = manner.manner.quiet
         if ctx.params.get("as_json") and ctx.params.get("quiet"):
             raise UsageError("--json and -q are two ways to answer", hint="choose one")
-        return super().invoke(ctx)
+        with manner.heard():
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [self.usage]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import repeat
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mvc.digest import Buffer, digest_of
 from mvc.errors import Conflict
 from mvc.formats.dtypes import width_of
 from mvc.formats.numbers import Statistics, are_numbers, compare, row_major
+from mvc.progress import advance, job
 from mvc.recipe import ObjectRef
 from mvc.registry import tensors
 from mvc.registry.intake import unregistered
@@ -97,6 +99,11 @@ class _Side:
     stride: tuple[int, ...] | None
     chunks: tuple[ObjectRef, ...] | None
     pieces: Callable[[], Iterator[Buffer]]
+
+    @property
+    def size(self) -> int:
+        """Its bytes; 0 where nobody knows how many an element has."""
+        return prod(self.shape) * width_of(self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +212,12 @@ def _tensors(
     )
     wanted.check(bool(left or right), f"{a.label} or {b.label}")
     names = dict.fromkeys([*left, *right])
-    changes = [_change(name, left.get(name), right.get(name), statistics) for name in names]
+    changes = []
+    sizes = [(right.get(name) or left[name]).size for name in names]
+    with job("comparing tensors", sum(sizes)):
+        for name, size in zip(names, sizes, strict=True):
+            changes.append(_change(name, left.get(name), right.get(name), statistics))
+            advance(size)
     found = [change for change in changes if change]
     return len(changes) - len(found), found
 

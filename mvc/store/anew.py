@@ -16,6 +16,7 @@ from mvc import codecs
 from mvc.codecs import Base, Encoded, Encoding, choose
 from mvc.digest import Buffer, Digest
 from mvc.errors import Damaged
+from mvc.progress import advance
 from mvc.store.pack import Entry, PackReader
 from mvc.store.pipeline import in_order
 from mvc.store.rewrite import Frame, frames
@@ -118,6 +119,7 @@ class Measure:
     def _about(self, digest: Digest, under: Under | None, links: int = 0) -> tuple[int, bool]:
         """Return about what an object takes, and whether the encoder would use the base."""
         data, width = self._read(digest), self.width(digest)
+        advance(len(data))
         base = None if under is None else _base(self._read, under, width, links)
         if len(data) <= choose.SMALL:  # no more work than a promise
             made = codecs.encode(data, width, () if base is None else (base,))

@@ -15,6 +15,7 @@ from mvc.digest import Digest, Hasher
 from mvc.durability import Together
 from mvc.errors import Damaged
 from mvc.fileio import NewFile
+from mvc.progress import advance
 from mvc.store.pipeline import in_order
 from mvc.store.store import Store
 from mvc.tree import TreeFile
@@ -38,6 +39,7 @@ def fetch(
     for piece in store.pieces(digest):
         hasher.update(piece)
         new.write([piece])
+        advance(len(piece))
     if (hasher.digest(), new.size) != (digest, size):
         for _ in store.pieces(digest, hashed=True):  # once more, to say which part is wrong
             pass

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from mvc.compatibility import FORMAT
 from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.errors import Busy, FormatError, MvcError, Unsupported
 from mvc.fileio import NewFile, Steps
+from mvc.progress import advance, job
 from mvc.store import eviction
 from mvc.store.eviction import CONTENTS, NOTE
 from mvc.store.fetch import each, fetch
@@ -151,7 +152,7 @@ def _mend(entry: _Entry, wrong: Iterable[str]) -> Steps[None]:
     yield "files linked"
 
 
-def _fill(entry: _Entry, folder: Path, files: Iterable[TreeFile]) -> None:
+def _fill(entry: _Entry, folder: Path, files: Sequence[TreeFile]) -> None:
     """Put files into a folder: as links where the file system has them, else as copies."""
     for above in {os.path.dirname(folder / file.path) for file in files}:
         Path(above).mkdir(parents=True, exist_ok=True)
@@ -164,14 +165,18 @@ def _fill(entry: _Entry, folder: Path, files: Iterable[TreeFile]) -> None:
             _write(entry, file, folder / file.path)
             fileio.remove(content)
 
-    each(files, put)
+    what = files[0].path if len(files) == 1 else f"{len(files):,} files"
+    with job(f"making {what}", sum(file.size for file in files)):
+        each(files, put)
 
 
 def _content(entry: _Entry, file: TreeFile) -> Path:
     """Return the one file with these bytes and this mode, made if it is missing or wrong."""
     suffix = "-x" if file.mode & 0o100 else ""
     final = entry.cache / CONTENTS / f"{file.digest.hex()}{suffix}"
-    if not _holds(entry, final, file):
+    if _holds(entry, final, file):
+        advance(file.size)
+    else:
         _write(entry, file, final)
     return final
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Ahead(Generic[A, B]):
 
     def submit(self, item: A) -> Iterator[tuple[A, B]]:
         """Hand over ``item``; yield results that are due."""
-        self._waiting.append((item, self._threads.submit(self._call, item)))
+        called = copy_context().run  # who listens here is told of what is done there
+        self._waiting.append((item, self._threads.submit(called, self._call, item)))
         while len(self._waiting) > 2 * thread_count():
             yield self._next()
 

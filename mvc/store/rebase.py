@@ -103,7 +103,7 @@ def carry_out(
 def _written(store: Store, planned: Rebasing) -> Steps[tuple[list[str], list[str]]]:
     """Write the packs of what stays, and apart from them those of what is to go."""
     staying = written_anew(store, planned.packs, planned.kept, planned.changes)
-    new = yield from write(store, staying)
+    new = yield from write(store, staying, planned.room)
     apart = yield from rewrite(store, planned.packs, lambda entry: entry.digest in planned.dead)
     return new, apart
 

@@ -23,6 +23,7 @@ from mvc.compatibility import FORMAT
 from mvc.digest import Hasher
 from mvc.errors import Busy, Conflict, FormatError, MvcError, NotFound, UsageError
 from mvc.fileio import NewFile, Steps
+from mvc.progress import advance
 from mvc.store.intents import settle
 from mvc.store.naming import check_place
 from mvc.store.pack import SUFFIX, PackReader
@@ -247,6 +248,7 @@ class _Copier:
             for piece in _pieces(descriptor):
                 written.update(piece)
                 new.write([piece])
+                advance(len(piece))
             new.seal()
             new.sync()
             _check_same(new, written, path)

@@ -123,7 +123,7 @@ def carry_out(
             hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
         )
     frames = written_anew(store, planned.packs, planned.kept, planned.changes)
-    new = yield from write(store, frames)
+    new = yield from write(store, frames, planned.room)
     old = [name for name in planned.packs if name not in new]
     return (yield from retire(store, old, needs, patience))
 

@@ -21,6 +21,7 @@ from mvc.codecs import Encoded
 from mvc.digest import Digest
 from mvc.errors import MvcError
 from mvc.fileio import Steps
+from mvc.progress import advance, job
 from mvc.store.lock import maintenance
 from mvc.store.pack import (
     MAX_PACK_SIZE,
@@ -103,22 +104,24 @@ def rewrite(store: Store, names: Iterable[str], keep: Callable[[Entry], bool]) -
     return (yield from write(store, frames(store, names, keep)))
 
 
-def write(store: Store, given: Iterable[Frame]) -> Steps[list[str]]:
+def write(store: Store, given: Iterable[Frame], about: int | None = None) -> Steps[list[str]]:
     """Write frames into new packs, durable when this ends; return their names.
 
     A new pack counts as made when the youngest of the old was: what is garbage
-    in it does not get younger by being copied.
+    in it does not get younger by being copied. ``about`` is how many bytes they take.
     """
     folder = store.folder / STAGING / new_id()
     fileio.make_folder(folder)
     packs: list[PackWriter] = []
     try:
-        for frame in given:
-            if not packs or packs[-1].size + frame.encoded.size > MAX_PACK_SIZE:
-                packs.append(PackWriter(folder / f"{len(packs)}.pack"))
-            pack = packs[-1]
-            pack.add(frame.digest, frame.size, frame.encoded, depth=frame.depth, base=frame.base)
-            pack.made = max(pack.made or 0, frame.made)
+        with job("writing packs", about):
+            for frame in given:
+                if not packs or packs[-1].size + frame.encoded.size > MAX_PACK_SIZE:
+                    packs.append(PackWriter(folder / f"{len(packs)}.pack"))
+                pack, encoded = packs[-1], frame.encoded
+                pack.add(frame.digest, frame.size, encoded, depth=frame.depth, base=frame.base)
+                pack.made = max(pack.made or 0, frame.made)
+                advance(encoded.size)
         new = yield from finish_all(packs)
         for pack, name in zip(packs, new, strict=True):
             fileio.link_once(pack.path, store.folder / PACKS / name)

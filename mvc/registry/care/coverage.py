@@ -5,7 +5,7 @@ longest ago comes first. When each pack was last whole is noted in a disposable
 file of the cache. Rules and format: ``docs/fsck.md``.
 
 Public names: ``Scope``, ``Progress``, ``Coverage``, ``scope_of``, ``cost_of_frame``,
-``cost_of_file``.
+``cost_of_file``, ``bytes_passing``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from mvc import fileio
+from mvc.codecs import Encoding
 from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of
 from mvc.errors import MvcError, UsageError
@@ -157,6 +158,19 @@ class Progress:
             return {}
         found = [_LINE.fullmatch(line) for line in body.splitlines()[1:]]
         return {match[1]: (match[2], match[3]) for match in found if match}
+
+
+def bytes_passing(store: Store, level: str, scope: Scope) -> int | None:
+    """Return how many bytes a check of ``level`` will say are done; no one knows under a limit."""
+    if scope.limit is not None:
+        return None
+    made = level == "full"  # and files are put together
+    entries = (entry for pack in store.index.packs() for entry in pack.index)
+    return sum(
+        entry.stored + (entry.size if made and entry.encoding == Encoding.RECIPE else 0)
+        for entry in entries
+        if scope.holds(entry.digest)
+    )
 
 
 def cost_of_frame(store: Store, entry: Entry, *, with_bases: bool = True) -> int:

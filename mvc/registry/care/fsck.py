@@ -26,8 +26,9 @@ from mvc import environment, fileio, lines
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
+from mvc.progress import advance, job
 from mvc.registry import family as families
-from mvc.registry.care import modes, remarks, rooted
+from mvc.registry.care import coverage, modes, remarks, rooted
 from mvc.registry.care.coverage import Coverage, Progress, Scope, cost_of_file, cost_of_frame
 from mvc.registry.care.dependents import Dependents
 from mvc.registry.care.frames import Frames, deep, shallow
@@ -359,7 +360,8 @@ def _check_packs(run: Check, scope: Scope) -> None:
     run.counts["packs"] = seen + len(index.damaged)
     if right:  # so it may answer from here on: to ask each of many packs would take for ever
         index.refresh()
-    failures = _read_packs(run, known, scope) if run.level != "quick" else []
+    with job("checking packs", partial(coverage.bytes_passing, run.store, run.level, scope)):
+        failures = _read_packs(run, known, scope) if run.level != "quick" else []
     misplaced = list(run.frames.misplaced(index.packs(known)))
     for found, _ in misplaced:
         run.frames.note(found)
@@ -382,6 +384,7 @@ def _read_packs(run: Check, names: list[str], scope: Scope) -> list[tuple[Found,
             for found, failure in looked:
                 run.counts["objects"] += 1
                 run.counts["bytes"] += found.entry.stored
+                advance(found.entry.stored)
                 if failure and _still(run, found, look):
                     whole = False
                     failures.append((found, failure))
@@ -459,6 +462,7 @@ def _check_files(run: Check, pack: PackReader, files: dict[Digest, TreeFile]) ->
                 for piece in run.store.pieces(file.digest):
                     hasher.update(piece)
                     size += len(piece)
+                    advance(len(piece))
                 made = hasher.digest(), size
             if made != (file.digest, file.size):
                 raise Damaged("its parts are whole, but do not make the file")

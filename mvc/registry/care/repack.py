@@ -17,6 +17,7 @@ from mvc import fileio
 from mvc.digest import Digest
 from mvc.errors import Busy
 from mvc.fileio import Steps
+from mvc.progress import job
 from mvc.registry import family as families
 from mvc.registry import reach
 from mvc.registry.care.gc import WAIT
@@ -59,7 +60,7 @@ def repack(manifest: Manifest, store: Store, *, dry_run: bool) -> Repacked:
     """Plan, and unless ``dry_run`` carry the plan out. Raises as ``ModelRegistry.repack`` says."""
     with undisturbed(store.folder, ROOTS):
         if dry_run:
-            return _told(packing.plan(store, wishes(manifest, store)), executed=False)
+            return _told(_plan(manifest, store), executed=False)
         with maintenance(store.folder) as alone:
             if not alone:
                 raise Busy("another gc, repack or move is under way", hint="try again later")
@@ -76,9 +77,14 @@ def repack_steps(
         return needs_of(roots(store))
 
     left = yield from retire(store, (), needs, patience)
-    planned = packing.plan(store, wishes(manifest, store))
+    planned = _plan(manifest, store)
     done = yield from packing.carry_out(store, planned, needs, patience)
     return planned, done if planned.packs else left
+
+
+def _plan(manifest: Manifest, store: Store) -> RepackPlan:
+    with job("comparing what is stored"):
+        return packing.plan(store, wishes(manifest, store))
 
 
 def wishes(manifest: Manifest, store: Store) -> Wishes:

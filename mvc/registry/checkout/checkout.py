@@ -21,6 +21,7 @@ from pathlib import Path
 from mvc import fileio
 from mvc.beneath import Folder
 from mvc.errors import Conflict, UsageError
+from mvc.progress import job
 from mvc.registry import resolve
 from mvc.registry.checkout import checkout_folder, contents, paths
 from mvc.registry.checkout.known import known, paths_in_family, places_in_family
@@ -127,7 +128,8 @@ def _replace(
 ) -> None:
     private = fileio.private_path(Path()).name
     try:
-        source.write(file, folder, private)
+        with job(f"writing {source.identity}", file.size):
+            source.write(file, folder, private)
         if before is not None:
             check_unchanged(folder, target.name, before)
         if not folder.move(private, folder, target.name, overwrite=before is not None):

@@ -23,6 +23,7 @@ from mvc.beneath import Folder, holding, remove_all, walk
 from mvc.durability import Together
 from mvc.errors import Conflict
 from mvc.fileio import Steps
+from mvc.progress import job
 from mvc.registry.checkout.known import Content
 from mvc.registry.checkout.writing import (
     Source,
@@ -296,7 +297,8 @@ def _write_all(staging: Folder, files: Sequence[TreeFile], source: Source) -> To
         except FileExistsError:
             raise _clash(file.path, source) from None
 
-    each(files, write)
+    with job(f"writing {source.identity}", sum(file.size for file in files)):
+        each(files, write)
     return together
 
 

@@ -26,6 +26,7 @@ from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.formats.safety import safety_of
+from mvc.progress import advance, job
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
 from mvc.registry.intake.relatives import Offers, Relatives
@@ -119,7 +120,8 @@ class _Gathered:
 
 def ingest(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> Ingested:
     """Put a file's bytes into ``sink``. Raises as ``read`` does."""
-    return ingested(source.name, read(source, sink, relatives))
+    with job(f"reading {source.name}", source.size):
+        return ingested(source.name, read(source, sink, relatives))
 
 
 def ingested(name: str, file: FileRead) -> Ingested:
@@ -205,6 +207,7 @@ def _read_whole(
     """A file of one chunk at most is one object, without a recipe."""
     data = _read(source, 0, source.size)
     digest = digest_of(data)
+    advance(len(data))
     widths = Counter[int]()
     for storage in layout.storages if layout else ():
         widths[storage.width] += storage.size
@@ -268,6 +271,7 @@ def _read_piece(source: SourceFile, piece: _Piece) -> _Read:
 def _hashed(found: Iterable[tuple[_Piece, _Read]], whole: Hasher) -> Iterator[_Read]:
     for _, (data, digest) in found:
         whole.update(data)
+        advance(len(data))
         yield data, digest
 
 

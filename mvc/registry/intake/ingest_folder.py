@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from mvc import tree
+from mvc.progress import job
 from mvc.registry.intake.folder import FolderFile, SourceFolder
 from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
 from mvc.registry.intake.relatives import Relatives
@@ -36,9 +37,10 @@ def ingest_folder(source: SourceFolder, sink: Sink, relatives: Relatives | None 
         Conflict: The folder or a file in it changed while it was read.
     """
     found: FilesRead = []
-    for file in source.files:
-        with source.open(file) as opened:
-            found.append((file, read(opened, sink, relatives)))
+    with job(f"reading {source.name}", source.size):
+        for file in source.files:
+            with source.open(file) as opened:
+                found.append((file, read(opened, sink, relatives)))
     source.check_unchanged()
     got = put_together(source, found)
     sink.put(tree.encode(_tree(found)), got.artifact.digest, 0)

@@ -20,6 +20,7 @@ from pathlib import Path
 from mvc import fileio, lines
 from mvc.digest import Digest
 from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
+from mvc.progress import job
 from mvc.registry import record as records
 from mvc.registry.care.gc_plan import GRACE, note_live
 from mvc.registry.location import finding, lost, newest
@@ -137,7 +138,7 @@ def move(place: Place, plan: MovePlan) -> Moved:
         text = places.path_text(place.folder, plan.target)
         places.change(place.folder, store={"path": text, "id": plan.identity})
 
-    with _alone(plan.source):
+    with _alone(plan.source), job("copying packs", plan.size):
         moved = fileio.run(relocation.move(plan, switch, waiting(relocation.SECONDS_TO_WAIT)))
     for name in moved.damaged:
         warnings.warn(
