@@ -28,6 +28,9 @@ bench: $(READY) ## benchmarks, side by side with the peers found installed
 bless: $(READY) ## rewrite transcripts and pages that teach from what mvc prints now
 	MVC_BLESS=1 $(PY) -m pytest tests/transcripts tests/docs
 
+docs: $(READY) ## build the site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q --strict -f docs/site/mkdocs.yml
+
 size: ## lines of code per module
 	@find mvc -name '*.py' -exec awk '!/^[ \t]*(#|$$)/ { n[FILENAME]++; all++ } END { for (f in n) printf "%6d %s\n", n[f], f; printf "%6d all\n", all }' {} + | sort -n
 
@@ -36,8 +39,8 @@ size: ## lines of code per module
 $(READY): pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "setting up .venv (some minutes the first time)"
-	@$(PIP) -e '.[test]'
+	@$(PIP) -e '.[test,docs]'
 	@$(PIP) -e '.[torch]' >.venv/torch.log 2>&1 || echo "note: torch cannot be installed here (.venv/torch.log says why); going on without it"
 	@touch $@
 
-.PHONY: help demo test check faults bench bless size
+.PHONY: help demo test check faults bench bless docs size

@@ -84,6 +84,7 @@ class ModelRegistry(TagMethods):
 
         Raises:
             NotFound: There is no such version.
+
         Warns:
             StoreWarning: Its bytes are not all there.
         """
@@ -197,6 +198,8 @@ class ModelRegistry(TagMethods):
         """Register a model file, or a folder with all its files, as the next version of ``name``.
 
         The files are only read. When this returns the version is durable: they may be deleted.
+        ``include`` and ``exclude`` are globs for the files of a folder (``docs/folders.md``);
+        ``params``, ``lineage`` and ``labels`` are values by name.
 
         Args:
             from_version: A ref instead of a path: its file, model, parameters and lineage.
@@ -204,11 +207,9 @@ class ModelRegistry(TagMethods):
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             require: An expression that must be true of it; see ``docs/search.md``.
             metrics: Anything with ``__float__`` by name; what is not finite is never best.
-            params, lineage, labels: Values by name.
             parents: Refs of the versions this one was made from.
             framework: Detected from the file where not given.
             tags: Moved to the new version once it exists.
-            include, exclude: Globs for the files of a folder; see ``docs/folders.md``.
 
         Raises:
             UsageError: A name or value is not allowed; nothing was stored.

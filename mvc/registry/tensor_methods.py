@@ -144,7 +144,8 @@ class TensorMethods(StoreMethods):
         """Compare two versions, or files or folders that need not be registered.
 
         Args:
-            a, b: Refs as text; a ``Path`` is a file or folder.
+            a: A ref as text; a ``Path`` is a file or folder.
+            b: The same.
             pattern: Only tensors whose names fit this glob are compared, and nothing else.
             statistics: Whether to work out how much tensors changed, which reads them.
 
