@@ -1,6 +1,6 @@
 """The environment: the one module that reads variables, the user's name and git.
 
-Everything else is told. What is read here and why: ``docs/model.md``.
+Everything else is told. What is read here and why: ``docs/terminal.md``, ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
 ``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``progress``, ``debug``,

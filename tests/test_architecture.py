@@ -25,7 +25,7 @@ FLOORS = (
     {"formats", "codecs"},
     set(
         "recipe tree verdict digest lines compatibility progress fileio beneath durability "
-        "system".split()
+        "system versions".split()
     ),
     {"errors"},
 )

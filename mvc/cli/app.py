@@ -269,6 +269,9 @@ def _fail(error: BaseException, as_json: bool) -> int:
         if manner.manner.debug:
             import traceback
 
+            from mvc import versions
+
+            output.line("debug", versions.header())
             traceback.print_exception(error)
         failures.report(failure, as_json=as_json)
         _flush()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mvc import environment
+from mvc import environment, progress
 from mvc.cli import manner, output
 from mvc.errors import NotFound, UsageError
 
@@ -59,7 +59,7 @@ class Command(click.Command):
             ctx.params["quiet"] = manner.manner.quiet
         if ctx.params.get("as_json") and ctx.params.get("quiet"):
             raise UsageError("--json and -q are two ways to answer", hint="choose one")
-        with manner.heard():
+        with manner.heard(ctx.command_path):
             return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -183,7 +183,7 @@ def limited(
     most = most or NEWEST
     found = find(most + 1)
     if len(found) > most:
-        output.note(f"these are the {these} {most}; --all shows the others too")
+        output.line("note", f"these are the {these} {most}; --all shows the others too")
     return found[:most]
 
 
@@ -197,9 +197,12 @@ def open_registry() -> ModelRegistry:
     from mvc.registry.location import place
 
     given = click.get_current_context().find_root().params
-    folder = environment.registry_folder()
+    folder, how = environment.registry_folder(), "as MVC_DIR says"
     if folder is None:
-        folder = place.find(Path.cwd(), named=given.get("folder") is not None)
+        named = given.get("folder") is not None
+        folder = place.find(Path.cwd(), named=named)
+        how = "as -C says" if named else "found from here upward"
+    progress.say("registry: '{}', {}", folder, how)
     return ModelRegistry(folder, store=given.get("store"), create=False)
 
 

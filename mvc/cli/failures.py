@@ -28,7 +28,7 @@ TERMINATED = 143
 PIPE_CLOSED = 141
 OTHER = MvcError.status
 
-DEBUG_HINT = "a fault of mvc itself; MVC_DEBUG=1 shows where, please report it"
+DEBUG_HINT = "a fault of mvc itself; run it again with --debug and report what that shows"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Public names: ``Manner``, ``manner``, ``anew``, ``options``, ``heard``.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,8 +68,8 @@ def options(*, hidden: bool, quiet: bool = True) -> list[click.Parameter]:
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """Show what is told meanwhile, in the manner asked for."""
+def heard(name: str) -> Iterator[None]:
+    """Show what is told while the command ``name`` runs, in the manner asked for."""
     if manner.quiet or not (manner.progress or manner.verbose):
         yield
         return
@@ -77,5 +78,7 @@ def heard() -> Iterator[None]:
 
     bar = Bar(verbose=manner.verbose, drawn=manner.progress)
     said = bar.said if manner.verbose else None
+    begun = time.monotonic()
     with contextlib.closing(bar), progress.listening(bar.moved, said):
         yield
+        progress.say("{}: {:.2f} s in all", name, time.monotonic() - begun)

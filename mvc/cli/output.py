@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from mvc import environment
+from mvc.cli import manner
 
 if TYPE_CHECKING:
     from mvc.registry.version import Version
@@ -63,13 +64,15 @@ def line(kind: str, text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print on stderr something worth knowing that changes nothing."""
-    line("note", text)
+    """Print on stderr something worth knowing that changes nothing, unless ``-q`` is given."""
+    if not manner.manner.quiet:
+        line("note", text)
 
 
 def say(text: str) -> None:
-    """Print on stderr what was done."""
-    click.echo(clean(text), err=True)
+    """Print on stderr what was done, unless ``-q`` is given."""
+    if not manner.manner.quiet:
+        click.echo(clean(text), err=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:

@@ -211,11 +211,13 @@ def _words(plan: MovePlan) -> str:
 
 
 def _facts(found: StoreInfo) -> list[tuple[str, str]]:
+    from mvc.registry.location.finding import HOW
+
     packs = output.count(found.packs, "pack")
     rows = [
         ("store", output.path(found.path)),
         ("id", found.id),
-        ("found", _HOW[found.how]),
+        ("found", HOW[found.how]),
         ("size", f"{output.size(found.size)} in {packs}, {output.size(found.free)} free"),
         ("writable", "yes" if found.refusal is None else f"no: {found.refusal}"),
     ]
@@ -226,16 +228,6 @@ def _facts(found: StoreInfo) -> list[tuple[str, str]]:
     for name, others in (("alternate", found.alternates), ("fallback", found.fallbacks)):
         rows += [(name, _other(other)) for other in others]
     return rows
-
-
-_HOW = {
-    "named": "as named by --store or MVC_STORE",
-    "noted": "by your own note, ~/.config/mvc/stores.yaml",
-    "configured": "where it is configured",
-    "default": "at the default place, not where it is configured",
-    "fallback": "at a fallback, not where it is configured",
-    "moved": "by following a move",
-}
 
 
 def _other(other: Alternate) -> str:

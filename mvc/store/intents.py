@@ -22,6 +22,7 @@ from pathlib import Path
 
 from mvc import fileio
 from mvc.fileio import Steps
+from mvc.progress import say
 from mvc.store.settings import STAGING, is_id
 
 INTENT = "record.yaml"
@@ -68,6 +69,7 @@ def settle(store: Path, patience: Callable[[], bool]) -> Steps[list[Intent]]:
     """
     waited_for = intents(store)
     yield "intents listed"
+    told = False
     while True:
         still = []
         for intent in waited_for:
@@ -81,6 +83,9 @@ def settle(store: Path, patience: Callable[[], bool]) -> Steps[list[Intent]]:
         waited_for = still
         if not waited_for or not patience():
             return waited_for
+        if not told:
+            say("waiting: {} other commands write to the store", len(waited_for))
+            told = True
         yield "waited"
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from mvc.codecs import Base, Encoded, Encoding
 from mvc.digest import Buffer, Digest, digest_of
 from mvc.errors import Busy, MvcError
 from mvc.fileio import NewFile, Steps
+from mvc.progress import say
 from mvc.recipe import Recipe
 from mvc.store.index import Found
 from mvc.store.intents import INTENT
@@ -89,6 +91,7 @@ class Transaction:
         self._recipes: set[Digest] = set()
         # Packs reused from stay open, so that their bytes stay readable.
         self._reused_from: set[PackReader] = set()
+        self._kinds: Counter[str] = Counter()
         self._encoding: Ahead[_Work, _Done] = Ahead(partial(_encode, store))
 
     def begin(self) -> Steps[None]:
@@ -184,6 +187,9 @@ class Transaction:
             Busy: A collector evicted this transaction; run it again.
         """
         self._drain()
+        kinds = (f"{count:,} as {kind}" for kind, count in sorted(self._kinds.items()))
+        say("objects stored: {}; {:,} bytes, and {:,} were there", ", ".join(kinds) or "none",
+            self.stored, self.reused)  # fmt: skip
         packs = self._store.folder / PACKS
         fileio.make_folder(packs)  # some tools copy no empty folders
         names = yield from finish_all(self._packs)
@@ -247,6 +253,7 @@ class Transaction:
                 self._packs.append(PackWriter(self._folder / f"{len(self._packs)}.pack"))
         self._packs[-1].add(digest, size, encoded, depth=depth, base=base)
         self.stored += encoded.size
+        self._kinds[encoded.encoding.name.lower()] += 1
 
     @contextlib.contextmanager
     def _fenced(self) -> Iterator[None]:

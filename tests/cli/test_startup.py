@@ -28,13 +28,13 @@ def _ours(names: str, *more: set[str]) -> set[str]:
 ALWAYS = _ours(
     """
     cli cli.app cli.command cli.failures cli.manner cli.output
-    digest durability environment errors fileio
+    digest durability environment errors fileio progress
     """,
     {"mvc", "mvc.system"},
 )
 RECORDS = _ours(
     """
-    cli.bar compatibility lines progress tree verdict
+    cli.bar compatibility lines tree verdict
     registry registry.registry registry.care_methods registry.search_methods registry.tag_methods
     registry.tensor_methods registry.location.store_methods
     registry.changes registry.directions registry.event registry.family registry.manifest

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mvc import environment, fileio
 from mvc.errors import Damaged, MvcError
+from mvc.progress import say
 from mvc.registry.checkout import contents
 from mvc.registry.family import Family
 from mvc.registry.location.place import CACHE_TAG, Place
@@ -69,6 +70,7 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
         OSError: The cache cannot be written to.
     """
     cache = cache_of(place)
+    say("cache: '{}'", cache)
     limit = environment.cache_size()
     try:
         made = materialised.materialise(

@@ -26,7 +26,7 @@ from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
 from mvc.formats.content import Cutter
 from mvc.formats.safety import safety_of
-from mvc.progress import advance, job
+from mvc.progress import advance, job, say
 from mvc.recipe import ObjectRef, Part, Recipe, TensorEntry
 from mvc.registry.intake.cutting import CHUNK_SIZE, Kind, Stretch, chunk_size, stretches
 from mvc.registry.intake.relatives import Offers, Relatives
@@ -161,7 +161,10 @@ def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> 
         digest, rows = _read_whole(source, sink, layout, offers)
     else:
         digest, rows = _read_parts(source, sink, layout, offers)
-    return FileRead(digest, source.size, _contents(layout, rows), safety)
+    contents = _contents(layout, rows)
+    what = f"{contents.format}, {contents.tensors:,} tensors" if contents else "no known format"
+    say("{}: {}", source.name, what)
+    return FileRead(digest, source.size, contents, safety)
 
 
 def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:

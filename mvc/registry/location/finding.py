@@ -6,7 +6,8 @@ where nobody said that it is serves reads only, until ``mvc store relink``:
 tonight's versions are not to go into last month's copy.
 
 Rules and reasons: ``docs/relocation.md``.
-Public names: ``Located``, ``locate``, ``records_only``, ``note``, ``forget_note``, ``noted``.
+Public names: ``Located``, ``locate``, ``records_only``, ``note``, ``forget_note``, ``noted``,
+``HOW``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ NOTES = "stores.yaml"
 MOST_MOVES = 5
 # Where the user has said that the store is; anywhere else it is read only.
 TRUSTED = ("named", "noted", "configured")
+
+HOW = {
+    "named": "as named by --store or MVC_STORE",
+    "noted": "by your own note, ~/.config/mvc/stores.yaml",
+    "configured": "where it is configured",
+    "default": "at the default place, not where it is configured",
+    "fallback": "at a fallback, not where it is configured",
+    "moved": "by following a move",
+}
+"""How a store came to be looked for where it was found, in words."""
 
 
 @dataclass(frozen=True, slots=True)

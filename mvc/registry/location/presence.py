@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from mvc import fileio
 from mvc.digest import Digest
 from mvc.errors import Busy, MvcError, StoreWarning
+from mvc.progress import say
 from mvc.registry.location import newest
-from mvc.registry.location.finding import Located, locate
+from mvc.registry.location.finding import HOW, Located, locate
 from mvc.registry.location.place import Place
 from mvc.registry.reach import lacking
 from mvc.registry.record import DIRECTORY, Artifact
@@ -54,6 +55,7 @@ class Presence:
             try:
                 self._located = locate(self._place, self._named)
                 self._standing = standing(self._located.store.folder)
+                say("store: '{}', {}", self._located.store.folder, HOW[self._located.how])
             except MvcError as error:
                 self._failure = error
         if self._located is None:
