@@ -108,8 +108,8 @@ def home() -> Path | None:
 
 
 def colours() -> bool:
-    """Say whether a terminal may be given colours: ``NO_COLOR`` is not set."""
-    return not os.environ.get("NO_COLOR")
+    """Say whether a terminal may be given colours: no ``NO_COLOR``, and it is not a dumb one."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def progress() -> bool:

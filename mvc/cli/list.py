@@ -5,14 +5,18 @@ Public names: ``list_``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output, versions
+from mvc.cli import command, output, tables, versions
+from mvc.cli.tables import Column, Value
+from mvc.errors import MvcError
 
 if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
     from mvc.registry.family import Family
     from mvc.registry.version import Version
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
         ("mvc list", "all families"),
         ("mvc list resnet18", "its newest versions"),
         ("mvc list --where 'acc > 0.9'", "families with such a version"),
-        ("mvc list resnet18 --json --all", "all of them, for a script"),
+        ("mvc list resnet18 --all | cut -f1,4", "ids and metrics of all, for a script"),
     ],
     statuses=versions.NO_FAMILY,
 )
@@ -45,11 +49,15 @@ def list_(
 ) -> None:
     """List families, or the versions of one.
 
-    Without FAMILY, a line for each family: how many versions it has, which
-    is the newest, which the best and by what, and its tags. With FAMILY, a
-    line for each of its versions, newest first. Withdrawn versions are left
-    out; mvc log --withdrawn shows them. With --where, only the families that
-    have a version of which EXPR is true, or only these versions of FAMILY.
+    Without FAMILY, a line for each family: how many versions it has, which is
+    the newest and how old, which the best and by what, what plain copies of
+    all would take, and its tags. With FAMILY, a line for each of its versions,
+    newest first. Withdrawn versions are left out; mvc log --withdrawn shows
+    them. With --where, only the families that have a version of which EXPR is
+    true, or only these versions of FAMILY.
+
+    Where a pipe or a file takes the answer it is lines of tab-separated
+    columns, with bytes and times (UTC) in full.
     """
     registry = command.open_registry()
     if family is not None:
@@ -73,39 +81,85 @@ def list_(
         for known in families:
             output.result(known.name)
     elif families:
-        _family_table(families)
+        rows = [Row(known, _newest(registry, known)) for known in families]
+        tables.show(rows, PEOPLE, PROGRAMS)
     elif where is not None:
         output.note(versions.NOTHING_FITS)
     else:
         output.note("no families yet; mvc add FAMILY PATH registers the first version")
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A family, and when its newest version was made."""
+
+    family: Family
+    newest: str | None
+
+
 def _family_json(family: Family) -> output.Json:
     rule = family.rule
     return {
         "family": family.name,
-        "versions": family.count - len(family.withdrawn),
-        "latest": None if family.latest is None else f"v{family.latest}",
-        "best": None if family.best is None else f"v{family.best[0]}",
+        "versions": _versions(family),
+        "latest": _latest(family),
+        "best": _best(family),
         "rule": None if rule is None else {"metric": rule.metric, "mode": rule.mode},
         "tags": {tag: f"v{number}" for tag, number in family.tags.items()},
     }
 
 
-def _family_table(families: Sequence[Family]) -> None:
-    rows = [("FAMILY", "VERSIONS", "LATEST", "BEST", "TAGS")]
-    for family in families:
-        best = ""
-        if family.best is not None and family.rule is not None:
-            value = output.number(family.best[1])
-            best = f"v{family.best[0]}  {family.rule.metric}={value}"
-        rows.append(
-            (
-                family.name,
-                f"{family.count - len(family.withdrawn):,}",
-                f"v{family.latest}" if family.latest else "",
-                best,
-                ", ".join(f"{tag}=v{number}" for tag, number in family.tags.items()),
-            )
-        )
-    output.table(rows, right=[1])
+def _newest(registry: ModelRegistry, family: Family) -> str | None:
+    """Return when a family's newest version was made: of its records this one is read."""
+    if family.latest is None:
+        return None
+    try:
+        return registry.manifest.record(family.folder, family.latest)[0].created
+    except MvcError as error:
+        output.line("warning", error.message)
+        return None
+
+
+def _best(family: Family) -> str | None:
+    return f"v{family.best[0]}" if family.best else None
+
+
+def _latest(family: Family) -> str | None:
+    return f"v{family.latest}" if family.latest else None
+
+
+def _versions(family: Family) -> int:
+    return family.count - len(family.withdrawn)
+
+
+def _tags(family: Family) -> list[str]:
+    return [f"{tag}=v{number}" for tag, number in family.tags.items()]
+
+
+def _metric(family: Family) -> str:
+    if family.best is None or family.rule is None:
+        return ""
+    return f"{family.rule.metric}={output.number(family.best[1])}"
+
+
+PEOPLE: tuple[Column[Row], ...] = (
+    Column("FAMILY", lambda row: row.family.name, style="yellow", elastic=True),
+    Column("VERSIONS", lambda row: f"{_versions(row.family):,}", right=True, rank=3),
+    Column("LATEST", lambda row: _latest(row.family) or ""),
+    Column("BEST", lambda row: _best(row.family) or "", style="green"),
+    Column("METRIC", lambda row: _metric(row.family), style="green", elastic=True, rank=1),
+    Column("PLAIN", lambda row: output.size(row.family.plain), right=True, rank=4),
+    Column("AGE", lambda row: output.age(row.newest), right=True, rank=2),
+    Column("TAGS", lambda row: ", ".join(_tags(row.family)), style="cyan", elastic=True, rank=5),
+)
+PROGRAMS: dict[str, Callable[[Row], Value]] = {
+    "family": lambda row: row.family.name,
+    "versions": lambda row: _versions(row.family),
+    "latest": lambda row: _latest(row.family),
+    "best": lambda row: _best(row.family),
+    "metric": lambda row: row.family.rule.metric if row.family.rule else None,
+    "value": lambda row: row.family.best[1] if row.family.best else None,
+    "plain": lambda row: row.family.plain,
+    "created": lambda row: row.newest,
+    "tags": lambda row: _tags(row.family),
+}

@@ -2,15 +2,17 @@
 
 Text that comes from a record is shown without control characters, so that
 no message of somebody else's can steer a terminal. Times are UTC, sizes
-decimal.
+decimal. Lines of a report are aligned by ``table`` wherever they go; what is
+a table, each line like the other, is printed by ``mvc.cli.tables``.
 
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
-``table``, ``facts``, ``size``, ``count``, ``when``, ``number``, ``pairs``,
-``names_of``, ``path``, ``clean``.
+``table``, ``draw``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``, ``when``,
+``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``, ``clean``.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -30,8 +32,15 @@ if TYPE_CHECKING:
 Json: TypeAlias = Any
 
 GAP = "  "
+USUAL_WIDTH = 80
+LITTLE_ROOM = 16
 _COLOURS = {"error": "red", "warning": "yellow"}
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
+# Ages up to so many of a unit, and its seconds.
+_AGES = ((60, "s", 1), (60, "min", 60), (48, "h", 3600), (730, "d", 86400))
+# What we draw ourselves, where only ASCII can be shown.
+_ASCII = str.maketrans("…×→", "~x>")
+_YEAR = 365.25 * 86400
 
 
 def result(text: str) -> None:
@@ -78,29 +87,67 @@ def say(text: str) -> None:
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:
     """Print rows in aligned columns on stdout; the columns in ``right`` to the right.
 
-    On a terminal the last column is cut to what fits; never elsewhere.
+    On a terminal the last column goes on below itself where it does not fit.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    limit = _terminal_width()
+    widths = [max(map(cells_of, column)) for column in zip(*cells, strict=True)]
+    margin = sum(widths[:-1]) + len(gap) * (len(widths) - 1)
+    room = (width() or sys.maxsize) - margin
     for row in cells:
-        padded = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        *before, last = [
+            " " * (wide - cells_of(cell)) + cell if place in right else cell
+            for place, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ]
-        text = gap.join(padded).rstrip()
-        if limit and len(text) > limit and sum(widths[:-1]) + len(gap) * len(widths) < limit:
-            text = text[: limit - 1] + "…"
-        result(text)
+        padded = [
+            cell + " " * (wide - cells_of(cell)) for cell, wide in zip(before, widths, strict=False)
+        ]
+        first, *more = _wrapped(last, room)
+        result(gap.join([*padded, first]).rstrip())
+        for text in more:
+            result(" " * margin + text)
 
 
-def facts(rows: Iterable[tuple[str, str]], *, width: int = 12) -> None:
+def draw(picture: object) -> None:
+    """Print on a terminal what rich knows how to draw: in colour, unless that is not wanted."""
+    from rich.console import Console
+
+    canvas = io.StringIO()
+    Console(
+        file=canvas,
+        width=width(),
+        force_terminal=True,
+        force_jupyter=False,
+        color_system="standard" if environment.colours() else None,
+        emoji=False,
+        markup=False,
+        highlight=False,
+    ).print(picture)
+    for text in canvas.getvalue().split("\n")[:-1]:
+        result((text if speaks_unicode() else text.translate(_ASCII)).rstrip())
+
+
+def width() -> int | None:
+    """Return how many columns the terminal has that stdout is; ``None`` if it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
+    except (OSError, ValueError):
+        return USUAL_WIDTH
+
+
+def speaks_unicode() -> bool:
+    """Say whether stdout can show more than ASCII."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
+def facts(rows: Iterable[tuple[str, str]], *, name_width: int = 12) -> None:
     """Print ``name  value`` lines; a value of several lines is indented below the first."""
     for name, value in rows:
         lines = value.split("\n") if value else [""]
         for place, text in enumerate(lines):
             label = name if place == 0 else ""
-            result(f"{clean(label):<{width}}{GAP}{clean(text)}".rstrip())
+            result(f"{clean(label):<{name_width}}{GAP}{clean(text)}".rstrip())
 
 
 def size(amount: int | None) -> str:
@@ -124,6 +171,29 @@ def count(number: int, word: str, words: str | None = None) -> str:
 def when(created: str, *, seconds: bool = False) -> str:
     """Write a record's time for people; it stays UTC, as in ``tag@{date}``."""
     return created[: 19 if seconds else 16].replace("T", " ")
+
+
+def cells_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: of Chinese, two a character."""
+    if text.isascii() or width() is None:
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def age(created: str | None) -> str:
+    """Write how long ago a record's time is: ``3 h``, ``2 d``."""
+    if created is None:
+        return ""
+    from mvc.registry.sealed import parse_time
+
+    then = parse_time(created)
+    seconds = max(0.0, (then.now(then.tzinfo) - then).total_seconds())
+    for most, unit, length in _AGES:
+        if seconds < most * length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{int(seconds / _YEAR)} y"
 
 
 def number(value: object) -> str:
@@ -169,10 +239,10 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _terminal_width() -> int | None:
-    if not sys.stdout.isatty():
-        return None
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):
-        return None
+def _wrapped(text: str, room: int) -> list[str]:
+    """Cut a text at spaces into lines that fit; where there is little room, not at all."""
+    if cells_of(text) <= room or room < LITTLE_ROOM:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)

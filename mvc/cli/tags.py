@@ -5,12 +5,14 @@ Public names: ``tag``, ``rollback``, ``best``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, tables
+from mvc.cli.tables import Column, Value
 from mvc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -202,7 +204,7 @@ def _list_tags(registry: ModelRegistry, family: str, as_json: bool, quiet: bool)
         for name in known.tags:
             output.result(name)
     elif known.tags:
-        output.table([("TAG", "VERSION"), *((t, f"v{n}") for t, n in known.tags.items())])
+        tables.show(list(known.tags.items()), TAGS, OF_A_TAG)
     else:
         output.note(f"no tags yet; mvc tag {known.name} TAG sets one on the newest version")
 
@@ -215,19 +217,12 @@ def _show_history(moves: list[Move], ref: str, as_json: bool, quiet: bool) -> No
         for move in moves:
             output.result(f"{family}/{move.version}" if move.version else "none")
     else:
-        rows = [("MOVED (UTC)", "TO", "BY", "MESSAGE")]
-        for move in moves:
-            words = ["rollback"] if move.rollback else []
-            words += [move.message] if move.message else []
-            rows.append(
-                (
-                    output.when(move.created),
-                    move.version or "deleted",
-                    move.author,
-                    ": ".join(words).partition("\n")[0],
-                )
-            )
-        output.table(rows)
+        tables.show(moves, MOVES, OF_A_MOVE)
+
+
+def _why(move: Move) -> str:
+    words = [*(["rollback"] if move.rollback else []), *([move.message] if move.message else [])]
+    return ": ".join(words).partition("\n")[0]
 
 
 def _check_combination(
@@ -283,3 +278,26 @@ def _rule_in_words(rule: Rule | None) -> str:
     if rule is None:
         return "best: no rule yet"
     return f"best: the {'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"
+
+
+TAGS: tuple[Column[tuple[str, int]], ...] = (
+    Column("TAG", lambda stands: stands[0], style="cyan"),
+    Column("VERSION", lambda stands: f"v{stands[1]}", style="yellow"),
+)
+OF_A_TAG: dict[str, Callable[[tuple[str, int]], Value]] = {
+    "tag": lambda stands: stands[0],
+    "version": lambda stands: f"v{stands[1]}",
+}
+MOVES: tuple[Column[Move], ...] = (
+    Column("MOVED (UTC)", lambda move: output.when(move.created)),
+    Column("TO", lambda move: move.version or "deleted", style="yellow"),
+    Column("BY", lambda move: move.author, elastic=True, rank=1),
+    Column("MESSAGE", _why, elastic=True, rank=2),
+)
+OF_A_MOVE: dict[str, Callable[[Move], Value]] = {
+    "moved": lambda move: move.created,
+    "version": lambda move: move.version,
+    "author": lambda move: move.author,
+    "rollback": lambda move: move.rollback,
+    "message": lambda move: move.message,
+}

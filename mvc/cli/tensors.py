@@ -5,15 +5,16 @@ Public names: ``tensor_table``, ``as_json``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mvc.cli import output
+from mvc.cli import output, tables
+from mvc.cli.tables import Column, Value
 
 if TYPE_CHECKING:
     from mvc.registry.tensors import TensorFacts, TensorTable
 
-HEAD = ("TENSOR", "DTYPE", "SHAPE", "PLAIN", "STORED", "DEPTH", "ENCODING")
-# So many of the columns say something of a file that is not in the store.
+# So many of the columns for people say something of a file that is not in the store.
 UNSTORED = 4
 
 
@@ -44,25 +45,54 @@ def tensor_table(table: TensorTable, *, several: bool) -> None:
     if not table.tensors:
         output.note("no tensors are known of it")
         return
-    rows = [
-        (
-            f"{tensor.file}:{tensor.name}" if several else tensor.name,
-            tensor.dtype,
-            "×".join(map(str, tensor.shape)) or "scalar",
-            output.size(tensor.plain),
-            _stored(tensor),
-            "" if tensor.depth is None else str(tensor.depth),
-            ", ".join(tensor.encodings),
-        )
-        for tensor in table.tensors
-    ]
-    counted, stored = output.count(len(rows), "tensor"), table.stored
-    total = (counted, "", "", output.size(table.plain), output.size(stored), "", "")
-    width = UNSTORED if stored is None else len(HEAD)
-    output.table([row[:width] for row in (HEAD, *rows, total)], right=[3, 4, 5])
+    people = _columns(several)
+    counted, stored = output.count(len(table.tensors), "tensor"), table.stored
+    total = {"TENSOR": counted, "PLAIN": output.size(table.plain), "STORED": output.size(stored)}
+    if stored is None:  # of a file that is in no store
+        people = people[:UNSTORED]
+    tables.show(table.tensors, people, PROGRAMS, total=total)
 
 
 def _stored(tensor: TensorFacts) -> str:
     if tensor.stored is None:
         return "missing"
     return ("~" if tensor.gathered else "") + output.size(tensor.stored)
+
+
+def _depth(tensor: TensorFacts) -> str:
+    return "" if tensor.depth is None else str(tensor.depth)
+
+
+def _columns(several: bool) -> tuple[Column[TensorFacts], ...]:
+    return (
+        Column(
+            "TENSOR",
+            lambda tensor: f"{tensor.file}:{tensor.name}" if several else tensor.name,
+            style="yellow",
+            elastic=True,
+        ),
+        Column("DTYPE", lambda tensor: tensor.dtype, rank=2),
+        Column("SHAPE", lambda tensor: "×".join(map(str, tensor.shape)) or "scalar", rank=1),
+        Column("PLAIN", lambda tensor: output.size(tensor.plain), right=True),
+        Column("STORED", _stored, right=True),
+        Column(
+            "DEPTH",
+            lambda tensor: "" if tensor.depth is None else str(tensor.depth),
+            right=True,
+            rank=4,
+        ),
+        Column("ENCODING", lambda tensor: ", ".join(tensor.encodings), rank=3),
+    )
+
+
+PROGRAMS: dict[str, Callable[[TensorFacts], Value]] = {
+    "file": lambda tensor: tensor.file,
+    "tensor": lambda tensor: tensor.name,
+    "dtype": lambda tensor: tensor.dtype,
+    "shape": lambda tensor: [str(size) for size in tensor.shape],
+    "plain": lambda tensor: tensor.plain,
+    "stored": lambda tensor: tensor.stored,
+    "depth": lambda tensor: tensor.depth,
+    "encodings": lambda tensor: tensor.encodings,
+    "gathered": lambda tensor: tensor.gathered,
+}

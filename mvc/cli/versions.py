@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mvc.cli import output
+from mvc.cli import output, tables
+from mvc.cli.tables import Column, Value
 
 if TYPE_CHECKING:
     from mvc.registry.intake.unregistered import Described
@@ -41,21 +42,12 @@ def answer(
         tell(versions)
 
 
-def version_table(versions: Sequence[Version], column: str = "version") -> None:
-    """Print versions, a line each; ``column`` is what each is called: ``version`` or ``id``."""
-    rows = [("VERSION", "CREATED (UTC)", "SIZE", "METRICS", "NAMES", "MESSAGE")]
-    rows += [
-        (
-            getattr(version, column),
-            output.when(version.created),
-            output.size(version.artifact.size),
-            output.pairs(version.metrics),
-            standing(version),
-            (version.message or "").partition("\n")[0],
-        )
-        for version in versions
-    ]
-    output.table(rows, right=[2])
+def version_table(found: Sequence[Version], column: str = "version") -> None:
+    """Print versions, a line each; ``column`` is what people call each: ``version`` or ``id``."""
+    named: Column[Version] = Column(
+        column.upper(), lambda version: getattr(version, column), style="yellow"
+    )
+    tables.show(found, (named, *PEOPLE), PROGRAMS)
 
 
 def standing(version: Version) -> str:
@@ -69,3 +61,30 @@ def measure(version: Version | Described) -> str:
     artifact = version.artifact
     files = f"{output.count(artifact.files, 'file')}, " if artifact.files is not None else ""
     return files + output.size(artifact.size)
+
+
+def _names(version: Version) -> list[str]:
+    return [*(name for name in ("latest", "best") if getattr(version, name)), *version.tags]
+
+
+def _title(version: Version) -> str:
+    return (version.message or "").partition("\n")[0]
+
+
+PEOPLE: tuple[Column[Version], ...] = (
+    Column("AGE", lambda version: output.age(version.created), right=True),
+    Column("SIZE", lambda version: output.size(version.artifact.size), right=True, rank=2),
+    Column("METRICS", lambda version: output.pairs(version.metrics), style="green", elastic=True),
+    Column("NAMES", standing, style="cyan", elastic=True, rank=1),
+    Column("MESSAGE", _title, elastic=True, rank=3),
+)
+PROGRAMS: dict[str, Callable[[Version], Value]] = {
+    "id": lambda version: version.id,
+    "created": lambda version: version.created,
+    "size": lambda version: version.artifact.size,
+    "metrics": lambda version: output.pairs(version.metrics),
+    "names": _names,
+    "present": lambda version: version.present,
+    "author": lambda version: version.author,
+    "message": lambda version: version.message,
+}

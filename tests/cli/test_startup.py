@@ -62,20 +62,20 @@ ROOTING = _ours(
 LIGHT = [
     (["--help"], ALWAYS),
     (["--version"], ALWAYS),
-    (["list"], _ours("cli.list cli.versions", RECORDS)),
-    (["list", "resnet18"], _ours("cli.list cli.versions", STORE)),
-    (["show", "resnet18"], _ours("cli.show cli.versions", STORE)),
-    (["log"], _ours("cli.log cli.versions", STORE)),
+    (["list"], _ours("cli.list cli.tables cli.versions", RECORDS)),
+    (["list", "resnet18"], _ours("cli.list cli.tables cli.versions", STORE)),
+    (["show", "resnet18"], _ours("cli.show cli.tables cli.versions", STORE)),
+    (["log"], _ours("cli.log cli.tables cli.versions", STORE)),
     (
         ["search", "acc > 0.9 and not tag = archived", "--sort", "-acc"],
-        _ours("cli.search cli.versions", SEARCH, STORE),
+        _ours("cli.search cli.tables cli.versions", SEARCH, STORE),
     ),
     (
         ["list", "--where", "acc >= @best.acc - 0.01"],
-        _ours("cli.list cli.versions", SEARCH, RECORDS),
+        _ours("cli.list cli.tables cli.versions", SEARCH, RECORDS),
     ),
-    (["tag", "resnet18"], _ours("cli.tags", RECORDS)),
-    (["tag", "resnet18@v1", "prod"], _ours("cli.tags", ROOTING)),
+    (["tag", "resnet18"], _ours("cli.tables cli.tags", RECORDS)),
+    (["tag", "resnet18@v1", "prod"], _ours("cli.tables cli.tags", ROOTING)),
     (["status"], _ours("cli.status registry.status registry.digests", STORE)),
 ]
 OTHERS = [

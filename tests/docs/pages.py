@@ -14,7 +14,7 @@ any with ``title="NAME"``     the file NAME is written
 
 Everything happens in one folder that is empty at first. ``cd`` and ``export``
 last until the page ends. Shown text is compared as the transcripts compare it,
-without any sizes; runs of spaces count as one, because columns are as wide as
+without any sizes and ages; runs of spaces count as one, because columns are as wide as
 what varies; a line ``…`` stands for any lines.
 
 Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``, ``plain``.
@@ -40,6 +40,7 @@ from tests.transcripts.replay import PROMPT, Session, normal
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
+AGE = re.compile(r"(?<=\s)\d+ (s|min|h|d)(?= )")
 CONTINUED = "> "
 LEFT_OUT = "…"
 
@@ -143,7 +144,7 @@ def _alike(shown: str, told: str) -> bool:
 
 
 def plain(text: str) -> str:
-    return re.sub(r" {2,}|─+", "  ", SIZE.sub("<size>", normal(text)))
+    return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(text))))
 
 
 def _commands(text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mvc.cli import output
 from mvc.registry import record as records
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import now
@@ -129,3 +130,23 @@ def test_a_list_works_out_the_families_it_shows(
     assert done.out.split() == ["family0", "family1"]
     assert done.err == "note: these are the first 2; --all shows the others too\n"
     assert counts["record_bytes"] <= 3
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_a_table_of_families_reads_one_record_of_each(
+    project: Project, monkeypatch: pytest.MonkeyPatch, piped: bool
+) -> None:
+    """Sizes come from what families add up to, and ages from the newest versions alone."""
+    project.add(b"one", metrics={"acc": 0.5})
+    for family in ("net", "a", "b"):
+        grow(project, 60, family)
+    project.registry().families()
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr(output, "width", lambda: None if piped else 120)
+    with counted(monkeypatch) as counts:
+        done = mvc("list")
+    assert (done.status, len(done.out.splitlines())) == (0, 4)
+    assert counts["record_bytes"] <= 3
+    with counted(monkeypatch) as counts:
+        assert mvc("list", "net", "-n", "5").status == 0
+    assert counts["record_bytes"] <= 8

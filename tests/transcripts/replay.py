@@ -68,6 +68,7 @@ VARYING = (
     (re.compile(r"\([\d.]+(?= of plain copies: )"), "(<ratio>"),
     (re.compile(r" +~[\d.]+ k?B"), "  ~<size>"),
     (re.compile(r"^(\d+ tensors? +[\d.]+ k?B) +[\d.]+ k?B$", re.MULTILINE), r"\1  <size>"),
+    (re.compile(r"(?<=\t)\d+(?=\t\d+\t[a-z,]+\t(true|false)$)", re.MULTILINE), "<number>"),
     (re.compile(r'"(freed|stored|reused|bytes|free|cache|other|withdrawn|ratio)": [\d.]+'),
      r'"\1": <number>'),
 )  # fmt: skip

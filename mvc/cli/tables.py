@@ -1,0 +1,127 @@
+"""Tables: aligned on a terminal, tab-separated for whoever reads a pipe.
+
+People and programs are told in columns of their own: people have ``3 h`` and
+``44.8 MB`` where programs have a time and bytes. What programs have is a
+promise: ``docs/looking.md``.
+
+On a terminal a table is at most as wide as that: elastic columns are cut
+first, then columns are left out by rank, and that is said.
+
+Public names: ``Column``, ``Value``, ``show``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from mvc.cli import output
+
+T = TypeVar("T")
+Value: TypeAlias = "str | int | float | Sequence[str] | None"
+# No elastic column is cut shorter than this.
+LEAST = 10
+GAP = len(output.GAP)
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """A column for people: its head, what stands in it, and how it gives way.
+
+    Where a terminal is too narrow the text of an ``elastic`` column is cut;
+    then the column of the highest ``rank`` is left out, one of 0 never.
+    ``style`` is a colour as rich names it.
+    """
+
+    head: str
+    text: Callable[[T], str]
+    right: bool = False
+    style: str = ""
+    elastic: bool = False
+    rank: int = 0
+
+
+def show(
+    items: Sequence[T],
+    people: Sequence[Column[T]],
+    programs: Mapping[str, Callable[[T], Value]],
+    *,
+    total: Mapping[str, str] | None = None,
+) -> None:
+    """Print a line for each item on stdout, below a line of heads.
+
+    Args:
+        programs: The columns where stdout is no terminal, by name.
+        total: A last line for people, by head.
+    """
+    width = output.width()
+    if width is not None:
+        rows = [[output.clean(column.text(item)) for column in people] for item in items]
+        if total:
+            rows.append([total.get(column.head, "") for column in people])
+        _draw(people, rows, width)
+        return
+    output.result("\t".join(programs))
+    for item in items:
+        output.result("\t".join(_field(value(item)) for value in programs.values()))
+
+
+def _field(value: Value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return output.clean(output.number(value))
+    return ",".join(map(output.clean, value))
+
+
+def _draw(columns: Sequence[Column[T]], rows: Sequence[Sequence[str]], width: int) -> None:
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = [cell_len(column.head) for column in columns]
+    for row in rows:
+        widths = [max(known, cell_len(cell)) for known, cell in zip(widths, row, strict=True)]
+    widths = _fitted(columns, widths, width)
+    shown = [place for place, width in enumerate(widths) if width]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for place in shown:
+        column = columns[place]
+        table.add_column(
+            column.head,
+            justify="right" if column.right else "left",
+            style=column.style,
+            no_wrap=True,
+            max_width=widths[place],
+        )
+    for row in rows:
+        table.add_row(*(Text(row[place]) for place in shown))
+    output.draw(table)
+    left_out = [column.head for place, column in enumerate(columns) if place not in shown]
+    if left_out:
+        output.note(f"no room for {', '.join(left_out)}")
+
+
+def _fitted(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[int]:
+    """Return how wide each column may be for all to fit into ``width``; 0 leaves one out."""
+    least = [
+        min(wide, max(LEAST, len(column.head))) if column.elastic else wide
+        for column, wide in zip(columns, widths, strict=True)
+    ]
+    shown = list(range(len(columns)))
+    while sum(least[place] + GAP for place in shown) - GAP > width:
+        last = max(shown, key=lambda place: columns[place].rank)
+        if columns[last].rank == 0:
+            break
+        shown.remove(last)
+    fitted = [wide if place in shown else 0 for place, wide in enumerate(widths)]
+    over = sum(fitted) + GAP * (len(shown) - 1) - width
+    while over > 0:
+        widest = max(shown, key=lambda place: fitted[place] - least[place])
+        room = fitted[widest] - least[widest]
+        if room == 0:
+            break
+        cut = min(over, room, max(1, room // 2))
+        fitted[widest], over = fitted[widest] - cut, over - cut
+    return fitted

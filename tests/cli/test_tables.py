@@ -1,0 +1,115 @@
+"""Tables: what programs get is a promise, and what people get fits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from mvc.cli import output, tables
+from mvc.cli.tables import Column
+from tests.cli.running import ROOT, mvc
+from tests.support.terminal import ended
+
+PAGE = (ROOT / "docs" / "looking.md").read_text(encoding="utf-8")
+PROMISED = {
+    command: re.findall(r"`([^`]+)`", columns)
+    for commands, columns in re.findall(r"^\| (`.*?`) \| (.*) \|$", PAGE, re.MULTILINE)
+    for command in re.findall(r"`([^`]+)`", commands)
+}
+HOSTILE = "two\tcells\nand\rlines\x1b[2J \x85\u2028"
+TYPED = {
+    "list": ["list"],
+    "list FAMILY": ["list", "resnet18"],
+    "search": ["search", ""],
+    "show --tensors": ["show", "resnet18", "--tensors"],
+    "tag FAMILY": ["tag", "resnet18"],
+    "tag --history": ["tag", "--history", "resnet18@prod"],
+}
+
+
+def test_every_table_is_on_the_page() -> None:
+    """The page promises columns for each command that prints a table."""
+    assert set(PROMISED) == set(TYPED)
+
+
+@pytest.mark.parametrize("command", TYPED)
+def test_programs_get_the_columns_promised(resnet18: Path, command: str) -> None:
+    """Piped, a table begins with its columns, and each line has as many, whatever is in them."""
+    mvc("tag", "resnet18@v1", "prod", "--message", HOSTILE)
+    mvc("add", "resnet18", "model.safetensors", "--message", HOSTILE)
+    done = mvc(*TYPED[command])
+    head, *lines = done.out.removesuffix("\n").split("\n")
+    assert head.split("\t") == PROMISED[command]
+    assert lines
+    assert all(len(line.split("\t")) == len(PROMISED[command]) for line in lines)
+    assert done.out.replace("\n", "").replace("\t", "").isprintable()
+
+
+def test_programs_get_values_in_full(resnet18: Path) -> None:
+    """Bytes are numbers, times are RFC 3339, and no text is cut."""
+    message = "long " * 100
+    mvc("add", "resnet18", "model.safetensors", "--message", message, "-t", "prod", "-t", "canary")
+    (version,) = mvc("list", "resnet18", "-n", "1", "--json").json
+    head, line = mvc("list", "resnet18", "-n", "1").out.splitlines()
+    told = dict(zip(head.split("\t"), line.split("\t"), strict=True))
+    assert told["created"] == version["created"]
+    assert told["size"] == str(version["artifact"]["size"])
+    assert told["message"] == version["message"]
+    assert told["names"] == "latest,canary,prod"
+    family = dict(zip(*(line.split("\t") for line in mvc("list").out.splitlines()), strict=True))
+    assert (family["metric"], family["value"], family["best"]) == ("acc", "0.95", "v2")
+    assert family["plain"] == str(3 * version["artifact"]["size"])
+    assert family["created"] == version["created"]
+    assert family["tags"] == "canary=v3,prod=v3"
+
+
+texts = st.text(st.characters(codec="utf-8") | st.sampled_from("日本語モデル\t\n\x1b"), max_size=60)
+
+
+@given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=5), st.integers(40, 200))
+def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], width: int) -> None:
+    """Whatever stands in it, a table fits into each width from 40 to 200; nothing steers."""
+    columns: list[Column[tuple[str, str, str]]] = [
+        Column("FIRST", lambda row: row[0], elastic=True),
+        Column("SECOND", lambda row: row[1], right=True, rank=1),
+        Column("THIRD", lambda row: row[2], elastic=True, rank=2),
+    ]
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "width", lambda: width)
+        patch.setattr(output, "result", lines.append)
+        patch.setattr(output, "note", lambda text: None)
+        patch.setenv("NO_COLOR", "1")
+        tables.show(rows, columns, {})
+    assert len(lines) == 1 + len(rows)
+    assert all(cell_len(line) <= width and line.isprintable() for line in lines)
+
+
+def test_a_terminal_gets_colours_unless_it_is_asked_not_to(resnet18: Path) -> None:
+    """Colours are for terminals; ``NO_COLOR`` and a dumb terminal get plain text."""
+    shown = {}
+    for name, environment in (
+        ("colours", {}), ("none", {"NO_COLOR": "1"}), ("dumb", {"TERM": "dumb"})
+    ):  # fmt: skip
+        terminal, status = ended(["mvc", "list"], folder=resnet18, environment=environment)
+        assert status == 0
+        shown[name] = re.sub(r"\d+ s", "0 s", terminal.shown)
+        assert (b"\x1b[" in terminal.written) == (name == "colours")
+    assert shown["colours"] == shown["none"] == shown["dumb"]
+    assert "\x1b" not in mvc("list").out
+
+
+def test_a_terminal_that_knows_no_unicode_is_spoken_to_in_ascii(resnet18: Path) -> None:
+    """What is cut is marked with what the terminal can show."""
+    mvc("add", "resnet18", "model.safetensors", "--message", "word " * 30)
+    environment = {"PYTHONIOENCODING": "ascii"}
+    terminal, status = ended(["mvc", "list", "resnet18"], folder=resnet18, environment=environment)
+    assert status == 0
+    assert "word~" in terminal.shown
+    assert terminal.written.isascii()
+    assert b"\\u" not in terminal.written
