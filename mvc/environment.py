@@ -3,9 +3,9 @@
 Everything else is told. What is read here and why: ``docs/terminal.md``, ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
-``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``progress``, ``debug``,
-``completion``,
-``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
+``offline``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``progress``,
+``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``host``, ``in_git``,
+``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -120,6 +120,11 @@ def progress() -> bool:
 def debug() -> bool:
     """Return ``MVC_DEBUG``: whether an error shows where in the code it came from."""
     return os.environ.get("MVC_DEBUG", "") not in ("", "0")
+
+
+def offline() -> bool:
+    """Return ``MVC_OFFLINE``: whether nothing may be downloaded."""
+    return os.environ.get("MVC_OFFLINE", "") not in ("", "0")
 
 
 def completion() -> str | None:

@@ -9,7 +9,8 @@
     │   └── FormatError         3  bytes that do not follow their format page
     ├── NotFound (LookupError)  4  no such family, version, tag or file
     ├── Conflict                5  somebody else was first, or a file is in the way
-    └── Busy                    6  another process holds what this one needs
+    ├── Busy                    6  another process holds what this one needs
+    └── RemoteFailed            7  another machine could not be asked, or gave something else
 
     Unsupported (MvcError)      8  a newer mvc wrote it, or this system cannot do it
 
@@ -87,6 +88,13 @@ class Busy(MvcError):
 
     code = "busy"
     status = 6
+
+
+class RemoteFailed(MvcError):
+    """Another machine could not be reached, refused, or sent what was not asked for."""
+
+    code = "remote"
+    status = 7
 
 
 class Unsupported(MvcError):

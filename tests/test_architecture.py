@@ -24,8 +24,8 @@ FLOORS = (
     {"store"},
     {"formats", "codecs"},
     set(
-        "recipe tree verdict digest lines compatibility progress fileio beneath durability "
-        "system versions".split()
+        "recipe tree verdict digest lines compatibility progress fileio partfile beneath "
+        "durability system versions".split()
     ),
     {"errors"},
 )
@@ -78,8 +78,9 @@ CHANGING_PATHS = (
     "write_text write_bytes touch mkdir rename unlink rmdir symlink_to hardlink_to chmod"
 ).split()
 WRITE_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
-# By path, and for folders of the user's by name beneath an open folder.
-WRITERS = {"mvc/fileio.py", "mvc/beneath.py"}
+# By path, what a later process goes on with, and for folders of the user's by name beneath an
+# open folder.
+WRITERS = {"mvc/fileio.py", "mvc/partfile.py", "mvc/beneath.py"}
 # torch writes by itself, and the demo's downloads are no part of a registry.
 WRITES_BY_ITSELF = "mvc/frameworks/"
 EXCUSED = {

@@ -17,6 +17,7 @@ PUBLIC = [
     "MvcWarning",
     "NotFound",
     "Refused",
+    "RemoteFailed",
     "StoreWarning",
     "Unsupported",
     "UsageError",
@@ -41,6 +42,7 @@ METHODS = [
     "gc",
     "get",
     "history",
+    "import_",
     "init",
     "list",
     "load",
@@ -97,6 +99,7 @@ def test_errors_are_what_their_docstring_says() -> None:
         "NotFound": 4,
         "Conflict": 5,
         "Busy": 6,
+        "RemoteFailed": 7,
         "Unsupported": 8,
     }
 

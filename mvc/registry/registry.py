@@ -19,11 +19,11 @@ from mvc import durability, environment, fileio
 from mvc.errors import MvcError, NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.family import Family
+from mvc.registry.import_methods import ImportMethods, several
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.tag_methods import TagMethods
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
-class ModelRegistry(TagMethods):
+class ModelRegistry(ImportMethods):
     """A registry of model families in a folder.
 
     Args:
@@ -221,18 +221,18 @@ class ModelRegistry(TagMethods):
             "metrics": metrics or {},
             "params": params or {},
             "lineage": lineage or {},
-            "parents": _several(parents),
+            "parents": several(parents),
             "framework": framework,
             "architecture": architecture,
             "input_shape": input_shape,
             "labels": labels or {},
             "message": message,
-            "tags": _several(tags),
+            "tags": several(tags),
             "if_changed": if_changed,
             "refuse_code": refuse_code,
             "require": require,
         }
-        return self._add(name, path, from_version, given, (_several(include), _several(exclude)))
+        return self._add(name, path, from_version, given, (several(include), several(exclude)))
 
     def checkout(
         self,
@@ -408,11 +408,6 @@ class ModelRegistry(TagMethods):
 
     def _version(self, name: str, number: int) -> Version:
         return resolve.version_of(self.manifest, self.presence, self.family(name), number)
-
-
-def _several(words: Sequence[str]) -> tuple[str, ...]:
-    """Take one word for a list of one: text is a sequence too, of letters."""
-    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def _search() -> Path:

@@ -1,6 +1,6 @@
 """``Version``: what everything that speaks of a version returns.
 
-Public names: ``Version``, ``Added``, ``CheckedOut``.
+Public names: ``Version``, ``Added``, ``Imported``, ``CheckedOut``.
 """
 
 from __future__ import annotations
@@ -80,6 +80,17 @@ class Added(Version):
     same_weights: str | None = None
     untagged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Imported(Added):
+    """A version of a model published elsewhere, of which ``received`` bytes came just now.
+
+    ``path`` is where it lies in the cache that it came to.
+    """
+
+    received: int = 0
+    path: Path = field(default_factory=Path)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from mvc.lines import Value
 from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.alike import earlier_like
+from mvc.registry.alike import earlier_like, versions_like
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
@@ -368,16 +368,24 @@ def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[st
 def _unchanged(
     manifest: Manifest, before: Family | None, record: Record, facts: Facts
 ) -> tuple[int, Record] | None:
-    """Return the latest version if it says the same of the same bytes, and that was asked for."""
+    """Return the version that says the same of the same bytes, if that was asked for.
+
+    It is the latest; or any, for what was imported: a set-up that is run again finds its own.
+    """
     if not facts.if_changed or before is None or before.latest is None:
         return None
-    old, _ = manifest.record(before.folder, before.latest)
-    return (before.latest, old) if _said(old) == _said(record) else None
+    numbers = reversed(before.live(manifest)) if "imported" in record.lineage else [before.latest]
+    where = [(before.folder, numbers)]
+    for like in versions_like(manifest, record.artifact.digest, None, where):
+        if _said(like.record) == _said(record):
+            return like.number, like.record
+    return None
 
 
 def _said(record: Record) -> bytes:
     """Write a record without what differs each time: who, when, the code's state, the label."""
-    lineage = {**record.lineage, "code": None}
+    differing = ("code", "imported")
+    lineage = {name: value for name, value in record.lineage.items() if name not in differing}
     artifact = replace(record.artifact, safety=None)  # a newer mvc may judge otherwise
     said = replace(record, lineage=lineage, artifact=artifact)
     return records.encode(replace(said, id="", created="", author="", family=""))

@@ -1,0 +1,101 @@
+"""The part of ``ModelRegistry`` that brings models of other places here.
+
+Public names: ``ImportMethods``, ``several``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from mvc import environment
+from mvc.registry.location import place
+from mvc.registry.names import check_family
+from mvc.registry.tag_methods import TagMethods
+
+if TYPE_CHECKING:
+    from mvc.registry.version import Imported
+
+PRETRAINED = "pretrained_models"
+
+
+class ImportMethods(TagMethods):
+    """Models that others published."""
+
+    if TYPE_CHECKING:
+        add: Any
+
+    def import_(
+        self,
+        source: str,
+        name: str | None = None,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        *,
+        revision: str | None = None,
+        sha256: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        offline: bool = False,
+        progress: Callable[[int, int | None], None] | None = None,
+        **options: Any,
+    ) -> Imported:
+        """Download a model once, and register it as the next version of ``name``.
+
+        A version that has the same bytes and says the same is returned instead (not ``new``).
+
+        Args:
+            source: A URL.
+            name: The family; the name of the source suggests one.
+            metrics: Over those that the source tells.
+            revision: A branch, tag or commit of a repository.
+            sha256: The digest that the file must have.
+            include, exclude: Globs for the files of a repository.
+            offline: Take what was downloaded before, or nothing; ``MVC_OFFLINE`` asks for it too.
+            progress: Told how many bytes have come, of how many if that is known.
+            options: Those of ``add``; they win over what the source tells.
+
+        Raises:
+            UsageError: It is no source, or a name or value is not allowed.
+            NotFound: It was not downloaded before, and ``offline``.
+            RemoteFailed: It cannot be downloaded, or is not what was asked for.
+            Busy: Another process is downloading it and gets nowhere.
+        """
+        from mvc.registry.imports import sources
+        from mvc.registry.version import Imported
+
+        family = name if name is not None else sources.family_of(source)
+        self._check_before(family, {**options, "metrics": metrics or {}})
+        wish = sources.Wish(
+            source,
+            self.folder.parent / PRETRAINED,
+            revision,
+            sha256,
+            several(include),
+            several(exclude),
+            offline or environment.offline(),
+            progress or (lambda done, size: None),
+        )
+        brought = sources.bring(wish)
+        told = {**options, "metrics": metrics or {}}
+        said = sources.said_of(brought, told)
+        added = self.add(family or brought.family, brought.path, if_changed=True, **said)
+        return Imported(**vars(added), received=brought.received, path=brought.path)
+
+    def _check_before(self, family: str, told: Mapping[str, Any]) -> None:
+        """Refuse, before anything is downloaded for it, what could not be added."""
+        from mvc.registry.intake.intake import Facts, origin_of
+
+        facts = Facts(**told)
+        if family:
+            check_family(family)
+        if place.exists(self.folder):
+            self.presence.writable()
+            for ref in facts.parents:
+                origin_of(self.manifest, ref)
+            if family:
+                self.manifest.refuse_closed(family)
+
+
+def several(words: Sequence[str]) -> tuple[str, ...]:
+    """Take one word for a list of one: text is a sequence too, of letters."""
+    return (words,) if isinstance(words, str) else tuple(words)

@@ -1,0 +1,147 @@
+"""Cached: where a download lies in ``pretrained_models``, and what is noted of it.
+
+Each address has a folder of its own::
+
+    example.org-1f2e3d4c/
+      model.pt          the file
+      download.yaml     where it came from, and its SHA-256
+      download.part     what has come so far, while it is not whole
+      part.yaml         what the part is a part of
+
+A note is believed only as far as the bytes beside it have its SHA-256.
+
+Public names: ``Note``, ``Cached``, ``Slot``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from mvc import fileio, lines
+from mvc.errors import FormatError, MvcError
+from mvc.lines import Value
+from mvc.registry.imports.address import Address
+
+NOTE, PART, PART_NOTE = "download.yaml", "download.part", "part.yaml"
+OWN_NAMES = (NOTE, PART, PART_NOTE)
+MAX_NOTE = 64 << 10
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a server said of a file; ``sha256`` and ``downloaded`` are there once it is whole.
+
+    ``boot`` names the run of the machine in which a part was written.
+    """
+
+    url: str
+    name: str
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    boot: str | None = None
+    sha256: str | None = None
+    downloaded: str | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What tells a server which state of the file is meant; a weak ETag cannot."""
+        if self.etag is not None and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A whole file, whose bytes have the SHA-256 that its note says."""
+
+    path: Path
+    size: int
+    sha256: str
+    note: Note
+
+
+class Slot:
+    """The folder of one address in the cache."""
+
+    def __init__(self, cache: Path, address: Address) -> None:
+        self.cache = cache
+        self.folder = cache / address.folder
+        self.url = address.shown
+        self.part = self.folder / PART
+
+    def whole(self) -> Cached | None:
+        """Return the file that was downloaded from here, if it is as it was."""
+        note = self._read(NOTE)
+        if note is None or note.sha256 is None:
+            return None
+        path = self.folder / note.name
+        try:
+            size, digest = sha256_of(path)
+        except (OSError, FormatError):
+            return None
+        return Cached(path, size, digest, note) if digest == note.sha256 else None
+
+    def part_note(self) -> Note | None:
+        return self._read(PART_NOTE)
+
+    def note_part(self, note: Note) -> None:
+        self._write(PART_NOTE, note)
+
+    def note_whole(self, note: Note) -> None:
+        self._write(NOTE, note)
+
+    def clear_part(self, part: Path | None = None) -> None:
+        """Remove the note of a part, and ``part`` with it."""
+        for path in (part, self.folder / PART_NOTE):
+            if path is not None:
+                fileio.remove(path)
+
+    def make(self) -> None:
+        """Make the folder; git is told to pass over what is only a cache."""
+        if not self.cache.is_dir():
+            fileio.make_folder(self.cache)
+            fileio.replace(self.cache / ".gitignore", b"*\n")
+        fileio.make_folder(self.folder)
+
+    def _read(self, name: str) -> Note | None:
+        """Return a note; one that is damaged, or of another address, is none."""
+        try:
+            values = lines.loads(fileio.read(self.folder / name, MAX_NOTE))
+            note = _note(values)
+        except (OSError, MvcError, TypeError):
+            return None
+        return note if note.url == self.url and _is_plain(note.name) else None
+
+    def _write(self, name: str, note: Note) -> None:
+        said = {key: value for key, value in asdict(note).items() if value is not None}
+        fileio.replace(self.folder / name, lines.dumps(said), durable=True)
+
+
+def sha256_of(path: Path) -> tuple[int, str]:
+    """Return the size of a file and the SHA-256 of its bytes."""
+    digest, size = hashlib.sha256(), 0
+    with open(fileio.open_regular(path), "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def _note(values: Mapping[str, Value]) -> Note:
+    known = {each.name for each in fields(Note)}
+    note = Note(**{key: value for key, value in values.items() if key in known})  # type: ignore[arg-type]  # checked in the next lines
+    texts = [value for key, value in asdict(note).items() if key != "size"]
+    if not all(value is None or isinstance(value, str) for value in texts):
+        raise FormatError("a note of a download has a wrong field")
+    if note.size is not None and type(note.size) is not int:
+        raise FormatError("a note of a download has a wrong size")
+    return note
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and "/" not in name and name not in (".", "..", *OWN_NAMES)

@@ -1,0 +1,157 @@
+"""Download: a file of another machine, fetched once, wholly, and never twice.
+
+What has come stays when a transfer breaks off, and the next attempt, of this
+process or a later one, asks for the rest, if the source has not changed. Only
+a whole file, compared with its digest where one is known, gets its name.
+
+What is promised, and the order of writes: ``docs/importing.md``.
+Public names: ``download``.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+
+from mvc import fileio
+from mvc.errors import Busy, MvcWarning, NotFound
+from mvc.partfile import PartFile
+from mvc.registry.imports import cached as cache
+from mvc.registry.imports.address import Address
+from mvc.registry.imports.cached import Cached, Slot
+from mvc.registry.imports.request import Passing
+from mvc.registry.imports.transfer import Downloaded, Progress, Transfer, Wanted
+
+# So many attempts in a row may bring less than this; what brings more starts the count again.
+ATTEMPTS = 5
+PROGRESS = 1 << 20
+# Seconds: the first pause, the longest, and the longest that a server may ask for.
+PAUSE, LONGEST_PAUSE, LONGEST_WISH = 1.0, 30.0, 60.0
+# Seconds that another import of the same file may bring nothing, before nobody waits for it.
+OTHERS_PATIENCE = 120.0
+
+
+def download(
+    address: Address,
+    folder: Path,
+    *,
+    wanted: Wanted | None = None,
+    offline: bool = False,
+    progress: Progress = lambda done, size: None,
+) -> Downloaded:
+    """Have the file of an address in ``folder``, downloading what is not there.
+
+    Args:
+        wanted: Its digest. What is cached and has it is not asked for.
+        offline: Take what is cached, or nothing.
+        progress: Told how many bytes there are, of how many if that is known.
+
+    Raises:
+        NotFound: It is not cached, and ``offline``.
+        RemoteFailed: It cannot be downloaded, or is not what was wanted.
+        Busy: Another process is downloading it and gets nowhere.
+        MvcError: There is not enough space.
+    Warns:
+        MvcWarning: The server could not be asked whether what is cached is still right.
+    """
+    slot = Slot(folder, address)
+    have = _right(slot, wanted)
+    if have is not None and wanted is not None:
+        return Downloaded(have)
+    if offline:
+        return Downloaded(_offline(address, slot, have))
+    slot.make()
+    part, waited = _claim(slot)
+    try:
+        if waited:
+            have = _right(slot, wanted)
+            if have is not None:
+                return Downloaded(have)
+        return _persist(Transfer(address, slot, part, have, wanted, progress))
+    except Passing as failure:
+        if have is None or not address.whole:
+            raise
+        warnings.warn(
+            f"{failure.message}: what was downloaded on {_day(have)} is taken",
+            MvcWarning,
+            stacklevel=2,
+        )
+        return Downloaded(have)
+    finally:
+        if not part.size:  # before others may hold it
+            slot.clear_part(part.path)
+        elif part.path.name != cache.PART and part.path.exists():  # nobody would find it again
+            fileio.remove(part.path)
+        part.close()
+
+
+def _right(slot: Slot, wanted: Wanted | None) -> Cached | None:
+    """Return what is cached, unless it is known to be another file than is wanted."""
+    have = slot.whole()
+    if have is not None and wanted is not None and not have.sha256.startswith(wanted.sha256):
+        return None
+    return have
+
+
+def _offline(address: Address, slot: Slot, have: Cached | None) -> Cached:
+    if have is not None and address.whole:
+        return have
+    if have is not None:
+        raise NotFound(
+            f"whether '{slot.url}' is the file that is cached cannot be told: what else was in "
+            "its address is never noted",
+            hint=f"mvc add FAMILY '{have.path}' takes that file",
+        )
+    raise NotFound(
+        f"'{slot.url}' is not cached, and may not be downloaded offline",
+        hint="do it once without --offline and MVC_OFFLINE, where there is a network",
+    )
+
+
+def _day(have: Cached) -> str:
+    return (have.note.downloaded or "?")[:10]
+
+
+def _claim(slot: Slot) -> tuple[PartFile, bool]:
+    """Return the part file, and whether another process had to be waited for."""
+    last, since, waited = -1, time.monotonic(), False
+    while (part := PartFile.claim(slot.part)) is None:
+        waited = True
+        size = slot.part.stat().st_size if slot.part.exists() else 0
+        if size != last:
+            last, since = size, time.monotonic()
+        elif time.monotonic() - since > OTHERS_PATIENCE:
+            raise Busy(
+                f"another process is downloading '{slot.url}', and nothing comes",
+                hint="end it, then run this again; what has come is kept",
+            )
+        time.sleep(0.1)
+    return part, waited
+
+
+def _persist(transfer: Transfer) -> Downloaded:
+    """Try until it is whole, or as often as makes sense."""
+    failures, furthest, reached = 0, transfer.size, False
+    while True:
+        try:
+            transfer.attempt()
+            return transfer.finish()
+        except Passing as failure:
+            reached = reached or failure.reached
+            failures = 1 if transfer.size - furthest >= PROGRESS else failures + 1
+            furthest = max(furthest, transfer.size)
+            pause = min(PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+            if failure.after is not None:
+                pause = max(pause, failure.after)
+            if not reached or failures >= ATTEMPTS or pause > LONGEST_WISH:
+                raise _gave_up(failure, failures, pause) from None
+            time.sleep(pause)
+
+
+def _gave_up(failure: Passing, failures: int, pause: float) -> Passing:
+    if pause > LONGEST_WISH:
+        failure.message += f", and wants to be asked again in {pause:.0f} s"
+    elif failures > 1:
+        failure.message += f"; tried {failures} times"
+    return failure

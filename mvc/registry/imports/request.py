@@ -1,0 +1,207 @@
+"""One request over HTTP, and what can go wrong with it in words.
+
+The standard library speaks the protocol, follows redirects, checks
+certificates and uses the proxies of the environment; here is what it is to
+refuse, and which failures may be gone the next time.
+
+Why no other library: ``docs/decisions/0041-downloads.md``.
+Public names: ``ask``, ``Reply``, ``Passing``, ``PATIENCE``.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPResponse
+from typing import IO
+from urllib import request as library
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from mvc.errors import RemoteFailed
+from mvc.registry.imports.address import Address, parse
+
+# Seconds without a sign of life after which a connection is given up.
+PATIENCE = 30.0
+BLOCK = 1 << 20
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_WORDS = {
+    401: ("wants a login", "https://USER:PASSWORD@HOST/… logs in; it is not noted anywhere"),
+    403: ("refuses access", "open the address in a browser: it may want a login or a consent"),
+    404: ("has no such file", "look at the address again, as in a browser"),
+    407: ("is behind a proxy that wants a login", "https_proxy=http://USER:PASSWORD@PROXY gives it"),
+    410: ("has no such file any more", "look for its new place"),
+    429: ("has been asked too often", "try again later, or log in"),
+}  # fmt: skip
+_KEPT = "try again: what has come is kept, and it goes on from there"
+
+
+class Passing(RemoteFailed):
+    """A failure that may be gone the next time.
+
+    ``after`` is in how many seconds the server wants to be asked again,
+    ``reached`` whether there was a server at all.
+    """
+
+    def __init__(self, message: str, *, after: float | None = None, reached: bool = True) -> None:
+        super().__init__(message, hint=_KEPT)
+        self.after = after
+        self.reached = reached
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: its status, its headers, and a body to be read block by block."""
+
+    status: int
+    headers: Message
+    _body: HTTPResponse | None
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the body as it comes.
+
+        Raises:
+            Passing: It broke off, or nothing comes any more.
+        """
+        while self._body is not None:
+            with _in_words("the server"):
+                block = self._body.read1(BLOCK)
+            if not block:
+                return
+            yield block
+
+
+@contextmanager
+def ask(address: Address, headers: Mapping[str, str]) -> Iterator[Reply]:
+    """Ask for an address; answers 2xx, 304 and 416 are for the caller to understand.
+
+    Raises:
+        RemoteFailed: The server refuses, or leads elsewhere than is allowed.
+        Passing: It cannot be reached, or not now.
+    """
+    request = library.Request(address.url, headers={"User-Agent": "mvc", **headers})
+    request.add_header("Accept-Encoding", "identity")
+    if address.login is not None:
+        login = base64.b64encode(address.login.encode()).decode("ascii")
+        # Unredirected: wherever this leads, nobody else gets the password.
+        request.add_unredirected_header("Authorization", f"Basic {login}")
+    try:
+        with _in_words(f"'{address.host}'"):
+            response = _opener(address).open(request, timeout=PATIENCE)
+    except HTTPError as error:
+        with error:
+            if error.code not in (304, 416):
+                raise _refused(address, error.code, error.headers) from None
+            reply = Reply(error.code, error.headers, None)
+        yield reply
+        return
+    with response:
+        yield Reply(response.status, response.headers, response)
+
+
+class _Redirects(library.HTTPRedirectHandler):
+    """Follows redirects, from https to https only."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def redirect_request(
+        self, req: library.Request, fp: IO[bytes], code: int, msg: str, headers: Message,
+        newurl: str,
+    ) -> library.Request | None:  # fmt: skip
+        scheme, secure = urlsplit(newurl).scheme, req.full_url.startswith("https:")
+        if scheme == "https" or (scheme == "http" and not secure):
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+        shown = parse(newurl).shown if scheme == "http" else f"{scheme}:"
+        raise RemoteFailed(
+            f"'{self._address.shown}' leads to '{shown}', which is not encrypted"
+            if scheme == "http"
+            else f"'{self._address.shown}' leads to '{shown}', which is no address of a server",
+            hint="if that is trusted, import it by its own address",
+        )
+
+
+def _opener(address: Address) -> library.OpenerDirector:
+    """Return what opens http and https and nothing else, neither files nor FTP."""
+    opener = library.OpenerDirector()
+    for handler in (
+        library.ProxyHandler(),
+        library.UnknownHandler(),
+        library.HTTPHandler(),
+        library.HTTPSHandler(),
+        library.HTTPDefaultErrorHandler(),
+        _Redirects(address),
+        library.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _refused(address: Address, status: int, headers: Message) -> RemoteFailed:
+    words, hint = _WORDS.get(status, (f"answers {status}", "try again later"))
+    if 300 <= status < 400:
+        words, hint = "leads in a circle", "look at the address again, as in a browser"
+    message = f"'{address.shown}': {address.host} {words}"
+    if str(status) not in message:
+        message += f" ({status})"
+    if status in _PASSING:
+        return Passing(message, after=_seconds(headers.get("Retry-After")))
+    return RemoteFailed(message, hint=hint)
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return in how many seconds a server wants to be asked again."""
+    if text is None:
+        return None
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+@contextmanager
+def _in_words(who: str) -> Iterator[None]:
+    """Turn what the library and the system raise into what it means."""
+    try:
+        yield
+    except HTTPError:
+        raise
+    except URLError as error:
+        raise _unreachable(who, error.reason) from None
+    except TimeoutError:
+        raise Passing(f"{who} is silent for {PATIENCE:g} s") from None
+    except HTTPException as error:
+        said = str(error).partition("\n")[0][:80]
+        raise Passing(f"{who} broke off ({type(error).__name__}: {said})") from None
+    except OSError as error:
+        raise Passing(f"the connection to {who} broke off ({_reason(error)})") from None
+
+
+def _unreachable(who: str, reason: str | BaseException) -> RemoteFailed:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return RemoteFailed(
+            f"{who} shows a certificate that is not trusted: {reason.verify_message}",
+            hint="SSL_CERT_FILE=FILE names certificates of an authority of your own",
+        )
+    if isinstance(reason, TimeoutError):
+        return Passing(f"{who} does not answer for {PATIENCE:g} s")
+    if isinstance(reason, socket.gaierror):
+        return Passing(f"no server {who} is known, or there is no network", reached=False)
+    if isinstance(reason, ConnectionRefusedError):
+        return Passing(f"{who} takes no connections", reached=False)
+    return Passing(f"{who} cannot be reached ({_reason(reason)})", reached=False)
+
+
+def _reason(error: str | BaseException) -> str:
+    words = error if isinstance(error, str) else getattr(error, "strerror", None) or str(error)
+    return str(words).partition("\n")[0][:80] or type(error).__name__

@@ -1,0 +1,93 @@
+"""Sources: what may be imported from, and how each kind gets here.
+
+A new kind is one module with a function as ``web.bring``, and one line in
+the table.
+
+Public names: ``Wish``, ``Brought``, ``bring``, ``family_of``, ``said_of``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mvc.errors import UsageError
+
+# Modules, imported when a source of theirs is asked for.
+KINDS = {
+    "http": "mvc.registry.imports.web",
+    "https": "mvc.registry.imports.web",
+}
+EXAMPLES = "https://example.org/model.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: a source as it was typed, and how much of it."""
+
+    source: str
+    cache: Path
+    revision: str | None = None
+    sha256: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    offline: bool = False
+    progress: Callable[[int, int | None], None] = lambda done, size: None
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A file or folder that is here now, and what its source says of it.
+
+    ``imported`` is what lineage keeps, ``facts`` what else ``add`` is told;
+    ``received`` are the bytes that came just now.
+    """
+
+    path: Path
+    family: str
+    imported: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    received: int = 0
+
+
+Bring: TypeAlias = "Callable[[Wish], Brought]"
+
+
+def bring(wish: Wish) -> Brought:
+    """Have what is asked for here, downloading what is not.
+
+    Raises:
+        UsageError: It is no source, or not asked for as its kind can be.
+        NotFound: It is not here, and nothing may be downloaded.
+        RemoteFailed: It cannot be had.
+    """
+    found: Brought = _kind(wish.source).bring(wish)
+    return found
+
+
+def family_of(source: str) -> str:
+    """Return the family that a source's name suggests; empty if none. Nobody is asked."""
+    found: str = _kind(source).family_of(source)
+    return found
+
+
+def said_of(brought: Brought, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts for ``add``: what the user told, over what the source says."""
+    said = {**brought.facts, **{name: value for name, value in told.items() if value}}
+    for group in ("metrics", "params", "lineage"):
+        said[group] = {**brought.facts.get(group, {}), **(told.get(group) or {})}
+    said["lineage"]["imported"] = brought.imported
+    return said
+
+
+def _kind(source: str) -> Any:
+    kind = source.partition(":")[0].lower()
+    if kind in KINDS:
+        return importlib.import_module(KINDS[kind])
+    if os.path.lexists(source):
+        raise UsageError(f"'{source[:200]}' is here already", hint=f"mvc add FAMILY {source[:200]}")
+    raise UsageError(f"'{source[:200]}' is no source that mvc knows", hint=f"as in {EXAMPLES}")

@@ -1,0 +1,269 @@
+"""Transfer: one file on its way here, in as many pieces as it takes.
+
+The part on disk, what it is a part of and its digest so far are kept in
+step. Each attempt asks for what is missing, on the condition that it is still
+the same file, and believes of the reply only what fits.
+
+Public names: ``Wanted``, ``Downloaded``, ``Progress``, ``Transfer``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from email.message import Message
+from typing import TypeAlias
+
+from mvc import environment, fileio
+from mvc.errors import MvcError, MvcWarning, RemoteFailed
+from mvc.partfile import PartFile
+from mvc.registry.imports import cached as cache
+from mvc.registry.imports.address import Address, safe_name
+from mvc.registry.imports.cached import Cached, Note, Slot
+from mvc.registry.imports.request import Passing, Reply, ask
+from mvc.registry.sealed import now
+
+# A transfer slower than this, in bytes a second over so many seconds, is stuck.
+SLOWEST, STUCK = 1 << 10, 30.0
+SPACE_BESIDE = 1 << 20
+
+Progress: TypeAlias = "Callable[[int, int | None], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The SHA-256 that a file must have, or how that begins, and who says so."""
+
+    sha256: str
+    said_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A whole file in the cache, and how many bytes of it came just now."""
+
+    cached: Cached
+    received: int = 0
+
+
+class Transfer:
+    """A file on its way: its part, what that is a part of, and the digest so far."""
+
+    def __init__(
+        self,
+        address: Address,
+        slot: Slot,
+        part: PartFile,
+        have: Cached | None,
+        wanted: Wanted | None,
+        progress: Progress,
+    ) -> None:
+        self._address, self._slot, self._part = address, slot, part
+        self._have, self._wanted, self._progress = have, wanted, progress
+        self.received = 0
+        self._pieced = False
+        self._digest = hashlib.sha256()
+        self._note = slot.part_note() or Note(address.shown, "")
+        if not self._may_go_on():
+            self._begin(self._note)
+        for offset in range(0, part.size, cache.BLOCK):
+            self._digest.update(part.read(offset, cache.BLOCK))
+        self._pieced = part.size > 0
+
+    def _may_go_on(self) -> bool:
+        """Say whether what the part holds is believed.
+
+        After a power cut it may hold anything, and without a digest nobody would know.
+        """
+        whole = self._note.size is None or self._part.size <= self._note.size
+        same_run = self._note.boot == environment.boot()
+        known = self._note.validator is not None
+        return (
+            whole and bool(self._note.name) and (self._wanted is not None or (same_run and known))
+        )
+
+    def _begin(self, note: Note) -> None:
+        """Give up what has come, and note what comes now."""
+        self._part.empty()
+        self._digest = hashlib.sha256()
+        self._pieced = False
+        self._note = note
+
+    @property
+    def size(self) -> int:
+        """How many bytes of it are here."""
+        return self._part.size
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._part.size > 0 and self._part.size == self._note.size
+
+    def attempt(self) -> None:
+        """Ask once, and take what comes; afterwards the part is whole, or not needed.
+
+        Raises:
+            Passing: It is not whole, and asking again may help.
+            RemoteFailed: It cannot be had.
+        """
+        if self._is_complete and self._wanted is not None:
+            return
+        with ask(self._address, self._conditions()) as reply:
+            if reply.status == 304 and (self._is_complete or self._have):
+                self._have = None if self._is_complete else self._have
+                return
+            self._have = None
+            if reply.status == 206 and self._continues(reply.headers):
+                self._pieced = True
+                self._check_space()
+            elif reply.status == 200:
+                self._begin(_note_of(reply.headers, self._address))
+                _refuse_other(reply.headers, self._address)
+                self._check_space()
+                self._slot.note_part(self._note)
+            else:
+                self._begin(Note(self._address.shown, ""))
+                raise Passing(f"'{self._slot.url}' is answered with another part than asked for")
+            self._take(reply)
+
+    def _conditions(self) -> dict[str, str]:
+        """Return the headers that ask for what is missing, or whether anything has changed."""
+        note = self._note if self._is_complete else None
+        if not self._part.size and self._have is not None:
+            note = self._have.note
+        if note is not None:
+            asked = {"If-None-Match": note.etag, "If-Modified-Since": note.last_modified}
+            return {name: value for name, value in asked.items() if value}
+        if not self._part.size:
+            return {}
+        headers = {"Range": f"bytes={self._part.size}-"}
+        if self._note.validator is not None:
+            headers["If-Range"] = self._note.validator
+        return headers
+
+    def _continues(self, headers: Message) -> bool:
+        """Say whether a reply is the rest of the part, by all that it says of itself."""
+        match = re.fullmatch(
+            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers.get("Content-Range", "").strip()
+        )
+        if match is None or int(match[1]) != self._part.size:
+            return False
+        if self._note.size is not None and match[2] not in ("*", str(self._note.size)):
+            return False
+        etag = headers.get("ETag")
+        return etag is None or self._note.etag is None or etag == self._note.etag
+
+    def _check_space(self) -> None:
+        free = fileio.free_space(self._slot.folder)
+        more = (self._note.size or 0) - self._part.size
+        if more + SPACE_BESIDE > free:
+            raise MvcError(
+                f"'{self._slot.url}' needs {more:,} bytes more, only {free:,} are free in "
+                f"'{self._slot.cache}'",
+                hint="free some space, or import into a registry on another disk",
+            )
+
+    def _take(self, reply: Reply) -> None:
+        started, taken = time.monotonic(), 0
+        for block in reply.blocks():
+            self._part.write([block])
+            self._digest.update(block)
+            self.received += len(block)
+            taken += len(block)
+            self._progress(self._part.size, self._note.size)
+            elapsed = time.monotonic() - started
+            if elapsed > STUCK:
+                if taken < SLOWEST * elapsed:
+                    raise Passing(f"'{self._slot.url}' comes with {taken / elapsed:.0f} bytes/s")
+                started, taken = time.monotonic(), 0
+        size = self._note.size
+        if size is None and self._wanted is None and "Transfer-Encoding" not in reply.headers:
+            warnings.warn(
+                f"'{self._slot.url}' came without its length, so nobody can tell whether it is "
+                "whole; --sha256 would",
+                MvcWarning,
+                stacklevel=2,
+            )
+        if size is not None and self._part.size < size:
+            raise Passing(
+                f"'{self._slot.url}' broke off after {self._part.size:,} of {size:,} bytes"
+            )
+
+    def finish(self) -> Downloaded:
+        """Compare the digest, and give the file its name.
+
+        Raises:
+            Passing: It was put together from parts of different states.
+            RemoteFailed: It is not what was wanted.
+        """
+        if self._have is not None:
+            return Downloaded(self._have, self.received)
+        digest, wanted = self._digest.hexdigest(), self._wanted
+        if wanted is not None and not digest.startswith(wanted.sha256):
+            pieced = self._pieced
+            self._begin(Note(self._address.shown, ""))
+            message = f"'{self._slot.url}' has SHA-256 {digest}, {wanted.said_by} {wanted.sha256}"
+            if pieced:
+                raise Passing(message)
+            raise RemoteFailed(
+                message, hint="the file there is damaged, or another; nothing of it was kept"
+            )
+        note = replace(self._note, size=self._part.size, sha256=digest, downloaded=now())
+        before = self._slot.whole()
+        self._part.sync()
+        self._slot.note_whole(note)
+        path = self._slot.folder / note.name
+        fileio.move_into_place(self._part.path, path, overwrite=True)
+        self._slot.clear_part()
+        if before is not None and before.path != path:
+            fileio.remove(before.path)
+        return Downloaded(Cached(path, self._part.size, digest, note), self.received)
+
+
+def _note_of(headers: Message, address: Address) -> Note:
+    """Return what a reply says of the file that begins with it."""
+    size = headers.get("Content-Length", "").strip()
+    known = size.isascii() and size.isdigit() and len(size) < 19
+    name = address.name
+    if "." not in name:
+        name = safe_name(headers.get_filename() or "") or name or "download"
+    if name in cache.OWN_NAMES:
+        name = f"the-{name}"
+    return Note(
+        url=address.shown,
+        name=name,
+        size=int(size) if known else None,
+        etag=_header(headers, "ETag"),
+        last_modified=_header(headers, "Last-Modified"),
+        boot=environment.boot(),
+    )
+
+
+def _header(headers: Message, name: str) -> str | None:
+    value = headers.get(name)
+    return value if value and value.isascii() and value.isprintable() and len(value) < 500 else None
+
+
+def _refuse_other(headers: Message, address: Address) -> None:
+    """Refuse what is not the file itself."""
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise RemoteFailed(
+            f"'{address.shown}' comes packed as {encoding[:20]}, though it was asked for as it is",
+            hint=f"curl --compressed -LO '{address.shown}', then mvc add the file",
+        )
+    if headers.get_content_type() == "text/html" and not address.name.endswith((".html", ".htm")):
+        raise RemoteFailed(
+            f"'{address.shown}' is a web page, no model file",
+            hint=_page_hint(address),
+        )
+
+
+def _page_hint(address: Address) -> str:
+    match = re.fullmatch(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/?", address.shown)
+    if match is not None:
+        return f"mvc import hf:{match[1]}"
+    return "copy the address of its download link"
