@@ -1,6 +1,6 @@
 """``mvc add``.
 
-Public names: ``add``.
+Public names: ``add``, ``tell``.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _add_all(
             _tell_one_of_many(added, max(map(len, names)))
             continue
         if not quiet:
-            _tell(added, time.monotonic() - before)
+            tell(added, time.monotonic() - before)
         output.result(added.id)
     if len(sources) > 1 and not quiet and not as_json:
         _tell_all(all_added, time.monotonic() - started)
@@ -203,7 +203,8 @@ def _given(metrics: tuple[str, ...], typed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell(added: Added, seconds: float) -> None:
+def tell(added: Added, seconds: float) -> None:
+    """Say on stderr what became of what was added, and what should be known of it."""
     size, stored = output.size(added.artifact.size), output.size(added.stored)
     if added.artifact.files is not None:
         size = f"{output.count(added.artifact.files, 'file')}, {size}"

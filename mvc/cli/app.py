@@ -49,6 +49,12 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 heavy=True,
             ),
             Entry(
+                "import",
+                "mvc.cli.import_:import_",
+                "Download a model once, and register it.",
+                heavy=True,
+            ),
+            Entry(
                 "checkout", "mvc.cli.checkout:checkout", "Write a version's files here.", heavy=True
             ),
             Entry(
@@ -143,6 +149,7 @@ SYNONYMS = {
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
     "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",
     "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
+    "import-url": "import", "fetch": "import",
 }  # fmt: skip
 
 

@@ -177,6 +177,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
     parents = ", ".join(str(parent.get("id")) for parent in lineage.pop("parents", None) or [])
     source = lineage.pop("source", None) or {}
     code = lineage.pop("code", None) or {}
+    imported = lineage.pop("imported", None) or {}
     changed = " and changes since" if code.get("dirty") else ""
     rows = [
         (version.id, versions.standing(version)),
@@ -190,6 +191,7 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("metrics", _lines(version.metrics)),
         ("params", _lines(version.params)),
         ("lineage", _lines(lineage)),
+        ("imported", _lines(imported)),
         ("made from", str(source.get("id", ""))),
         ("parents", parents),
         ("code", f"git {code['git']}{changed}" if code.get("git") else ""),

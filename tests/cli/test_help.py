@@ -14,8 +14,8 @@ from mvc.cli.command import Command
 from tests.cli.running import mvc
 
 COMMANDS = (
-    "init add checkout path list show log diff search status tag best rollback rm restore fsck gc "
-    "repack du store demo".split()
+    "init add import checkout path list show log diff search status tag best rollback rm restore "
+    "fsck gc repack du store demo".split()
 )
 
 

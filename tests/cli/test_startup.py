@@ -35,8 +35,9 @@ ALWAYS = _ours(
 RECORDS = _ours(
     """
     cli.bar compatibility lines tree verdict
-    registry registry.registry registry.care_methods registry.search_methods registry.tag_methods
-    registry.tensor_methods registry.location.store_methods
+    registry registry.registry registry.care_methods registry.import_methods
+    registry.search_methods registry.tag_methods registry.tensor_methods
+    registry.location.store_methods
     registry.changes registry.directions registry.event registry.family registry.manifest
     registry.names registry.reach registry.record registry.refs registry.resolve registry.sealed
     registry.tags registry.version

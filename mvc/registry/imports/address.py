@@ -109,9 +109,11 @@ def safe_name(text: str) -> str:
     """Return what a server or a URL calls a file, as one plain name; empty if nothing is left."""
     last = re.split(r"[/\\]", text)[-1]
     kept = "".join(c for c in last if c.isprintable() and c not in ':*?"<>|').strip()
-    kept = kept.lstrip(".").encode("utf-8", "ignore")
-    suffix = PurePosixPath(kept.decode()).suffix.encode()[:20] if len(kept) > MAX_NAME else b""
-    return (kept[: MAX_NAME - len(suffix)] + suffix).decode("utf-8", "ignore")
+    whole = kept.lstrip(".").encode("utf-8", "ignore")
+    suffix = PurePosixPath(kept).suffix.encode("utf-8", "ignore")[:20]
+    if len(whole) > MAX_NAME:
+        whole = whole[: MAX_NAME - len(suffix)] + suffix
+    return whole.decode("utf-8", "ignore")
 
 
 def family_in(name: str) -> str:

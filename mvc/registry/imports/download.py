@@ -61,7 +61,6 @@ def download(
         return Downloaded(have)
     if offline:
         return Downloaded(_offline(address, slot, have))
-    slot.make()
     part, waited = _claim(slot)
     try:
         if waited:
@@ -84,6 +83,7 @@ def download(
         elif part.path.name != cache.PART and part.path.exists():  # nobody would find it again
             fileio.remove(part.path)
         part.close()
+        fileio.delete_folder(slot.folder)  # if nothing came
 
 
 def _right(slot: Slot, wanted: Wanted | None) -> Cached | None:
@@ -116,7 +116,7 @@ def _day(have: Cached) -> str:
 def _claim(slot: Slot) -> tuple[PartFile, bool]:
     """Return the part file, and whether another process had to be waited for."""
     last, since, waited = -1, time.monotonic(), False
-    while (part := PartFile.claim(slot.part)) is None:
+    while (part := _claimed(slot)) is None:
         waited = True
         size = slot.part.stat().st_size if slot.part.exists() else 0
         if size != last:
@@ -128,6 +128,14 @@ def _claim(slot: Slot) -> tuple[PartFile, bool]:
             )
         time.sleep(0.1)
     return part, waited
+
+
+def _claimed(slot: Slot) -> PartFile | None:
+    slot.make()
+    try:
+        return PartFile.claim(slot.part)
+    except FileNotFoundError:  # to another process nothing came, so it took the folder away
+        return None
 
 
 def _persist(transfer: Transfer) -> Downloaded:

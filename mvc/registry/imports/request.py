@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO
 from urllib import request as library
 from urllib.error import HTTPError, URLError
@@ -32,14 +32,16 @@ from mvc.registry.imports.address import Address, parse
 PATIENCE = 30.0
 BLOCK = 1 << 20
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_LOOK = "look at the address again, as in a browser"
 _WORDS = {
     401: ("wants a login", "https://USER:PASSWORD@HOST/… logs in; it is not noted anywhere"),
     403: ("refuses access", "open the address in a browser: it may want a login or a consent"),
-    404: ("has no such file", "look at the address again, as in a browser"),
-    407: ("is behind a proxy that wants a login", "https_proxy=http://USER:PASSWORD@PROXY gives it"),
+    404: ("has no such file", _LOOK),
+    407: ("is behind a proxy that wants a login", "https_proxy=http://USER:PASSWORD@PROXY"),
     410: ("has no such file any more", "look for its new place"),
     429: ("has been asked too often", "try again later, or log in"),
 }  # fmt: skip
+_NOT_REACHED = "look at the address and at the network, then run it again"
 _KEPT = "try again: what has come is kept, and it goes on from there"
 
 
@@ -51,7 +53,7 @@ class Passing(RemoteFailed):
     """
 
     def __init__(self, message: str, *, after: float | None = None, reached: bool = True) -> None:
-        super().__init__(message, hint=_KEPT)
+        super().__init__(message, hint=_KEPT if reached else _NOT_REACHED)
         self.after = after
         self.reached = reached
 
@@ -113,19 +115,25 @@ class _Redirects(library.HTTPRedirectHandler):
         self._address = address
 
     def redirect_request(
-        self, req: library.Request, fp: IO[bytes], code: int, msg: str, headers: Message,
+        self, req: library.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage,
         newurl: str,
     ) -> library.Request | None:  # fmt: skip
         scheme, secure = urlsplit(newurl).scheme, req.full_url.startswith("https:")
         if scheme == "https" or (scheme == "http" and not secure):
             return super().redirect_request(req, fp, code, msg, headers, newurl)
-        shown = parse(newurl).shown if scheme == "http" else f"{scheme}:"
-        raise RemoteFailed(
-            f"'{self._address.shown}' leads to '{shown}', which is not encrypted"
-            if scheme == "http"
-            else f"'{self._address.shown}' leads to '{shown}', which is no address of a server",
-            hint="if that is trusted, import it by its own address",
+        raise _elsewhere(self._address, newurl)
+
+
+def _elsewhere(address: Address, leads_to: str) -> RemoteFailed:
+    """Say that a redirect is not followed."""
+    if urlsplit(leads_to).scheme == "http":
+        return RemoteFailed(
+            f"'{address.shown}' leads to '{parse(leads_to).shown}', which is not encrypted",
+            hint="if that is to be trusted, import it by this address",
         )
+    scheme = urlsplit(leads_to).scheme[:20]
+    message = f"'{address.shown}' leads to '{scheme}:', which is no address of a server"
+    return RemoteFailed(message, hint=_LOOK)
 
 
 def _opener(address: Address) -> library.OpenerDirector:
@@ -147,7 +155,10 @@ def _opener(address: Address) -> library.OpenerDirector:
 def _refused(address: Address, status: int, headers: Message) -> RemoteFailed:
     words, hint = _WORDS.get(status, (f"answers {status}", "try again later"))
     if 300 <= status < 400:
-        words, hint = "leads in a circle", "look at the address again, as in a browser"
+        place = headers.get("Location", "")
+        if urlsplit(place).scheme not in ("", "http", "https"):
+            return _elsewhere(address, place)
+        words, hint = "leads in a circle", _LOOK
     message = f"'{address.shown}': {address.host} {words}"
     if str(status) not in message:
         message += f" ({status})"

@@ -211,7 +211,7 @@ class Transfer:
             raise RemoteFailed(
                 message, hint="the file there is damaged, or another; nothing of it was kept"
             )
-        note = replace(self._note, size=self._part.size, sha256=digest, downloaded=now())
+        note = replace(self._note, size=self._part.size, boot=None, sha256=digest, downloaded=now())
         before = self._slot.whole()
         self._part.sync()
         self._slot.note_whole(note)
@@ -226,7 +226,7 @@ class Transfer:
 def _note_of(headers: Message, address: Address) -> Note:
     """Return what a reply says of the file that begins with it."""
     size = headers.get("Content-Length", "").strip()
-    known = size.isascii() and size.isdigit() and len(size) < 19
+    known = size.isascii() and size.isdigit() and len(size) < 20
     name = address.name
     if "." not in name:
         name = safe_name(headers.get_filename() or "") or name or "download"

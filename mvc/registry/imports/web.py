@@ -32,7 +32,7 @@ def bring(wish: Wish) -> Brought:
     return Brought(
         path=cached.path,
         family=family_in(cached.path.name),
-        imported=imported(address.shown, address, cached),
+        imported=imported(address, cached),
         received=done.received,
     )
 
@@ -64,10 +64,9 @@ def checked_sha256(text: str | None) -> Wanted | None:
     return Wanted(digest, "not, as is asked for,")
 
 
-def imported(source: str, address: Address, cached: Cached) -> dict[str, str]:
+def imported(address: Address, cached: Cached) -> dict[str, str]:
     """Return what lineage keeps of a download."""
     said = {
-        "source": source,
         "url": address.shown,
         "etag": cached.note.etag,
         "last_modified": cached.note.last_modified,
