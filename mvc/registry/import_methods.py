@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
+from mvc.errors import UsageError
 from mvc.registry.location import place
 from mvc.registry.names import check_family
 from mvc.registry.tag_methods import TagMethods
@@ -64,6 +65,10 @@ class ImportMethods(TagMethods):
         from mvc.registry.version import Imported
 
         family = name if name is not None else sources.family_of(source)
+        if not family:
+            raise UsageError(
+                "which family is this to be a version of?", hint="--family FAMILY says it"
+            )
         self._check_before(family, {**options, "metrics": metrics or {}})
         wish = sources.Wish(
             source,
@@ -78,7 +83,7 @@ class ImportMethods(TagMethods):
         brought = sources.bring(wish)
         told = {**options, "metrics": metrics or {}}
         said = sources.said_of(brought, told)
-        added = self.add(family or brought.family, brought.path, if_changed=True, **said)
+        added = self.add(family, brought.path, if_changed=True, **said)
         return Imported(**vars(added), received=brought.received, path=brought.path)
 
     def _check_before(self, family: str, told: Mapping[str, Any]) -> None:
@@ -86,14 +91,12 @@ class ImportMethods(TagMethods):
         from mvc.registry.intake.intake import Facts, origin_of
 
         facts = Facts(**told)
-        if family:
-            check_family(family)
+        check_family(family)
         if place.exists(self.folder):
             self.presence.writable()
             for ref in facts.parents:
                 origin_of(self.manifest, ref)
-            if family:
-                self.manifest.refuse_closed(family)
+            self.manifest.refuse_closed(family)
 
 
 def several(words: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager as Setting
 from contextlib import contextmanager, nullcontext
@@ -15,9 +16,14 @@ import pytest
 
 from mvc.cli.app import root
 from mvc.cli.command import Command
+from mvc.partfile import PartFile
 from mvc.registry import ModelRegistry
+from mvc.registry.imports import download
+from mvc.registry.imports.address import parse
+from mvc.registry.imports.cached import Slot
 from mvc.store.lock import maintenance
 from tests.cli.running import mvc, write_model
+from tests.support.file_server import serving
 
 Prepare = Callable[[Path], "Setting[object] | None"]
 
@@ -115,6 +121,29 @@ def moved_away(here: Path) -> None:
     assert mvc("store", "move", "moved").status == 0
 
 
+@contextmanager
+def hosts(here: Path) -> Iterator[None]:
+    """Be a proxy that knows ``models.test`` and, refusing, ``private.test``."""
+    evil = pickle.dumps(print)
+    with serving(evil) as server, pytest.MonkeyPatch.context() as patched:
+        server.refusing = {"private.test": 401}
+        patched.setenv("http_proxy", server.url)
+        patched.delenv("no_proxy", raising=False)
+        yield
+
+
+@contextmanager
+def held_by_another(here: Path) -> Iterator[None]:
+    slot = Slot(here / "pretrained_models", parse("http://models.test/m.pt"))
+    slot.make()
+    part = PartFile.claim(slot.part)
+    assert part is not None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(download, "OTHERS_PATIENCE", 0.0)
+        yield
+    part.close()
+
+
 CASES = [
     Case(2, "init --frobnicate"),
     Case(5, "init --store full", occupied),
@@ -123,6 +152,12 @@ CASES = [
     Case(4, "add resnet18 nowhere.pt"),
     Case(4, "add resnet18 better.safetensors --parent resnet18@v9"),
     Case(5, "add resnet18 new.safetensors", _growing),
+    Case(1, "import http://models.test/evil.pkl --refuse-code", hosts),
+    Case(2, "import resnet18"),
+    Case(4, "import http://models.test/m.pt --offline"),
+    Case(4, "import http://models.test/m.pt", nothing_here),
+    Case(6, "import http://models.test/m.pt", held_by_another),
+    Case(7, "import http://private.test/m.pt", hosts),
     Case(2, "checkout resnet18@"),
     Case(3, "checkout resnet18@v1 -o out", rotten),
     Case(4, "checkout resnet18@v9"),
@@ -191,6 +226,7 @@ CASES = [
 ELSEWHERE = {
     ("diff", 1),
     ("fsck", 3),
+    ("import", 5),
     ("store", 4),
     ("store", 5),
     ("store", 6),

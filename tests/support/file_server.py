@@ -2,7 +2,8 @@
 
 ``Server.body`` is what it serves at any path. What it does wrong is a list
 of ``Manner``, one for each request that is to come; after them it behaves.
-It keeps what was asked and how many bytes of the body it sent.
+It keeps what was asked and how many bytes of the body it sent. Asked as a
+proxy, it is any host, and refuses for those of ``refusing``.
 
 Public names: ``Manner``, ``Server``, ``serving``.
 """
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Server:
     content_type: str = "application/octet-stream"
     manners: list[Manner] = field(default_factory=list)
     always: Manner = field(default_factory=Manner)
+    refusing: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, Message]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
@@ -76,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
         served = self.server.served
         served.asked.append((self.path, self.headers))
         manner = served.manners.pop(0) if served.manners else served.always
+        host = urlsplit(self.path).hostname  # as a proxy is asked
+        if host in served.refusing:
+            manner = Manner(status=served.refusing[host])
         self.close_connection = True
         if manner.status is not None:
             self._head(manner.status, {"Content-Length": "0", **manner.headers})

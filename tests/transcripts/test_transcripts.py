@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import write_model
+from tests.support.file_server import serving
 from tests.transcripts.replay import Session, replay
 
 HERE = Path(__file__).parent
@@ -32,10 +34,22 @@ def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return Session(folder, tmp_path_factory.mktemp("scripts"))
 
 
+@pytest.fixture
+def hosts(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a proxy that knows ``models.test``, with a model, and ``private.test``, which refuses."""
+    with serving((session.folder / "model.safetensors").read_bytes()) as server:
+        server.refusing = {"private.test": 401}
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        yield
+
+
 @pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
-def test_session(path: Path, session: Session) -> None:
+def test_session(path: Path, session: Session, request: pytest.FixtureRequest) -> None:
     """Typing the lines of the transcript shows what it says."""
     expected = path.read_text(encoding="utf-8")
+    if ".test/" in expected:
+        request.getfixturevalue("hosts")
     if "$ git " in expected and shutil.which("git") is None:
         pytest.skip("there is no git")
     shown = replay(expected, session)

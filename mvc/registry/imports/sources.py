@@ -48,7 +48,6 @@ class Brought:
     """
 
     path: Path
-    family: str
     imported: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     received: int = 0

@@ -31,7 +31,6 @@ def bring(wish: Wish) -> Brought:
     cached = done.cached
     return Brought(
         path=cached.path,
-        family=family_in(cached.path.name),
         imported=imported(address, cached),
         received=done.received,
     )
