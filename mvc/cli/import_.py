@@ -83,7 +83,7 @@ def import_(
         raise UsageError("what is to be imported?", hint="mvc import https://example.org/model.pt")
     if more:
         raise UsageError(
-            f"'{more[0]}' is one word too many", hint=f"mvc import {source} --family {more[0]}"
+            f"'{more[0]}' is one word too many", hint=f"mvc import SOURCE --family {more[0]}"
         )
     registry, started = command.open_registry(), time.monotonic()
     imported = registry.import_(
@@ -108,5 +108,5 @@ def _tell(imported: Imported, seconds: float) -> None:
     if imported.received:
         output.say(f"{output.size(imported.received)} downloaded to {place}")
     else:
-        output.say(f"nothing to download: {place} is what is there")
+        output.say(f"nothing to download: it is in {place}")
     add.tell(imported, seconds)

@@ -5,7 +5,7 @@ Public names: ``ImportMethods``, ``several``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
@@ -37,7 +37,6 @@ class ImportMethods(TagMethods):
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         offline: bool = False,
-        progress: Callable[[int, int | None], None] | None = None,
         **options: Any,
     ) -> Imported:
         """Download a model once, and register it as the next version of ``name``.
@@ -52,7 +51,6 @@ class ImportMethods(TagMethods):
             sha256: The digest that the file must have.
             include, exclude: Globs for the files of a repository.
             offline: Take what was downloaded before, or nothing; ``MVC_OFFLINE`` asks for it too.
-            progress: Told how many bytes have come, of how many if that is known.
             options: Those of ``add``; they win over what the source tells.
 
         Raises:
@@ -78,7 +76,6 @@ class ImportMethods(TagMethods):
             several(include),
             several(exclude),
             offline or environment.offline(),
-            progress or (lambda done, size: None),
         )
         brought = sources.bring(wish)
         told = {**options, "metrics": metrics or {}}

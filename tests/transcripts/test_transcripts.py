@@ -36,7 +36,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def hosts(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a proxy that knows ``models.test``, with a model, and ``private.test``, which refuses."""
+    """Have a proxy that knows ``models.test``, and ``private.test``, which refuses."""
     with serving((session.folder / "model.safetensors").read_bytes()) as server:
         server.refusing = {"private.test": 401}
         monkeypatch.setenv("http_proxy", server.url)

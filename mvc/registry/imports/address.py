@@ -4,7 +4,7 @@ A record never forgets, so nothing that may be a secret gets that far: the
 login is cut off, and of the query only parameters are shown whose names say
 that they choose a file (``?id=7&token=…`` is shown as ``?id=7``).
 
-Public names: ``Address``, ``parse``, ``family_in``, ``safe_name``.
+Public names: ``Address``, ``parse``, ``without_login``, ``family_in``, ``safe_name``.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def parse(text: str) -> Address:
         host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):
         raise UsageError(
-            f"'{_without_login(text)}' is no URL", hint="as in https://example.org/model.pt"
+            f"'{without_login(text)}' is no URL", hint="as in https://example.org/model.pt"
         ) from None
     if parts.scheme.lower() not in ("http", "https") or not host:
         raise UsageError(
-            f"'{_without_login(text)}' is nothing that can be downloaded from",
+            f"'{without_login(text)}' is nothing that can be downloaded from",
             hint="mvc import https://HOST/FILE; a file that is here already: mvc add FAMILY FILE",
         )
     place = f"[{host}]" if ":" in host else host
@@ -101,7 +101,8 @@ def _shown_query(query: str) -> str:
     )
 
 
-def _without_login(text: str) -> str:
+def without_login(text: str) -> str:
+    """Return what was typed as a URL, as far as it may be shown, whatever it is."""
     return re.sub(r"//[^/]*@", "//", text.partition("?")[0])[:200]
 
 

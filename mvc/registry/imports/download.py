@@ -14,14 +14,14 @@ import time
 import warnings
 from pathlib import Path
 
-from mvc import fileio
+from mvc import fileio, progress
 from mvc.errors import Busy, MvcWarning, NotFound
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
 from mvc.registry.imports.cached import Cached, Slot
 from mvc.registry.imports.request import Passing
-from mvc.registry.imports.transfer import Downloaded, Progress, Transfer, Wanted
+from mvc.registry.imports.transfer import Downloaded, Transfer, Wanted
 
 # So many attempts in a row may bring less than this; what brings more starts the count again.
 ATTEMPTS = 5
@@ -38,14 +38,12 @@ def download(
     *,
     wanted: Wanted | None = None,
     offline: bool = False,
-    progress: Progress = lambda done, size: None,
 ) -> Downloaded:
     """Have the file of an address in ``folder``, downloading what is not there.
 
     Args:
         wanted: Its digest. What is cached and has it is not asked for.
         offline: Take what is cached, or nothing.
-        progress: Told how many bytes there are, of how many if that is known.
 
     Raises:
         NotFound: It is not cached, and ``offline``.
@@ -67,7 +65,7 @@ def download(
             have = _right(slot, wanted)
             if have is not None:
                 return Downloaded(have)
-        return _persist(Transfer(address, slot, part, have, wanted, progress))
+        return _persist(Transfer(address, slot, part, have, wanted))
     except Passing as failure:
         if have is None or not address.whole:
             raise
@@ -117,6 +115,8 @@ def _claim(slot: Slot) -> tuple[PartFile, bool]:
     """Return the part file, and whether another process had to be waited for."""
     last, since, waited = -1, time.monotonic(), False
     while (part := _claimed(slot)) is None:
+        if not waited:
+            progress.say("waiting for another process that downloads {}", slot.url)
         waited = True
         size = slot.part.stat().st_size if slot.part.exists() else 0
         if size != last:
@@ -154,6 +154,7 @@ def _persist(transfer: Transfer) -> Downloaded:
                 pause = max(pause, failure.after)
             if not reached or failures >= ATTEMPTS or pause > LONGEST_WISH:
                 raise _gave_up(failure, failures, pause) from None
+            progress.say("{}; asking again in {:g} s", failure.message, pause)
             time.sleep(pause)
 
 

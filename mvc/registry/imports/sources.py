@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mvc.errors import UsageError
+from mvc.registry.imports.address import without_login
 
 # Modules, imported when a source of theirs is asked for.
 KINDS = {
@@ -36,7 +37,6 @@ class Wish:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     offline: bool = False
-    progress: Callable[[int, int | None], None] = lambda done, size: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ def _kind(source: str) -> Any:
     kind = source.partition(":")[0].lower()
     if kind in KINDS:
         return importlib.import_module(KINDS[kind])
+    shown = without_login(source)
     if os.path.lexists(source):
-        raise UsageError(f"'{source[:200]}' is here already", hint=f"mvc add FAMILY {source[:200]}")
-    raise UsageError(f"'{source[:200]}' is no source that mvc knows", hint=f"as in {EXAMPLES}")
+        raise UsageError(f"'{shown}' is here already", hint=f"mvc add FAMILY {shown}")
+    raise UsageError(f"'{shown}' is no source that mvc knows", hint=f"as in {EXAMPLES}")

@@ -4,7 +4,7 @@ The part on disk, what it is a part of and its digest so far are kept in
 step. Each attempt asks for what is missing, on the condition that it is still
 the same file, and believes of the reply only what fits.
 
-Public names: ``Wanted``, ``Downloaded``, ``Progress``, ``Transfer``.
+Public names: ``Wanted``, ``Downloaded``, ``Transfer``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import hashlib
 import re
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.message import Message
-from typing import TypeAlias
 
-from mvc import environment, fileio
+from mvc import environment, fileio, progress
 from mvc.errors import MvcError, MvcWarning, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
@@ -30,8 +28,6 @@ from mvc.registry.sealed import now
 # A transfer slower than this, in bytes a second over so many seconds, is stuck.
 SLOWEST, STUCK = 1 << 10, 30.0
 SPACE_BESIDE = 1 << 20
-
-Progress: TypeAlias = "Callable[[int, int | None], None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +56,9 @@ class Transfer:
         part: PartFile,
         have: Cached | None,
         wanted: Wanted | None,
-        progress: Progress,
     ) -> None:
         self._address, self._slot, self._part = address, slot, part
-        self._have, self._wanted, self._progress = have, wanted, progress
+        self._have, self._wanted = have, wanted
         self.received = 0
         self._pieced = False
         self._digest = hashlib.sha256()
@@ -127,7 +122,9 @@ class Transfer:
             else:
                 self._begin(Note(self._address.shown, ""))
                 raise Passing(f"'{self._slot.url}' is answered with another part than asked for")
-            self._take(reply)
+            with progress.job(f"downloading {self._note.name}", self._note.size):
+                progress.advance(self._part.size)
+                self._take(reply)
 
     def _conditions(self) -> dict[str, str]:
         """Return the headers that ask for what is missing, or whether anything has changed."""
@@ -173,7 +170,7 @@ class Transfer:
             self._digest.update(block)
             self.received += len(block)
             taken += len(block)
-            self._progress(self._part.size, self._note.size)
+            progress.advance(len(block))
             elapsed = time.monotonic() - started
             if elapsed > STUCK:
                 if taken < SLOWEST * elapsed:

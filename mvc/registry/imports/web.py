@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from mvc.errors import UsageError
-from mvc.registry.imports.address import Address, family_in, parse
+from mvc.registry.imports.address import Address, family_in, parse, without_login
 from mvc.registry.imports.cached import Cached
 from mvc.registry.imports.download import download
 from mvc.registry.imports.sources import Brought, Wish
@@ -26,7 +26,6 @@ def bring(wish: Wish) -> Brought:
         wish.cache,
         wanted=checked_sha256(wish.sha256),
         offline=wish.offline,
-        progress=wish.progress,
     )
     cached = done.cached
     return Brought(
@@ -47,8 +46,7 @@ def refuse_choices(wish: Wish) -> None:
                         ("--exclude", wish.exclude)):  # fmt: skip
         if value:
             raise UsageError(
-                f"{name} chooses from a repository, and '{wish.source.partition('?')[0]}' is one "
-                "file",
+                f"{name} chooses from a repository, and '{without_login(wish.source)}' is one file",
                 hint=f"leave {name} out",
             )
 
