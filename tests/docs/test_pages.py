@@ -16,7 +16,9 @@ import pytest
 from tests.docs.pages import AtTerminal, Reader, Screen, plain, play
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([DOCS / "tutorial.md", *DOCS.glob("howto/*.md")])
+HOWTO = DOCS / "howto"
+INDEX = HOWTO / "index.md"
+PAGES = [DOCS / "tutorial.md", *sorted(HOWTO.glob("*.md"))]
 PLACE = Path("home/anna/thesis")
 SETTINGS = {"MVC_AUTHOR": "anna", "COLUMNS": "80", "LINES": "100", "NO_COLOR": "1", "PAGER": "cat"}
 
@@ -43,6 +45,8 @@ def test_a_page_shows_what_a_reader_sees(page: Path, reader: Reader) -> None:
         pytest.importorskip("torch")
     if "$ git " in text and shutil.which("git") is None:
         pytest.skip("there is no git")
+    if page.parent == HOWTO and page != INDEX:  # each says: begin with what is made there
+        play(INDEX.read_text(encoding="utf-8"), reader)
     shown = play(text, reader)
     if os.environ.get("MVC_BLESS") == "1":
         page.write_text(shown, encoding="utf-8")

@@ -444,8 +444,9 @@ def _family_or_none(manifest: Manifest, name: str) -> Family | None:
 def _metric(name: str, value: SupportsFloat) -> float | int | str:
     if type(value) is int:
         return value
+    detach = getattr(value, "detach", None)  # of a loss that has its graph, torch warns else
     try:
-        number = float(value)
+        number = float(detach() if callable(detach) else value)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"metric '{name}' is {str(value)[:80]!r}, which is no number",
