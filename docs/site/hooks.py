@@ -1,7 +1,8 @@
 """What the site has beside the pages: what the code says of itself, and lists of pages.
 
 MkDocs calls ``on_config`` and ``on_files``. A folder in ``nav``, as ``formats/``,
-becomes a list of its pages. Made anew at each build, and so never out of date:
+becomes a list of its pages that are not named elsewhere. Made anew at each
+build, and so never out of date:
 
 - ``reference/cli.md``: the help of every command, from the commands
 - ``reference/python.md``: the public names, for mkdocstrings to fill in
@@ -29,7 +30,7 @@ WIDTH = 80
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Write out the folders in ``nav``."""
-    config.nav = _written_out(config.nav)
+    config.nav = _written_out(config.nav, _named(config.nav))
     return config
 
 
@@ -104,11 +105,21 @@ def _is_error(name: str) -> bool:
     return isinstance(found, type) and issubclass(found, Warning | Exception)
 
 
-def _written_out(nav: Any) -> Any:
+def _written_out(nav: Any, named: set[str]) -> Any:
     if isinstance(nav, list):
-        return [_written_out(item) for item in nav]
+        parts = [_written_out(item, named) for item in nav]
+        return [item for part in parts for item in (part if isinstance(part, list) else [part])]
     if isinstance(nav, dict):
-        return {title: _written_out(below) for title, below in nav.items()}
-    if isinstance(nav, str) and nav.endswith("/"):
-        return [path.relative_to(DOCS).as_posix() for path in sorted((DOCS / nav).glob("*.md"))]
+        return {title: _written_out(below, named) for title, below in nav.items()}
+    if nav.endswith("/"):
+        found = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / nav).glob("*.md"))
+        index = [path for path in found if path.endswith("/index.md")]
+        return index + [path for path in found if path not in named and path not in index]
     return nav
+
+
+def _named(nav: Any) -> set[str]:
+    if isinstance(nav, str):
+        return {nav}
+    below = nav.values() if isinstance(nav, dict) else nav
+    return {path for item in below for path in _named(item)}

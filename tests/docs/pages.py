@@ -41,6 +41,7 @@ from tests.transcripts.replay import PROMPT, Session, normal
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
 AGE = re.compile(r"(?<=\s)\d+ (s|min|h|d)(?= )")
+AGE = re.compile(r"(?<= )\d+ (s|min)\b")
 CONTINUED = "> "
 LEFT_OUT = "…"
 
