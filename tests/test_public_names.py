@@ -44,6 +44,7 @@ METHODS = [
     "history",
     "import_",
     "init",
+    "keep",
     "list",
     "load",
     "log",

@@ -86,6 +86,12 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("rm", "mvc.cli.withdraw:rm", "Withdraw versions; they can be restored."),
             Entry("restore", "mvc.cli.withdraw:restore", "Take back a withdrawal."),
+            Entry(
+                "keep",
+                "mvc.cli.keep:keep",
+                "Say which versions of a family are kept.",
+                heavy=True,
+            ),
         ),
     ),
     (
@@ -149,7 +155,8 @@ SYNONYMS = {
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
     "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",
     "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
-    "import-url": "import", "fetch": "import",
+    "import-url": "import", "fetch": "import", "retain": "keep", "retention": "keep",
+    "policy": "keep", "expire": "keep",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     usage="[OPTIONS]",
     examples=[
         ("mvc gc --dry-run", "what would become free"),
-        ("mvc gc", "free what was withdrawn 14 days ago or before"),
+        ("mvc gc", "withdraw what no policy keeps; free what was withdrawn 14 days ago"),
         ("mvc gc --grace 0", "free everything withdrawn, now"),
     ],
     statuses={
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--grace",
     metavar="TIME",
-    help="How long ago it must have been withdrawn: 0, 12h, 3d, 2w.  [default: 14d]",
+    help="How long ago it must have been withdrawn: 0, 12h, 3d, 2w.  "
+    "[default: as mvc keep says, else 14d]",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be freed.")
 @click.option("--orphans", is_flag=True, help="Also what only records that are not here need.")
@@ -59,6 +60,9 @@ def gc(
     left goes when it is as old. Nothing is removed if anything cannot be
     read; commands under way are waited for.
 
+    First gc withdraws the versions that no rule of mvc keep names; they can be
+    restored as long as any other.
+
     A version whose record is merely not here, as on another git branch, keeps
     its bytes; --orphans gives them up.
     """
@@ -74,10 +78,13 @@ def gc(
 
 
 def _tell(done: Collected) -> None:
-    rows = [_row(item) for item in done.items]
+    freed = {item.name for item in done.items}
+    withdrawn = [item for item in done.withdrawn if item.name not in freed]
+    rows = [("withdrawn" if done.executed else "withdraw", *_row(item)[1:]) for item in withdrawn]
+    rows += [_row(item) for item in done.items]
     if rows:
         output.table(rows, right=[2])
-    for item in done.later:
+    for item in (item for item in done.later if item not in withdrawn):
         output.note(f"{item.name} stays: {item.why} ({output.size(item.bytes)})")
     if done.orphans:
         output.note(_orphans(len(done.orphans)))
@@ -103,5 +110,10 @@ def _row(item: Item) -> tuple[str, str, str, str]:
 
 
 def _sum(done: Collected) -> str:
-    freed = f"{output.size(done.freed)} {'freed' if done.executed else 'would be freed'}"
-    return f"{freed}, {output.size(done.remaining)} can be later" if done.remaining else freed
+    would = "" if done.executed else "would be "
+    said = [f"{output.size(done.freed)} {would}freed"]
+    if done.withdrawn:
+        said.insert(0, f"{output.count(len(done.withdrawn), 'version')} {would}withdrawn")
+    if done.remaining:
+        said.append(f"{output.size(done.remaining)} can be later")
+    return ", ".join(said)

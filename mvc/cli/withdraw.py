@@ -35,7 +35,7 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
 
     A withdrawn version is found no more: not by its number, a tag, latest or
     best. mvc restore takes it back, until mvc gc has freed its bytes, which it
-    does after 14 days. Its record stays, its number is never given again. A
+    does after 14 days, or what mvc keep says. Its record stays, its number is never given again. A
     version is named by its number, so that none is withdrawn by mistake.
     Either all that are named are withdrawn, or none.
     """
@@ -47,7 +47,8 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
     _answer(done, as_json)
     if not (quiet or as_json):
         given = " ".join(f"{version.family}@{version.version}" for version in done)
-        output.note(f"mvc restore {given} takes it back; after 14 days mvc gc frees the bytes")
+        when = _grace(registry, done)
+        output.note(f"mvc restore {given} takes it back; after {when} mvc gc frees the bytes")
 
 
 @command.command(
@@ -78,6 +79,21 @@ def _is_refused(registry: ModelRegistry, text: str, force: bool) -> bool:
     from mvc.registry import refs
 
     return not refs.parse(text).exact or (bool(registry.resolve(text).tags) and not force)
+
+
+def _grace(registry: ModelRegistry, versions: list[Version]) -> str:
+    """Return how long versions just withdrawn can be restored, the first of them that go."""
+    from mvc.registry.duration import written
+    from mvc.registry.retention import grace_of
+
+    families = {version.family for version in versions}
+    least = min(grace_of(registry.family(name).keep) for name in families)
+    days = least.total_seconds() / 86_400
+    return (
+        f"{days:.0f} days"
+        if days > 1 and days.is_integer()
+        else written(int(least.total_seconds()))
+    )
 
 
 def _answer(versions: list[Version], as_json: bool) -> None:

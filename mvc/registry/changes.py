@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from mvc import environment, fileio
 from mvc.digest import Digest
@@ -27,7 +28,7 @@ from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_metric, check_tag, near
 from mvc.registry.refs import Ref
-from mvc.registry.sealed import now
+from mvc.registry.sealed import now, parse_time
 from mvc.store.settings import new_id
 
 
@@ -266,21 +267,24 @@ def restore_steps(manifest: Manifest, text: str) -> Steps[tuple[str, int]]:
     return family.folder, number
 
 
-def release(manifest: Manifest, folder: str, number: int, before: str) -> Steps[bool]:
-    """Release a version for gc, if it was withdrawn ``before`` and not restored since.
+def release(manifest: Manifest, folder: str, number: int, grace: timedelta) -> Steps[bool]:
+    """Release a version for gc, if it has been withdrawn for so long and was not restored.
 
     Returns:
         Whether it is released now.
     """
 
     def decide() -> Change | None:
-        event, change = reach.standings(manifest, folder)[number]
-        if change.kind != "withdrawn" or event.created > before:
+        event, change = reach.standings(manifest, folder).get(number, (None, None))
+        if event is None or change is None or change.kind != "withdrawn":
+            return None  # it was restored, or kept from a policy that was to withdraw it
+        if datetime.now(timezone.utc) - parse_time(event.created) < grace:
             return None
         return Standing("released", number, change.record)
 
     yield from record_change(manifest, folder, decide)
-    return reach.standings(manifest, folder)[number][1].kind == "released"
+    last = reach.standings(manifest, folder).get(number)
+    return last is not None and last[1].kind == "released"
 
 
 def _stand(family: Family, number: int, digest: Digest, kind: str) -> Change | None:

@@ -1,6 +1,6 @@
 """Durations, as people write them: ``0``, ``30m``, ``12h``, ``3d``, ``2w``.
 
-Public names: ``duration``.
+Public names: ``duration``, ``written``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ def duration(value: object, name: str) -> timedelta:
     if isinstance(value, timedelta) and value >= timedelta(0):
         return min(value, LONGEST)
     raise UsageError(f"{name}={value!r} is no time", hint=f'{name}="14d", or a timedelta')
+
+
+def written(seconds: int) -> str:
+    """Write a length of time in the largest unit that leaves no rest: ``30d``, ``36h``, ``0``."""
+    sizes = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    unit = next(unit for unit, size in sizes.items() if seconds % size == 0)
+    return f"{seconds // sizes[unit]}{unit}" if seconds else "0"
 
 
 def _read(text: str) -> timedelta:

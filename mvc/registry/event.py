@@ -4,25 +4,29 @@ Creating ``events/<n+1>.yaml`` is the compare-and-swap: of two who want the
 same number one comes first, and the other reads what happened and decides anew.
 
 Format: ``docs/formats/event.md``.
-Public names: ``Event``, ``Tagged``, ``BestRule``, ``Standing``, ``encode``, ``decode``.
+Public names: ``Event``, ``Tagged``, ``BestRule``, ``Policy``, ``Standing``, ``encode``,
+``decode``, ``policy_of``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import NoneType
 from typing import Any, TypeAlias
 
 from mvc.digest import Digest
-from mvc.errors import FormatError
+from mvc.errors import FormatError, Unsupported
 from mvc.lines import Value
+from mvc.registry.duration import LONGEST
 from mvc.registry.sealed import Reader, sealed
 
 MODES = ("max", "min")
 STANDINGS = ("withdrawn", "restored", "released")
 
+# In a policy.
+MOST_SECONDS = int(LONGEST.total_seconds())
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}\Z")
 
 
@@ -48,6 +52,28 @@ class BestRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """Which versions are kept from here on: those that any rule names; without a rule, all.
+
+    The ``last`` N by number, the ``best`` N by the family's metric, those with a tag
+    (always, said or not), those ``younger`` than so many seconds. ``grace`` is how many
+    seconds a version withdrawn from here on can be restored, where it is not the usual time;
+    ``after_add`` has ``add`` apply the policy.
+    """
+
+    last: int | None = None
+    best: int | None = None
+    tagged: bool = False
+    younger: int | None = None
+    grace: int | None = None
+    after_add: bool = False
+
+    @property
+    def has_rules(self) -> bool:
+        return self.tagged or any((self.last, self.best, self.younger))
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A version was withdrawn, restored, or released for collection."""
 
@@ -56,7 +82,7 @@ class Standing:
     record: Digest
 
 
-Change: TypeAlias = Tagged | BestRule | Standing
+Change: TypeAlias = Tagged | BestRule | Policy | Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +133,31 @@ def decode(data: bytes, number: int) -> Event:
     return event
 
 
+def policy_of(values: Mapping[str, Any]) -> Policy:
+    """Read a policy; a rule that is not known might keep what the others do not.
+
+    Raises:
+        FormatError: A field is missing, unknown, or no value for it.
+    """
+    if set(values) == set(Policy.__slots__):
+        policy = Policy(**values)
+        numbers = ((policy.last, 1), (policy.best, 1), (policy.younger, 1), (policy.grace, 0))
+        flags = policy.tagged, policy.after_add
+        fits = all(_is_within(*pair) for pair in numbers) and all(type(f) is bool for f in flags)
+        if fits and (policy.has_rules or policy == Policy()):
+            return policy
+    raise FormatError("the policy for what is kept is not one that this mvc knows")
+
+
+def _is_within(value: object, least: int) -> bool:
+    return value is None or (type(value) is int and least <= value <= MOST_SECONDS)
+
+
 def _change_values(change: Change) -> dict[str, Value]:
     if isinstance(change, BestRule):
         return {"kind": "best", "metric": change.metric, "mode": change.mode}
+    if isinstance(change, Policy):
+        return {"kind": "keep", **asdict(change)}
     if isinstance(change, Standing):
         version = f"v{change.version}"
         return {"kind": change.kind, "version": version, "record": str(change.record)}
@@ -126,11 +174,18 @@ def _change(values: Mapping[str, Any]) -> Change:
     kind = values.get("kind")
     if kind == "best" and _has(values, metric=str, mode=str) and values["mode"] in MODES:
         return BestRule(values["metric"], values["mode"])
+    if kind == "keep":
+        return policy_of({name: value for name, value in values.items() if name != "kind"})
     if kind in STANDINGS and _has(values, version=str, record=str):
         return Standing(str(kind), _number(values["version"]), Digest.parse(values["record"]))
     if kind == "tagged" and set(values) == {"kind", "tag", "version", "record", "undoes"}:
         return _tagged(values)
-    raise FormatError(f"the event is of an unknown kind: {kind!r:.40}")
+    if kind in ("best", "tagged", *STANDINGS):
+        raise FormatError(f"the event says something else than '{kind}' does")
+    raise Unsupported(
+        f"the event is of an unknown kind: {kind!r:.40}",
+        hint="a newer mvc wrote it; upgrade to read it",
+    )
 
 
 def _tagged(values: Mapping[str, Any]) -> Tagged:

@@ -25,7 +25,7 @@ from mvc.digest import digest_of
 from mvc.errors import FormatError, MvcError, StoreWarning
 from mvc.lines import Value
 from mvc.registry.directions import direction_of
-from mvc.registry.event import BestRule, Event, Standing, Tagged, encode
+from mvc.registry.event import BestRule, Event, Policy, Standing, encode, policy_of
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of
 from mvc.registry.record import Record, finite
@@ -57,8 +57,8 @@ class Family:
     """The state of a family after ``events`` events.
 
     ``count`` and ``highest`` are of all versions; ``best`` is a number and its
-    value under ``rule``. ``tags`` maps names as first written to numbers;
-    ``plain`` is the size of plain copies of all versions not withdrawn.
+    value under ``rule``; ``keep`` says which versions are kept. ``tags`` maps names as
+    first written to numbers; ``plain`` is the size of plain copies of all versions not withdrawn.
     ``last`` are the digests of the highest version's record and of the last
     event, and ``times`` the sum of all files' times where there is git; they
     tell another branch, where the same numbers hold something else. A state is
@@ -74,6 +74,7 @@ class Family:
     latest: int | None = None
     best: tuple[int, float | int] | None = None
     rule: Rule | None = None
+    keep: Policy = field(default=Policy())
     tags: dict[str, int] = field(default_factory=dict)
     withdrawn: frozenset[int] = frozenset()
     plain: int = 0
@@ -223,7 +224,8 @@ def _extend(
         if isinstance(change.change, BestRule) or _astray(change, numbers[: known.count]):
             return None
         after = _after(family, change)
-        stood = after if isinstance(change.change, Tagged) else _restood(manifest, family, after)
+        standing = isinstance(change.change, Standing)
+        stood = _restood(manifest, family, after) if standing else after
         if stood is None:
             return None
         family = stood
@@ -278,7 +280,7 @@ def _astray(event: Event, numbers: Container[int]) -> bool:
     """Say whether an event is about a version that is not here, as after a merge by hand."""
     change = event.change
     return (
-        not isinstance(change, BestRule)
+        not isinstance(change, (BestRule, Policy))
         and change.record is not None
         and change.version not in numbers
     )
@@ -289,6 +291,8 @@ def _after(family: Family, event: Event) -> Family:
     if isinstance(change, BestRule):
         rule = Rule(change.metric, change.mode, "event")
         return replace(family, events=event.number, rule=rule)
+    if isinstance(change, Policy):
+        return replace(family, events=event.number, keep=change)
     if isinstance(change, Standing):
         if not change.version:  # of another branch
             return replace(family, events=event.number)
@@ -332,6 +336,7 @@ def _write(manifest: Manifest, family: Family, stamps: tuple[int, ...], settled:
         "best": best and f"v{best[0]}",
         "value": best and best[1],
         "rule": None if rule is None else asdict(rule),
+        "keep": asdict(family.keep) if family.keep.has_rules else None,
         "tags": {tag: f"v{number}" for tag, number in family.tags.items()},
         "withdrawn": [f"v{number}" for number in sorted(family.withdrawn)],
         "versions": {"count": family.count, "highest": family.highest, "plain": family.plain},
@@ -371,6 +376,7 @@ def _read(manifest: Manifest, folder: str) -> tuple[Family | None, tuple[int, ..
             latest=_number(values["latest"]),
             best=None if best is None else (int(best[1:]), value),
             rule=None if rule is None else Rule(**rule),
+            keep=Policy() if values["keep"] is None else policy_of(values["keep"]),
             tags={str(tag): int(text[1:]) for tag, text in values["tags"].items()},
             withdrawn=frozenset(int(text[1:]) for text in values["withdrawn"]),
         )

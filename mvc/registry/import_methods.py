@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
 from mvc.errors import UsageError
+from mvc.registry.keep_methods import KeepMethods
 from mvc.registry.location import place
 from mvc.registry.names import check_family
-from mvc.registry.tag_methods import TagMethods
 
 if TYPE_CHECKING:
     from mvc.registry.version import Imported
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRETRAINED = "pretrained_models"
 
 
-class ImportMethods(TagMethods):
+class ImportMethods(KeepMethods):
     """Models that others published."""
 
     if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from mvc.fileio import Steps
 from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
-from mvc.registry.event import BestRule, Event, Tagged
+from mvc.registry.event import Event, Standing, Tagged
 from mvc.registry.names import check_family, folder_of, is_folder, near
 from mvc.registry.record import Record
 from mvc.store.settings import refuse_link
@@ -163,7 +163,9 @@ class Manifest:
                 raise _distrusted(f"event {number} of '{family}'", error, remedy) from None
         event = self._events[key]
         change = event.change
-        if isinstance(change, BestRule) or change.version is None or change.record is None:
+        if not isinstance(change, (Tagged, Standing)):
+            return event
+        if change.version is None or change.record is None:
             return event
         placed = self._number_of(key[0], change.version, change.record)
         if placed == change.version:

@@ -4,7 +4,7 @@ Edges are: version → artifact, tree → files, file → what its recipe names,
 object → the base it is kept over.
 
 Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
-``preferred``, ``files_of``, ``lacking``, ``released``, ``standings``.
+``preferred``, ``files_of``, ``lacking``, ``released``, ``standings``, ``told``.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ def standings(manifest: Manifest, folder: str) -> dict[int, tuple[Event, Standin
         if change.version not in last or last[change.version][1].kind != "released":
             last[change.version] = event, change
     return last
+
+
+def told(event: Event, change: Standing) -> str:
+    """Say how a version stands: since when, by whom, and why if that was said."""
+    why = (event.message or "").partition("\n")[0]
+    return f"{change.kind} on {event.created[:10]} by {event.author}" + (f" ({why})" if why else "")
 
 
 def closure(store: Store, artifact: Artifact) -> frozenset[Digest]:

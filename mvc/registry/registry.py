@@ -27,9 +27,6 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from mvc.registry.care.gc import Collected
     from mvc.registry.care.usage import Usage
     from mvc.registry.status import Status
     from mvc.tree import TreeFile
@@ -297,53 +294,6 @@ class ModelRegistry(ImportMethods):
         found, number = changes.withdraw(self.manifest, ref, force, message)
         return self._version(found, number)
 
-    def gc(
-        self,
-        grace: timedelta | str | None = None,
-        *,
-        dry_run: bool = False,
-        orphans: bool = False,
-        cache: bool = False,
-        force: bool = False,
-    ) -> Collected:
-        """Give up the bytes of versions withdrawn long ago, and those that nobody needs.
-
-        Args:
-            grace: How long a version must have been withdrawn, and what no
-                version needs must be there: a ``timedelta``, or text such
-                as ``"0"``, ``"12h"``, ``"3d"``; 14 days if not given.
-            dry_run: Only tell what would be given up.
-            orphans: Give up roots in the store whose record is not here, as
-                when it is on another git branch, if they are as old.
-            cache: Remove the files that ``path`` made as well.
-            force: Go on though half of what was needed after the last gc is not needed now.
-
-        Raises:
-            UsageError: ``grace`` is no length of time.
-            Damaged: Something cannot be read, so nobody knows what is needed; nothing was removed.
-            Busy: Another gc, repack or move is under way.
-            MvcError: The clock cannot be trusted, or the store may not be written to.
-        """
-        from mvc.registry.care import gc, gc_plan
-        from mvc.registry.duration import duration
-
-        grace = gc_plan.GRACE if grace is None else duration(grace, "grace")
-        if not dry_run:  # what a copied registry gives up must be its own
-            self._writing(always=True, strict=True)
-        store = self.presence.writable().alone()
-        done = gc.collect(
-            self.place,
-            self.manifest,
-            store,
-            grace,
-            dry_run=dry_run,
-            orphans=orphans,
-            cache=cache,
-            force=force,
-        )
-        newest.forget_if_gone(self.place, store)
-        return done
-
     def restore(self, ref: str) -> Version:
         """Take back a withdrawal."""
         self._root_if_writable()
@@ -379,6 +329,7 @@ class ModelRegistry(ImportMethods):
         if added.new:
             newest.note(self.place, self.manifest, added)
             self._note_rooted(added.family)
+            return self._after_add(added)
         return added
 
     def _writing(

@@ -227,11 +227,10 @@ def _columns(manifest: Manifest, family: Family) -> contextlib.closing[Columns]:
 
 def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
     event, change = reach.standings(manifest, family.folder)[number]
-    said = f"{change.kind} on {event.created[:10]} by {event.author}"
     hint = f"mvc restore {family.name}@v{number} takes it back"
     if change.kind == "released":
         hint = "its bytes were given up; add the file again: it becomes a new version"
-    return NotFound(f"{family.name}/v{number} was {said}", hint=hint)
+    return NotFound(f"{family.name}/v{number} was {reach.told(event, change)}", hint=hint)
 
 
 def _explained(error: NotFound, ref: Ref) -> NotFound:

@@ -15,7 +15,7 @@ from tests.cli.running import mvc
 
 COMMANDS = (
     "init add import checkout path list show log diff search status tag best rollback rm restore "
-    "fsck gc repack du store demo".split()
+    "keep fsck gc repack du store demo".split()
 )
 
 

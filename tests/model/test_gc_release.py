@@ -8,6 +8,7 @@ when whoever was at work died there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from mvc.fileio import Steps
 from mvc.registry import changes, event, reach, record
 from mvc.registry import family as families
 from mvc.registry.care import gc
-from mvc.registry.care.gc_plan import Plan, Release
+from mvc.registry.care.gc_plan import Plan
+from mvc.registry.care.gc_survey import Release
 from mvc.registry.care.rooted import roots
 from mvc.registry.event import Standing
 from mvc.registry.manifest import Manifest
@@ -72,8 +74,9 @@ def collecting() -> Steps[str]:
     """Collect with a plan made when the version was withdrawn and long due."""
     store, manifest = Store(ROOT, "cc" * 16), Manifest(ROOT / "manifest")
     packs = tuple(store.index.names)
-    releases = tuple(Release("net/v1", "net", 1, root, EARLIER, "") for root in roots(store))
-    planned = Plan((), (), (), (), 0, 0, EARLIER, releases, (), (), packs, (), ())
+    due = timedelta(0)
+    releases = tuple(Release("net/v1", "net", 1, root, EARLIER, "", due) for root in roots(store))
+    planned = Plan((), (), (), (), 0, 0, releases, (), (), packs, (), ())
     yield "planned"
     yield from gc.collect_steps(manifest, store, planned)
     return "collected"
@@ -125,9 +128,9 @@ def test_two_collectors_and_a_restore_in_every_order(disk: MemoryDisk) -> None:
 def _the_root_goes_first(patch: pytest.MonkeyPatch) -> None:
     real = changes.release
 
-    def late(manifest: Manifest, folder: str, number: int, before: str) -> Steps[bool]:
+    def late(manifest: Manifest, folder: str, number: int, grace: timedelta) -> Steps[bool]:
         yield from gc._unroot(roots(Store(ROOT, "cc" * 16)))
-        return (yield from real(manifest, folder, number, before))
+        return (yield from real(manifest, folder, number, grace))
 
     patch.setattr(changes, "release", late)
 
@@ -143,7 +146,7 @@ def _the_answer_of_release_is_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def _release_does_not_look_again(patch: pytest.MonkeyPatch) -> None:
-    def blind(manifest: Manifest, folder: str, number: int, before: str) -> Steps[bool]:
+    def blind(manifest: Manifest, folder: str, number: int, grace: timedelta) -> Steps[bool]:
         change = Standing("released", number, digest_of(RECORD))
         yield from changes.record_change(manifest, folder, lambda: change)
         return True

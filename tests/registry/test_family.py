@@ -21,7 +21,7 @@ from mvc.digest import digest_of
 from mvc.registry import event as events
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
+from mvc.registry.event import BestRule, Change, Event, Policy, Standing, Tagged
 from mvc.registry.family import Family, Rule
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Artifact, Record
@@ -64,7 +64,7 @@ class Line:
     def change(self, change: Change) -> None:
         taken = self.manifest.event_numbers("net")
         number = max(taken, default=0) + 1
-        if not isinstance(change, BestRule) and change.version is not None:
+        if not isinstance(change, (BestRule, Policy)) and change.version is not None:
             with suppress(MvcError):
                 record = self.manifest.record("net", change.version)[1]
                 change = replace(change, record=record)
@@ -99,6 +99,7 @@ steps = st.one_of(
                 BestRule, st.sampled_from(["x", "acc", "zz"]), st.sampled_from(["max", "min"])
             ),
             st.builds(Standing, st.sampled_from(events.STANDINGS), some, st.just(DIGEST)),
+            st.sampled_from([Policy(), Policy(last=3, grace=0), Policy(tagged=True)]),
         ),
     ),
     st.tuples(st.just("lose version"), some),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Generator, Hashable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def state_of(steps: Generator[Any, Any, Any]) -> Hashable:
 
 
 def _frozen(value: Any) -> Hashable:
-    if value is None or isinstance(value, (bool, int, str, bytes)):
+    if value is None or isinstance(value, (bool, int, str, bytes, timedelta)):
         return value
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)

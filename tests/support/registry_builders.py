@@ -20,7 +20,7 @@ from mvc import ModelRegistry, fileio, lines, tree
 from mvc.codecs import Encoded
 from mvc.digest import digest_of
 from mvc.errors import FormatError
-from mvc.registry.event import STANDINGS, BestRule, Event, Standing, Tagged
+from mvc.registry.event import STANDINGS, BestRule, Event, Policy, Standing, Tagged
 from mvc.registry.record import Artifact, Record
 from mvc.registry.record import encode as encode_record
 from mvc.store import Transaction
@@ -285,6 +285,15 @@ changes = st.one_of(
     st.builds(Tagged, names, numbers, digests, st.none() | numbers),
     st.builds(Tagged, names, st.none(), st.none()),
     st.builds(BestRule, texts, st.sampled_from(["max", "min"])),
+    st.builds(
+        Policy,
+        last=st.none() | numbers,
+        best=numbers,
+        tagged=st.booleans(),
+        younger=st.none() | numbers,
+        grace=st.none() | numbers,
+        after_add=st.booleans(),
+    ),
     st.builds(Standing, st.sampled_from(STANDINGS), numbers, digests),
 )
 events = st.builds(

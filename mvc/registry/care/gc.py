@@ -1,8 +1,9 @@
 """gc: give up the bytes of versions withdrawn long ago, and those that nobody needs.
 
-A version is *released* by an event, created before anything else happens to
-it; then its root goes; then packs go, by way of ``retire``. Restoring a
-version and releasing it compete for one number, so only one of them happens.
+First it withdraws what no policy keeps. A version is *released* by an event,
+created before anything else happens to it; then its root goes; then packs go, by
+way of ``retire``. Restoring a version and releasing it compete for one number, so
+only one of them happens.
 
 The argument, step by step, and what a crash leaves: ``docs/gc.md``.
 Public names: ``Collected``, ``collect``, ``collect_steps``.
@@ -18,9 +19,10 @@ from datetime import timedelta
 from mvc import fileio
 from mvc.errors import Busy
 from mvc.fileio import Steps
-from mvc.registry import changes
+from mvc.registry import changes, retention
 from mvc.registry import family as families
 from mvc.registry.care.gc_plan import Item, Plan, note_live, plan
+from mvc.registry.care.gc_survey import Release, Withdrawal
 from mvc.registry.care.rooted import Root, needs_of, roots
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
@@ -42,6 +44,7 @@ WAIT = 30.0
 class Collected:
     """What a gc did, or where not ``executed`` would do; sizes in bytes.
 
+    ``withdrawn`` are the versions that no rule of their family keeps any longer.
     ``items`` were given up; ``later`` are when their time has come. ``orphans``
     and ``others`` are kept. ``waiting`` counts the commands under way on whose
     account packs were kept back for the next gc. ``beneath`` are bytes that no
@@ -57,18 +60,20 @@ class Collected:
     others: tuple[Item, ...]
     waiting: int = 0
     beneath: int = 0
+    withdrawn: tuple[Item, ...] = ()
 
 
 def collect(
     place: Place,
     manifest: Manifest,
     store: Store,
-    grace: timedelta,
+    grace: timedelta | None,
     *,
-    dry_run: bool,
-    orphans: bool,
-    cache: bool,
-    force: bool,
+    dry_run: bool = False,
+    orphans: bool = False,
+    cache: bool = False,
+    force: bool = False,
+    wait: float = WAIT,
 ) -> Collected:
     """Plan, and unless ``dry_run`` carry the plan out. Raises as ``ModelRegistry.gc`` says."""
     emptied = _emptied(place, dry_run=dry_run) if cache else 0
@@ -85,11 +90,12 @@ def collect(
             raise Busy("another gc, repack or move is under way", hint="try again later")
         planned = planning()
         try:
-            freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(WAIT)))
+            freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(wait)))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            freed, kept_back = _from_full_disk(manifest, store, planned)
+            freed, kept_back = _from_full_disk(manifest, store, planned, wait)
+        planned = _as_it_came(manifest, planned)
         return _told(planned, emptied, executed=True, freed=freed, waiting=kept_back)
 
 
@@ -115,8 +121,10 @@ def collect_steps(
     # First what nobody needs anyway: on a full disk it makes room for the events.
     done = [(yield from retire(store, planned.idle, needs, patience))]
     gone = list(planned.dropped)
+    for each in planned.withdrawals:
+        yield from retention.withdraw_steps(manifest, each.folder, each.policy, each.numbers)
     for release in planned.releases:
-        if (yield from changes.release(manifest, release.family, release.number, planned.before)):
+        if (yield from changes.release(manifest, release.family, release.number, release.grace)):
             gone.append(release.root)
     note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
     yield from _unroot(gone)
@@ -130,7 +138,9 @@ def collect_steps(
     return freed, max(one.waiting for one in done)
 
 
-def _from_full_disk(manifest: Manifest, store: Store, planned: Plan) -> tuple[int, int]:
+def _from_full_disk(
+    manifest: Manifest, store: Store, planned: Plan, wait: float
+) -> tuple[int, int]:
     """Carry a plan out where there is no room for an event, or for the folder of the trash.
 
     Files that are made again when they are missed make room for the first
@@ -141,12 +151,39 @@ def _from_full_disk(manifest: Manifest, store: Store, planned: Plan) -> tuple[in
     if store.index.merged_path is not None:
         fileio.remove(store.index.merged_path)
     planned = replace(planned, rebasing=Rebasing())  # which takes room before it makes any
-    singly = [replace(planned, releases=(one,), wasteful=()) for one in planned.releases]
+    singly = [
+        replace(planned, withdrawals=_only(one, planned), releases=(one,), wasteful=())
+        for one in planned.releases
+    ]
     parts = [
-        fileio.run(collect_steps(manifest, store, part, waiting(WAIT)))
+        fileio.run(collect_steps(manifest, store, part, waiting(wait)))
         for part in (*singly, planned)
     ]
     return sum(freed for freed, _ in parts), max(kept_back for _, kept_back in parts)
+
+
+def _only(release: Release, planned: Plan) -> tuple[Withdrawal, ...]:
+    """Return what must be withdrawn before one version is released."""
+    return tuple(
+        replace(each, numbers=(release.number,))
+        for each in planned.withdrawals
+        if each.folder == release.family and release.number in each.numbers
+    )
+
+
+def _as_it_came(manifest: Manifest, planned: Plan) -> Plan:
+    """Return a plan without the withdrawals before which somebody kept the version."""
+    kept = {
+        f"{each.name}/v{number}"
+        for each in planned.withdrawals
+        for number in set(each.numbers) - families.load(manifest, each.folder).withdrawn
+    }
+    return replace(
+        planned,
+        withdrawn=tuple(item for item in planned.withdrawn if item.name not in kept),
+        items=tuple(item for item in planned.items if item.name not in kept),
+        later=tuple(item for item in planned.later if item.name not in kept),
+    )
 
 
 def _unroot(gone: Iterable[Root]) -> Steps[None]:
@@ -186,6 +223,7 @@ def _emptied(place: Place, *, dry_run: bool) -> int:
 
 def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int = 0) -> Collected:
     kept_back = max(0, planned.freed - freed) if waiting else 0
+    freed = max(0, freed)  # what was written anew may have to stay beside the old until later
     emptied = [Item("cache", "files", cache, "made by mvc path")] if cache else []
     return Collected(
         executed=executed,
@@ -197,4 +235,5 @@ def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int
         others=planned.others,
         waiting=waiting,
         beneath=planned.beneath,
+        withdrawn=planned.withdrawn,
     )

@@ -1,10 +1,10 @@
 """What gc will do: worked out from what there is, changing nothing.
 
-Which versions were withdrawn long enough ago, which roots belong to nobody
-here, what would become free, and in which packs it lies. Whatever cannot be
+Which versions no policy keeps, which were withdrawn long enough ago, which roots
+belong to nobody here, what would become free, and in which packs it lies. Whatever cannot be
 read or understood ends it: what nobody understands may be what somebody needs.
 
-Public names: ``GRACE``, ``Item``, ``Release``, ``Plan``, ``plan``, ``note_live``.
+Public names: ``Item``, ``Plan``, ``plan``, ``note_live``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.digest import Digest
-from mvc.errors import Damaged, MvcError
-from mvc.registry import family as families
-from mvc.registry import reach
-from mvc.registry.care.rooted import Root, needs_of, root_of, roots
+from mvc.errors import MvcError
+from mvc.registry.care.gc_survey import NO_RULE, Release, Withdrawal, surveyed
+from mvc.registry.care.rooted import Root, needs_of, roots
+from mvc.registry.event import Policy
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
+from mvc.registry.retention import GRACE
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, rebase
 from mvc.store.intents import leftovers
@@ -33,14 +34,14 @@ from mvc.store.mark import Census, reachable
 from mvc.store.pack import SUFFIX, IndexBlock, PackReader
 from mvc.store.rebase import Rebasing
 from mvc.store.rewrite import SPACE_BESIDE
-from mvc.store.settings import PACKS, STAGING, TRASH
+from mvc.store.settings import PACKS, TRASH
 
-GRACE = timedelta(days=14)
 # What a pack may hold that nobody needs before it is written anew.
 MOST_WASTE = 0.1
 # Clocks that differ by more cannot tell what is old.
 MOST_SKEW = timedelta(minutes=5)
 NOTE = "collected.yaml"
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +61,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """A version withdrawn, or released whose root is still here; ``since`` is the event's time."""
-
-    id: str
-    family: str
-    number: int
-    root: Root
-    since: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What gc will do.
 
+    ``withdrawn`` are the versions that a policy withdraws; they are among the following, too.
     ``items`` are given up now, ``later`` when their time has come; ``orphans``
     and ``others`` are kept. ``garbage`` are bytes that nobody needs and that
     stay for now, ``live`` those that are needed afterwards. ``idle`` are packs
@@ -90,7 +80,6 @@ class Plan:
     others: tuple[Item, ...]
     garbage: int
     live: int
-    before: str
     releases: tuple[Release, ...] = field(repr=False)
     dropped: tuple[Root, ...] = field(repr=False)
     idle: tuple[str, ...] = field(repr=False)
@@ -99,6 +88,8 @@ class Plan:
     leftovers: tuple[Path, ...] = field(repr=False)
     beneath: int = 0
     rebasing: Rebasing = field(default=Rebasing(), repr=False)
+    withdrawn: tuple[Item, ...] = ()
+    withdrawals: tuple[Withdrawal, ...] = field(default=(), repr=False)
 
     @property
     def freed(self) -> int:
@@ -111,32 +102,24 @@ class Plan:
         return self.garbage + sum(item.bytes for item in self.later)
 
 
-@dataclass(slots=True)
-class _Survey:
-    """Every root, by what is to become of it."""
-
-    releases: list[Release] = field(default_factory=list)
-    later: list[Release] = field(default_factory=list)
-    orphans: list[Root] = field(default_factory=list)
-    others: list[Root] = field(default_factory=list)
-    kept: list[Root] = field(default_factory=list)
-
-
 def plan(
     place: Place,
     manifest: Manifest,
     store: Store,
-    grace: timedelta,
+    grace: timedelta | None = None,
     *,
     orphans: bool = False,
     force: bool = False,
+    policies: Mapping[str, Policy] | None = None,
 ) -> Plan:
     """Work out what may go.
 
     Args:
-        grace: How long a version must have been withdrawn, or a pack be there.
+        grace: How long a version must have been withdrawn, or a pack be there;
+            if not given, as long as its family says, else 14 days.
         orphans: Give up roots whose record is not here, if they are as old.
         force: Go on though half of what was needed after the last gc is not needed now.
+        policies: By a family's folder, one to look at instead of its own.
 
     Raises:
         Damaged: Something cannot be read, or a version has lost its root.
@@ -144,8 +127,9 @@ def plan(
     """
     found = roots(store)
     moment = _checked_clock(store, found)
-    survey = _survey(place, manifest, store, found, moment - grace)
-    dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= grace]
+    survey = surveyed(place, manifest, store, found, moment, grace, policies or {})
+    usual = GRACE if grace is None else grace
+    dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= usual]
     left_alone = [root for root in survey.orphans if root not in dropped]
     kept = [*survey.kept, *survey.others, *left_alone]
     census = Census.of(store)
@@ -155,21 +139,23 @@ def plan(
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
     _refuse_shrunk(store, _cost(census, today), force)
-    old = {name for name in census.packs if _age(store.folder / PACKS / name, moment) >= grace}
+    least = min([usual, *survey.graces])
+    old = {name for name in census.packs if _age(store.folder / PACKS / name, moment) >= least}
     dead = after - reachable(census, needs, bases=False)
     rebasing = _rebasing(store, census, after, dead, old)
     packs = _Packs(store, census, after, today, old, {*rebasing.packs, *rebasing.spent})
     left = leftovers(store.folder)  # once: what is listed is what is removed
     trashed = dict(_in_trash(store, census, after))
     going_now = packs.items_of(survey.releases, dropped, given_up), packs.garbage_items(today)
+    items = (*chain(*going_now), *_bases(rebasing), *_left_behind(left, trashed))
+    later = tuple(_later(census, survey.later, reachable(census, needs_of(kept))))
     return Plan(
-        items=(*chain(*going_now), *_bases(rebasing), *_left_behind(left, trashed)),
-        later=tuple(_later(census, survey.later, reachable(census, needs_of(kept)), grace)),
+        items=items,
+        later=later,
         orphans=tuple(Item("orphan", root.path.stem, 0, _told(root)) for root in left_alone),
         others=tuple(_others(survey.others)),
         garbage=packs.staying,
         live=_cost(census, after) - rebasing.gain,
-        before=timestamp(moment - grace),
         releases=tuple(survey.releases),
         dropped=tuple(dropped),
         idle=tuple(packs.idle),
@@ -178,7 +164,18 @@ def plan(
         leftovers=tuple(left),
         beneath=_cost(census, dead - rebasing.dead),
         rebasing=rebasing,
+        withdrawn=tuple(_withdrawn(survey.withdrawals, (*items, *later))),
+        withdrawals=tuple(survey.withdrawals),
     )
+
+
+def _withdrawn(withdrawals: Iterable[Withdrawal], known: Iterable[Item]) -> Iterator[Item]:
+    """Yield an item for each version that a policy withdraws, as it is told of elsewhere."""
+    told = {item.name: item for item in known if item.kind == "version"}
+    for withdrawal in withdrawals:
+        for number in withdrawal.numbers:
+            name = f"{withdrawal.name}/v{number}"
+            yield told.get(name) or Item("version", name, 0, NO_RULE)
 
 
 def _left_behind(staged: Iterable[Path], trashed: Mapping[str, int]) -> Iterator[Item]:
@@ -228,57 +225,6 @@ def _checked_clock(store: Store, found: Iterable[Root]) -> datetime:
 
 
 _CLOCK = "set the clock: with a wrong one nobody can tell what is old enough to go"
-
-
-def _survey(
-    place: Place, manifest: Manifest, store: Store, found: list[Root], cutoff: datetime
-) -> _Survey:
-    survey = _Survey()
-    mine: dict[str, Root] = {}
-    for root in found:
-        if root.registry == place.id:
-            mine[root.path.stem] = root
-        else:
-            survey.others.append(root)
-    # An add under way has a root before it has a version. Its folder, called like the record's
-    # id, stays until it has both: so roots were read first, then that is, and versions last.
-    staged = set(fileio.list_folder(store.folder / STAGING))
-    under_way = {name for name, root in mine.items() if root.record.id in staged}
-    elsewhere = {root.path.stem for root in survey.others}
-    seen: set[str] = set()
-    for folder in manifest.families():
-        family = families.load(manifest, folder)
-        events = manifest.event_numbers(folder)
-        if events != list(range(1, len(events) + 1)):  # a withdrawal may have been taken back in it
-            raise Damaged(f"an event of '{family.name}' is missing", hint="mvc fsck names it")
-        standings = reach.standings(manifest, folder)
-        for number in manifest.numbers(folder):
-            record, digest = manifest.record(folder, number)
-            seen.add(digest.hex())
-            event, change = standings.get(number, (None, None))
-            held = mine.get(digest.hex())
-            identity = f"{family.name}/v{number}"
-            released = change is not None and change.kind == "released"
-            if held is None and not released:  # it may have come since the roots were read
-                held = root_of(store, place.id, digest)
-            if held is None:
-                rooted = released or digest.hex() in elsewhere  # by whom it was shared through git
-                if not rooted and store.find(record.artifact.digest):
-                    raise Damaged(
-                        f"{identity} has no root in the store", hint="mvc fsck --repair makes it"
-                    )
-            elif event is None or change is None or change.kind == "restored":
-                survey.kept.append(held)
-            else:
-                why = f"{change.kind} on {event.created[:10]} by {event.author}"
-                release = Release(identity, folder, number, held, event.created, why)
-                due = released or parse_time(event.created) <= cutoff
-                (survey.releases if due else survey.later).append(release)
-    kept = set(survey.kept) | {release.root for release in survey.later}
-    survey.releases = [release for release in survey.releases if release.root not in kept]
-    survey.kept += [root for name, root in mine.items() if name in under_way and name not in seen]
-    survey.orphans = [r for name, r in mine.items() if name not in seen and name not in under_way]
-    return survey
 
 
 def _reached(census: Census, root: Root) -> set[Digest]:
@@ -405,16 +351,15 @@ def _cost(census: Census, digests: set[Digest]) -> int:
     return sum(e.cost for index in census.packs.values() for e in index if e.digest in digests)
 
 
-def _later(
-    census: Census, releases: Iterable[Release], for_good: set[Digest], grace: timedelta
-) -> Iterator[Item]:
+def _later(census: Census, releases: Iterable[Release], for_good: set[Digest]) -> Iterator[Item]:
     counted = set(for_good)
     for release in sorted(releases, key=lambda release: release.since):
         digests = _reached(census, release.root) - counted
         counted |= digests
         size = _cost(census, digests)
-        due = (parse_time(release.since) + grace).date()
-        yield Item("version", release.id, size, f"{release.why}; goes after {due}")
+        due = timestamp(parse_time(release.since) + release.grace)
+        when = due[:10] if release.grace >= DAY else f"{due[:10]} {due[11:16]} UTC"
+        yield Item("version", release.id, size, f"{release.why}; goes after {when}")
 
 
 def _others(found: Iterable[Root]) -> Iterator[Item]:

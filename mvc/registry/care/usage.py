@@ -13,8 +13,7 @@ from functools import cache, partial
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning
-from mvc.registry import reach
-from mvc.registry.care.gc_plan import GRACE
+from mvc.registry import reach, retention
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
@@ -99,14 +98,16 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
 
 
 def _freed_from(manifest: Manifest) -> str:
-    """Return when the first of the versions withdrawn has been so for the grace time."""
-    first = min(
-        event.created
-        for folder in manifest.families()
-        for event, change in reach.standings(manifest, folder).values()
-        if change.kind == "withdrawn"
-    )
-    return timestamp(parse_time(first) + GRACE)
+    """Return when the first of the versions withdrawn has been so for its grace time."""
+    ends = []
+    for folder in manifest.families():
+        graces = retention.graces(manifest, folder)
+        ends += [
+            parse_time(event.created) + graces[number]
+            for number, (event, change) in reach.standings(manifest, folder).items()
+            if change.kind == "withdrawn"
+        ]
+    return timestamp(min(ends))
 
 
 class _Sizes:

@@ -22,12 +22,13 @@ from mvc.digest import Digest
 from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
 from mvc.progress import job
 from mvc.registry import record as records
-from mvc.registry.care.gc_plan import GRACE, note_live
+from mvc.registry.care.gc_plan import note_live
 from mvc.registry.location import finding, lost, newest
 from mvc.registry.location import place as places
 from mvc.registry.location.place import CONFIG, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.reach import closure
+from mvc.registry.retention import GRACE
 from mvc.registry.sealed import timestamp
 from mvc.store import Store, alternates, relocation, roots
 from mvc.store.alternates import Alternate

@@ -1,0 +1,183 @@
+"""``mvc keep``.
+
+Public names: ``keep``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mvc.cli import command, output
+from mvc.errors import UsageError
+from mvc.registry.duration import written
+from mvc.registry.retention import grace_of, in_words
+
+if TYPE_CHECKING:
+    from mvc.registry.event import Policy
+    from mvc.registry.retention import Kept
+
+COUNT = click.IntRange(min=1)
+
+
+@command.command(
+    "keep",
+    usage="[FAMILY] [OPTIONS]",
+    examples=[
+        ("mvc keep resnet18 --last 5 --best 3", "keep these, withdraw the others at the next gc"),
+        ("mvc keep resnet18 --best 3 --dry-run", "what that would withdraw"),
+        ("mvc keep run --last 2 --younger 1d --grace 1h --after-add", "bounded at every add"),
+        ("mvc keep", "every family's policy"),
+        ("mvc keep resnet18 --none", "keep all again"),
+    ],
+    statuses={3: "a record or event cannot be read", 4: "no such family"},
+)
+@click.argument("family", required=False)
+@click.option("--last", type=COUNT, metavar="N", help="Keep the N newest versions.")
+@click.option("--best", type=COUNT, metavar="N", help="Keep the N best, by mvc best.")
+@click.option("--tagged", is_flag=True, help="Keep those with a tag, as is always done.")
+@click.option("--younger", metavar="TIME", help="Keep those made less long ago: 12h, 30d, 4w.")
+@click.option(
+    "--grace",
+    metavar="TIME",
+    help="How long the others can be restored once they are withdrawn.  [default: 14d]",
+)
+@click.option("--after-add", is_flag=True, help="Let mvc add do at once what mvc gc does.")
+@click.option("--none", is_flag=True, help="Have no policy: keep all versions.")
+@click.option("-n", "--dry-run", is_flag=True, help="Set nothing; only say what it would withdraw.")
+@command.as_json
+@click.option("-q", "--quiet", is_flag=True, help="Print only ids of versions to be withdrawn.")
+def keep(
+    family: str | None,
+    last: int | None,
+    best: int | None,
+    tagged: bool,
+    younger: str | None,
+    grace: str | None,
+    after_add: bool,
+    none: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Say which versions of a family are kept.
+
+    A version is kept if any rule names it. So are the newest, those with a
+    tag, and those that mvc restore took back, until mvc rm. The others are
+    withdrawn by the next mvc gc, as if by mvc rm: mvc restore takes each back,
+    until its bytes are freed, 14 days later or when --grace has passed. What a
+    policy would withdraw now is printed when it is set and when it is shown.
+
+    The rules given replace those set before. A policy is part of the family's
+    history, and travels with it through git.
+    """
+    name = (
+        None
+        if family is None
+        else command.family_name(family, instead="mvc keep FAMILY; for one version: mvc show")
+    )
+    rules = any((last, best, tagged, younger))
+    _check(name, rules=rules, extras=bool(grace or after_add), none=none, dry_run=dry_run)
+    found = command.open_registry().keep(
+        name,
+        last=last,
+        best=best,
+        tagged=tagged,
+        younger=younger,
+        grace=grace,
+        after_add=after_add,
+        none=none,
+        dry_run=dry_run,
+    )
+    if as_json:
+        output.json_result([_plain(kept) for kept in found])
+    elif quiet:
+        for going in (going for kept in found for going in kept.withdraws):
+            output.result(going.id)
+    else:
+        _tell(found, name, as_if=dry_run)
+
+
+def _check(name: str | None, *, rules: bool, extras: bool, none: bool, dry_run: bool) -> None:
+    if none and (rules or extras):
+        raise UsageError("--none goes with no rule", hint=f"mvc keep {name or 'FAMILY'} --none")
+    if extras and not rules:
+        raise UsageError(
+            "no rule says which versions to keep",
+            hint=f"mvc keep {name or 'FAMILY'} --last 5, or --best, --tagged, --younger",
+        )
+    if dry_run and not (rules or none):
+        raise UsageError(
+            "--dry-run of what?", hint=f"mvc keep {name or 'FAMILY'} --last 5 --dry-run"
+        )
+    if name is None and (rules or none):
+        raise UsageError("which family's versions?", hint="mvc keep FAMILY --last 5")
+
+
+def _tell(found: list[Kept], name: str | None, *, as_if: bool) -> None:
+    if not found:
+        output.note("no family has a policy, so all are kept; mvc keep FAMILY --last 5 sets one")
+    elif name is None:
+        heading = ("FAMILY", "KEEPS", "GRACE", "APPLIED BY", "WOULD WITHDRAW")
+        output.table([heading, *map(_row, found)])
+    elif not found[0].policy.has_rules:
+        (kept,) = found
+        output.note(f"all versions of '{kept.family}' are kept")
+    else:
+        _tell_one(found[0], as_if=as_if)
+
+
+def _row(kept: Kept) -> tuple[str, ...]:
+    return (
+        kept.family,
+        in_words(kept.policy),
+        _grace(kept.policy),
+        _applied(kept.policy),
+        _sum(kept),
+    )
+
+
+def _tell_one(kept: Kept, *, as_if: bool) -> None:
+    output.facts(
+        [
+            ("keeps", in_words(kept.policy)),
+            ("grace", _grace(kept.policy)),
+            ("applied by", _applied(kept.policy)),
+        ]
+    )
+    if kept.withdraws:
+        rows = [("withdraw", going.id, output.size(going.bytes)) for going in kept.withdraws]
+        output.table(rows, right=[2])
+    when = "it would withdraw" if as_if else f"{_applied(kept.policy)} would now withdraw"
+    output.note(f"{when} {_sum(kept)}")
+    if as_if:
+        output.note("nothing was set; without --dry-run it is")
+
+
+def _sum(kept: Kept) -> str:
+    if not kept.withdraws:
+        return "nothing"
+    sizes = [going.bytes for going in kept.withdraws]
+    known = [size for size in sizes if size is not None]
+    taken = output.size(sum(known) if len(known) == len(sizes) else None)
+    return f"{output.count(len(sizes), 'version')}, {taken}"
+
+
+def _grace(policy: Policy) -> str:
+    return written(int(grace_of(policy).total_seconds()))
+
+
+def _applied(policy: Policy) -> str:
+    return "mvc gc, mvc add" if policy.after_add else "mvc gc"
+
+
+def _plain(kept: Kept) -> output.Json:
+    grace = int(grace_of(kept.policy).total_seconds())
+    policy = {**asdict(kept.policy), "grace": grace} if kept.policy.has_rules else None
+    return {
+        "family": kept.family,
+        "keep": policy,
+        "withdraws": [asdict(going) for going in kept.withdraws],
+    }
