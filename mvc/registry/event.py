@@ -180,8 +180,8 @@ def _change(values: Mapping[str, Any]) -> Change:
         return Standing(str(kind), _number(values["version"]), Digest.parse(values["record"]))
     if kind == "tagged" and set(values) == {"kind", "tag", "version", "record", "undoes"}:
         return _tagged(values)
-    if kind in ("best", "tagged", *STANDINGS):
-        raise FormatError(f"the event says something else than '{kind}' does")
+    if not isinstance(kind, str) or kind in ("best", "tagged", *STANDINGS):
+        raise FormatError(f"the event does not say what one of kind {kind!r:.40} does")
     raise Unsupported(
         f"the event is of an unknown kind: {kind!r:.40}",
         hint="a newer mvc wrote it; upgrade to read it",

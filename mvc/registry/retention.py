@@ -80,6 +80,7 @@ def unnamed(manifest: Manifest, family: Family, policy: Policy, moment: datetime
 
 
 def grace_of(policy: Policy) -> timedelta:
+    """Return how long a version withdrawn under a policy can be restored."""
     return GRACE if policy.grace is None else timedelta(seconds=policy.grace)
 
 

@@ -36,11 +36,11 @@ RECORDS = _ours(
     """
     cli.bar compatibility lines tree verdict
     registry registry.registry registry.care_methods registry.import_methods
-    registry.search_methods registry.tag_methods registry.tensor_methods
+    registry.keep_methods registry.search_methods registry.tag_methods registry.tensor_methods
     registry.location.store_methods
-    registry.changes registry.directions registry.event registry.family registry.manifest
-    registry.names registry.reach registry.record registry.refs registry.resolve registry.sealed
-    registry.tags registry.version
+    registry.changes registry.directions registry.duration registry.event registry.family
+    registry.manifest registry.names registry.reach registry.record registry.refs registry.resolve
+    registry.sealed registry.tags registry.version
     registry.location registry.location.finding registry.location.lost registry.location.newest
     registry.location.place registry.location.presence
     store store.alternates store.settings

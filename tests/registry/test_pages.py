@@ -104,7 +104,7 @@ def test_the_example_of_an_event() -> None:
     assert isinstance(event.change, Tagged)
     assert (event.change.tag, event.change.version, event.change.undoes) == ("prod", 1, 4)
     assert list(lines.loads(data)) == fields("event")
-    assert set(fields("event", "`kind`")) == {"tagged", "best", *events.STANDINGS}
+    assert set(fields("event", "`kind`")) == {"tagged", "best", "keep", *events.STANDINGS}
 
 
 def test_the_example_of_a_family_file(project: Project) -> None:

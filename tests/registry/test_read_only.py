@@ -34,6 +34,7 @@ def reads(folder, out):
         "status": [file.state for file in registry.status(folder).files],
         "fsck": registry.fsck("full").ok,
         "du": registry.du().versions,
+        "foreseen": [going.id for going in registry.keep("net", last=1, dry_run=True)[0].withdraws],
         "checkout": registry.checkout("net@v1", out).path.stat().st_size,
         "again": registry.checkout("net@v1", out).written,
     }
@@ -53,6 +54,7 @@ calls = {
     "tag": lambda: registry.tag("net@v1", "test"),
     "rm": lambda: registry.rm("net@v1", force=True),
     "best": lambda: registry.best("net", "loss"),
+    "keep": lambda: registry.keep("net", last=1),
     "over": lambda: registry.checkout("net@v1", folder + "/new.bin"),
     "secret": lambda: registry.add("net", folder + "/secret.bin"),
 }
@@ -76,6 +78,8 @@ def locked() -> Iterator[Project]:
         project.add(noise(5 * MIB), metrics={"acc": 0.5}, tags=["prod"])
         project.add(noise(1000), metrics={"acc": 0.4})
         project.registry().rm("net@v2")
+        for number in (3, 4):
+            project.add(noise(1000, number))
         Path(folder).chmod(0o755)
         project.file(b"secret", "secret.bin").chmod(0)
         _allow(project.folder, "a-w")
@@ -105,17 +109,18 @@ def test_every_read_works_where_nothing_may_be_written(locked: Project, cached: 
         answers: dict[str, Any] = json.loads(finished(child))
     assert answers == {
         "list": ["net"],
-        "versions": ["v1"],
+        "versions": ["v1", "v3", "v4"],
         "show": "net/v1",
         "get": True,
-        "log": ["net/v1"],
+        "log": ["net/v4", "net/v3", "net/v1"],
         "history": 1,
-        "status": ["withdrawn"],
+        "status": ["registered"],
         "fsck": True,
-        "du": 1,
+        "du": 3,
         "checkout": 5 * MIB,
         "again": False,
-        **dict.fromkeys(["add", "tag", "rm", "best", "over", "secret"], "PermissionError"),
+        "foreseen": ["net/v3"],
+        **dict.fromkeys(["add", "tag", "rm", "best", "keep", "over", "secret"], "PermissionError"),
     }
     assert files_in(locked.mvc) == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from mvc import FormatError, Unsupported, UsageError, lines
 from mvc.digest import digest_of
 from mvc.registry import event as events_of
 from mvc.registry import record as records_of
-from mvc.registry.event import Event, Standing, Tagged
+from mvc.registry.event import Event, Policy, Standing, Tagged
 from mvc.registry.record import Artifact, Record
 from tests.support.registry_builders import events, records, resealed
 
@@ -185,11 +186,17 @@ def test_a_metric_is_a_number_or_says_that_it_is_not_finite(value: Any) -> None:
 
 WRONG_EVENTS: list[dict[str, Any]] = [
     {},
-    {"kind": "moved"},
     {"kind": ["best"]},
     {"kind": "best", "metric": "acc", "mode": "high"},
     {"kind": "best", "metric": "acc"},
     {"kind": "best", "metric": 5, "mode": "max"},
+    {"kind": "keep", **asdict(Policy(last=1)), "monthly": 1},
+    {"kind": "keep", "last": 1},
+    {"kind": "keep", **asdict(Policy(last=0))},
+    {"kind": "keep", **asdict(Policy(best=True))},
+    {"kind": "keep", **asdict(Policy(younger=10**12))},
+    {"kind": "keep", **asdict(Policy(last=1)), "tagged": 1},
+    {"kind": "keep", **asdict(Policy(grace=5))},
     {"kind": "withdrawn", "version": "v1"},
     {"kind": "withdrawn", "version": "1", "record": str(DIGEST)},
     {"kind": "withdrawn", "version": "v0", "record": str(DIGEST)},
@@ -206,9 +213,16 @@ WRONG_EVENTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", WRONG_EVENTS)
 def test_a_change_is_read_strictly(change: dict[str, Any]) -> None:
-    """A change of unknown kind, or with other fields than its kind has, is refused."""
+    """A change with other fields than its kind has is refused."""
     with pytest.raises(FormatError):
         events_of.decode(resealed(events_of.encode(EVENT), event=change), 1)
+
+
+def test_a_change_of_unknown_kind_is_of_a_newer_mvc() -> None:
+    """It is no damage, and the hint is not to put the file back but to upgrade."""
+    with pytest.raises(Unsupported, match="'moved'") as raised:
+        events_of.decode(resealed(events_of.encode(EVENT), event={"kind": "moved"}), 1)
+    assert "upgrade" in (raised.value.hint or "")
 
 
 def test_a_newer_format_is_told_from_damage() -> None:

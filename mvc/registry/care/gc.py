@@ -174,15 +174,19 @@ def _only(release: Release, planned: Plan) -> tuple[Withdrawal, ...]:
 def _as_it_came(manifest: Manifest, planned: Plan) -> Plan:
     """Return a plan without the withdrawals before which somebody kept the version."""
     kept = {
-        f"{each.name}/v{number}"
+        (each.name, number)
         for each in planned.withdrawals
         for number in set(each.numbers) - families.load(manifest, each.folder).withdrawn
     }
+    names = {f"{name}/v{number}" for name, number in kept}
     return replace(
         planned,
-        withdrawn=tuple(item for item in planned.withdrawn if item.name not in kept),
-        items=tuple(item for item in planned.items if item.name not in kept),
-        later=tuple(item for item in planned.later if item.name not in kept),
+        items=tuple(item for item in planned.items if item.name not in names),
+        later=tuple(item for item in planned.later if item.name not in names),
+        withdrawals=tuple(
+            replace(each, numbers=tuple(n for n in each.numbers if (each.name, n) not in kept))
+            for each in planned.withdrawals
+        ),
     )
 
 

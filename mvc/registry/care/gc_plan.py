@@ -64,14 +64,13 @@ class Item:
 class Plan:
     """What gc will do.
 
-    ``withdrawn`` are the versions that a policy withdraws; they are among the following, too.
     ``items`` are given up now, ``later`` when their time has come; ``orphans``
     and ``others`` are kept. ``garbage`` are bytes that nobody needs and that
     stay for now, ``live`` those that are needed afterwards. ``idle`` are packs
     that nobody needs today, ``dead`` those that nobody needs afterwards,
     ``wasteful`` those to be written anew. ``beneath`` are bytes that no version
     has and that stay, because versions are kept over them; ``rebasing`` frees
-    those of which that takes less.
+    those of which that takes less. ``withdrawals`` come first.
     """
 
     items: tuple[Item, ...]
@@ -88,8 +87,14 @@ class Plan:
     leftovers: tuple[Path, ...] = field(repr=False)
     beneath: int = 0
     rebasing: Rebasing = field(default=Rebasing(), repr=False)
-    withdrawn: tuple[Item, ...] = ()
     withdrawals: tuple[Withdrawal, ...] = field(default=(), repr=False)
+
+    @property
+    def withdrawn(self) -> tuple[Item, ...]:
+        """Versions that a policy withdraws; most are among ``items`` or ``later``, too."""
+        told = {item.name: item for item in (*self.items, *self.later) if item.kind == "version"}
+        names = [f"{each.name}/v{number}" for each in self.withdrawals for number in each.numbers]
+        return tuple(told.get(name) or Item("version", name, 0, NO_RULE) for name in names)
 
     @property
     def freed(self) -> int:
@@ -129,6 +134,7 @@ def plan(
     moment = _checked_clock(store, found)
     survey = surveyed(place, manifest, store, found, moment, grace, policies or {})
     usual = GRACE if grace is None else grace
+    least = min([usual, *survey.graces])
     dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= usual]
     left_alone = [root for root in survey.orphans if root not in dropped]
     kept = [*survey.kept, *survey.others, *left_alone]
@@ -139,7 +145,6 @@ def plan(
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
     _refuse_shrunk(store, _cost(census, today), force)
-    least = min([usual, *survey.graces])
     old = {name for name in census.packs if _age(store.folder / PACKS / name, moment) >= least}
     dead = after - reachable(census, needs, bases=False)
     rebasing = _rebasing(store, census, after, dead, old)
@@ -147,11 +152,9 @@ def plan(
     left = leftovers(store.folder)  # once: what is listed is what is removed
     trashed = dict(_in_trash(store, census, after))
     going_now = packs.items_of(survey.releases, dropped, given_up), packs.garbage_items(today)
-    items = (*chain(*going_now), *_bases(rebasing), *_left_behind(left, trashed))
-    later = tuple(_later(census, survey.later, reachable(census, needs_of(kept))))
     return Plan(
-        items=items,
-        later=later,
+        items=(*chain(*going_now), *_bases(rebasing), *_left_behind(left, trashed)),
+        later=tuple(_later(census, survey.later, reachable(census, needs_of(kept)))),
         orphans=tuple(Item("orphan", root.path.stem, 0, _told(root)) for root in left_alone),
         others=tuple(_others(survey.others)),
         garbage=packs.staying,
@@ -164,18 +167,8 @@ def plan(
         leftovers=tuple(left),
         beneath=_cost(census, dead - rebasing.dead),
         rebasing=rebasing,
-        withdrawn=tuple(_withdrawn(survey.withdrawals, (*items, *later))),
         withdrawals=tuple(survey.withdrawals),
     )
-
-
-def _withdrawn(withdrawals: Iterable[Withdrawal], known: Iterable[Item]) -> Iterator[Item]:
-    """Yield an item for each version that a policy withdraws, as it is told of elsewhere."""
-    told = {item.name: item for item in known if item.kind == "version"}
-    for withdrawal in withdrawals:
-        for number in withdrawal.numbers:
-            name = f"{withdrawal.name}/v{number}"
-            yield told.get(name) or Item("version", name, 0, NO_RULE)
 
 
 def _left_behind(staged: Iterable[Path], trashed: Mapping[str, int]) -> Iterator[Item]:

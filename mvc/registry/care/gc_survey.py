@@ -89,13 +89,8 @@ def surveyed(
     Raises:
         Damaged: Something cannot be read, or a version has lost its root.
     """
-    survey = Survey()
-    mine: dict[str, Root] = {}
-    for root in found:
-        if root.registry == place.id:
-            mine[root.path.stem] = root
-        else:
-            survey.others.append(root)
+    survey = Survey(others=[root for root in found if root.registry != place.id])
+    mine = {root.path.stem: root for root in found if root.registry == place.id}
     # An add under way has a root before it has a version. Its folder, called like the record's
     # id, stays until it has both: so roots were read first, then that is, and versions last.
     staged = set(fileio.list_folder(store.folder / STAGING))
@@ -123,11 +118,8 @@ def surveyed(
             elif standing is None:
                 survey.kept.append(held)
             else:
-                identity, since = f"{family.name}/v{number}", standing.since
-                release = Release(
-                    identity, folder, number, held, since, standing.why, standing.grace
-                )
-                due = released or parse_time(since) <= moment - standing.grace
+                release = standing.release(family, number, held)
+                due = released or parse_time(standing.since) <= moment - standing.grace
                 (survey.releases if due else survey.later).append(release)
     kept = set(survey.kept) | {release.root for release in survey.later}
     survey.releases = [release for release in survey.releases if release.root not in kept]
@@ -145,6 +137,10 @@ class _Withdrawn:
     since: str
     why: str
     grace: timedelta
+
+    def release(self, family: Family, number: int, root: Root) -> Release:
+        identity = f"{family.name}/v{number}"
+        return Release(identity, family.folder, number, root, self.since, self.why, self.grace)
 
 
 def _how_they_stand(
