@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     usage="[OPTIONS]",
     examples=[
         ("mvc gc --dry-run", "what would become free"),
-        ("mvc gc", "withdraw what no policy keeps; free what was withdrawn 14 days ago"),
+        ("mvc gc", "free what was withdrawn 14 days ago or before"),
         ("mvc gc --grace 0", "free everything withdrawn, now"),
     ],
     statuses={

@@ -28,11 +28,14 @@ COUNT = click.IntRange(min=1)
     examples=[
         ("mvc keep resnet18 --last 5 --best 3", "keep these, withdraw the others at the next gc"),
         ("mvc keep resnet18 --best 3 --dry-run", "what that would withdraw"),
-        ("mvc keep run --last 2 --younger 1d --grace 1h --after-add", "bounded at every add"),
+        (
+            "mvc keep run --last 2 --younger 1d --grace 1h --after-add",
+            "a disk that does not fill up",
+        ),
         ("mvc keep", "every family's policy"),
         ("mvc keep resnet18 --none", "keep all again"),
     ],
-    statuses={3: "a record or event cannot be read", 4: "no such family"},
+    statuses={3: "a record or event cannot be read", 4: "no such family or registry"},
 )
 @click.argument("family", required=False)
 @click.option("--last", type=COUNT, metavar="N", help="Keep the N newest versions.")
@@ -150,10 +153,9 @@ def _tell_one(kept: Kept, *, as_if: bool) -> None:
     if kept.withdraws:
         rows = [("withdraw", going.id, output.size(going.bytes)) for going in kept.withdraws]
         output.table(rows, right=[2])
-    when = "it would withdraw" if as_if else f"{_applied(kept.policy)} would now withdraw"
-    output.note(f"{when} {_sum(kept)}")
+    output.note(f"the next {_applied(kept.policy)} would withdraw {_sum(kept)}")
     if as_if:
-        output.note("nothing was set; without --dry-run it is")
+        output.note("nothing was set; leave out --dry-run to set it")
 
 
 def _sum(kept: Kept) -> str:
@@ -170,7 +172,7 @@ def _grace(policy: Policy) -> str:
 
 
 def _applied(policy: Policy) -> str:
-    return "mvc gc, mvc add" if policy.after_add else "mvc gc"
+    return "mvc gc or mvc add" if policy.after_add else "mvc gc"
 
 
 def _plain(kept: Kept) -> output.Json:

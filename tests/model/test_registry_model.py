@@ -52,6 +52,8 @@ class Model:
     withdrawn: set[int] = field(default_factory=set)
     moves: dict[str, list[int | None]] = field(default_factory=dict)
     chosen: tuple[str, str] | None = None
+    keep: tuple[int | None, int | None] | None = None
+    restored: set[int] = field(default_factory=set)
 
     @property
     def live(self) -> list[int]:
@@ -70,14 +72,29 @@ class Model:
         )
 
     @property
-    def best(self) -> int | None:
+    def guessed(self) -> bool:
+        return not self.chosen and not any(name in KNOWN for said in self.metrics for name in said)
+
+    @property
+    def ranking(self) -> list[int]:
         if self.rule is None:
-            return None
+            return []
         metric, mode = self.rule
         values = {n: self.metrics[n - 1].get(metric, math.nan) for n in self.live}
         sign = 1 if mode == "min" else -1
-        finite = [(sign * value, n) for n, value in values.items() if math.isfinite(value)]
-        return min(finite)[1] if finite else None
+        return [n for _, n in sorted((sign * v, n) for n, v in values.items() if math.isfinite(v))]
+
+    @property
+    def best(self) -> int | None:
+        return next(iter(self.ranking), None)
+
+    @property
+    def unnamed(self) -> set[int]:
+        last, best = self.keep or (None, None)
+        if not self.keep or (best and (self.guessed or not self.ranking)):
+            return set()
+        named = {*self.live[-(last or 1) :], *self.ranking[: best or 0], *self.tags.values()}
+        return {*self.live} - named - self.restored
 
     def bears(self, number: int) -> bool:
         return number in self.tags.values()
@@ -91,6 +108,10 @@ class Model:
                 self.moves[tag] = moves[:kept]
                 return target
         return None
+
+
+def ids_of(family: str, model: Model) -> set[str]:
+    return {f"{family}/v{number}" for number in model.unnamed}
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -198,6 +219,7 @@ class RegistryMachine(RuleBasedStateMachine):
         else:
             assert self.registry.rm(f"{family}/v{number}", force=force).withdrawn
             model.withdrawn.add(number)
+            model.restored.discard(number)
 
     @rule(family=families, number=numbers)
     def restore(self, family: str, number: int) -> None:
@@ -207,7 +229,36 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.registry.restore(f"{family}@v{number}")
         else:
             assert not self.registry.restore(f"{family}@v{number}").withdrawn
+            if number in model.withdrawn:
+                model.restored.add(number)
             model.withdrawn.discard(number)
+
+    @rule(family=families, last=st.none() | st.integers(1, 3), best=st.none() | st.integers(1, 2))
+    def keep(self, family: str, last: int | None, best: int | None) -> None:
+        model = self.models[family]
+        none = last is None and best is None
+        if not model.contents:
+            with pytest.raises(NotFound):
+                self.registry.keep(family, last=last, best=best, none=none)
+        elif best is not None and model.guessed:
+            with pytest.raises(UsageError):
+                self.registry.keep(family, last=last, best=best)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                (kept,) = self.registry.keep(family, last=last, best=best, none=none)
+            model.keep = None if none else (last, best)
+            assert {going.id for going in kept.withdraws} == ids_of(family, model)
+
+    @rule()
+    def collect(self) -> None:
+        expected = {identity for f, m in self.models.items() for identity in ids_of(f, m)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            done = self.registry.gc()
+        assert {item.name for item in done.withdrawn} == expected
+        for model in self.models.values():
+            model.withdrawn |= model.unnamed
 
     @rule(
         family=families, metric=st.sampled_from(METRICS), mode=st.sampled_from(["max", "min", None])

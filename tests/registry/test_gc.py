@@ -89,6 +89,27 @@ def test_a_pack_of_which_a_part_is_needed_is_written_anew(project: Project) -> N
     assert is_whole(project)
 
 
+def test_what_was_freed_is_never_negative(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a pack was written anew and the old one waits for a writer, the next gc frees it."""
+    monkeypatch.setattr(gc, "WAIT", 0.1)
+    project.add(weights(shared=1, gone=3), name="a.safetensors")
+    project.add(weights(shared=1, own=2), name="b.safetensors")
+    project.registry().rm("net@v1")
+    writer = Transaction(project.registry().presence.store)
+    fileio.run(writer.begin())
+    try:
+        done = collected(project)
+    finally:
+        writer.end()
+    assert (done.waiting, done.freed) == (1, 0)
+    trashed = sum(path.stat().st_size for path in trash_of(project))
+    assert done.remaining == trashed > 3_900_000
+    assert collected(project).freed == trashed
+    assert is_whole(project)
+
+
 @pytest.mark.parametrize("place", [(gc_plan, "_refuse_shrunk"), (gc, "rewrite")])
 def test_a_pack_that_another_takes_meanwhile_is_left_to_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, place: tuple[ModuleType, str]

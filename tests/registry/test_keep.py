@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from mvc import Damaged, MvcWarning, NotFound, StoreWarning, Unsupported, UsageError
+from mvc import Damaged, ModelRegistry, MvcWarning, NotFound, StoreWarning, Unsupported, UsageError
 from mvc.fileio import run
-from mvc.registry import retention
+from mvc.registry import changes, retention
 from mvc.registry.care.gc import Collected
 from mvc.registry.event import Policy
 from mvc.registry.intake import intake
@@ -338,8 +338,8 @@ def test_a_tag_that_comes_first_keeps_its_version(
 ) -> None:
     """Each withdrawal is decided on all that happened before it, also since the plan."""
     keep(six, last=1, grace="0")
-    real = retention.changes.record_change
-    others = iter(
+    real = changes.record_change
+    others: Iterator[Callable[[ModelRegistry], object]] = iter(
         [
             lambda registry: registry.tag("net@v2", "prod"),
             lambda registry: registry.rm("net@v3"),
@@ -349,12 +349,12 @@ def test_a_tag_that_comes_first_keeps_its_version(
 
     def beside(*arguments: Any) -> Any:
         with monkeypatch.context() as patch:
-            patch.setattr(retention.changes, "record_change", real)
+            patch.setattr(changes, "record_change", real)
             for other in others:
                 other(six.registry())
         return (yield from real(*arguments))
 
-    monkeypatch.setattr(retention.changes, "record_change", beside)
+    monkeypatch.setattr(changes, "record_change", beside)
     done = gc(six)
     assert live(six) == ["v2", "v3", "v6"]
     assert [item.name for item in done.withdrawn] == ["net/v1", "net/v4", "net/v5"]
@@ -370,17 +370,17 @@ def test_another_policy_that_comes_first_ends_it(
 ) -> None:
     """What is withdrawn is what the policy says that stands then, with its reason."""
     keep(six, last=1)
-    real = retention.changes.record_change
+    real = changes.record_change
     more = iter([1])
 
     def beside(*arguments: Any) -> Any:
         for _ in more:
             with monkeypatch.context() as patch:
-                patch.setattr(retention.changes, "record_change", real)
+                patch.setattr(changes, "record_change", real)
                 keep(six, last=5)
         return (yield from real(*arguments))
 
-    monkeypatch.setattr(retention.changes, "record_change", beside)
+    monkeypatch.setattr(changes, "record_change", beside)
     assert gc(six).withdrawn == ()
     assert [item.name for item in gc(six).withdrawn] == ["net/v1"]
 
