@@ -26,7 +26,6 @@ from mvc.registry.care.rooted import Root, needs_of, roots
 from mvc.registry.event import Policy
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.registry.retention import GRACE
 from mvc.registry.sealed import parse_time, timestamp
 from mvc.store import Store, rebase
 from mvc.store.intents import leftovers
@@ -120,8 +119,7 @@ def plan(
     """Work out what may go.
 
     Args:
-        grace: How long a version must have been withdrawn, or a pack be there;
-            if not given, as long as its family says, else 14 days.
+        grace: How long a version must have been withdrawn, or a pack be there; else as given.
         orphans: Give up roots whose record is not here, if they are as old.
         force: Go on though half of what was needed after the last gc is not needed now.
         policies: By a family's folder, one to look at instead of its own.
@@ -133,9 +131,7 @@ def plan(
     found = roots(store)
     moment = _checked_clock(store, found)
     survey = surveyed(place, manifest, store, found, moment, grace, policies or {})
-    usual = GRACE if grace is None else grace
-    least = min([usual, *survey.graces])
-    dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= usual]
+    dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= survey.grace]
     left_alone = [root for root in survey.orphans if root not in dropped]
     kept = [*survey.kept, *survey.others, *left_alone]
     census = Census.of(store)
@@ -145,7 +141,9 @@ def plan(
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
     _refuse_shrunk(store, _cost(census, today), force)
-    old = {name for name in census.packs if _age(store.folder / PACKS / name, moment) >= least}
+    old = {
+        name for name in census.packs if _age(store.folder / PACKS / name, moment) >= survey.least
+    }
     dead = after - reachable(census, needs, bases=False)
     rebasing = _rebasing(store, census, after, dead, old)
     packs = _Packs(store, census, after, today, old, {*rebasing.packs, *rebasing.spent})

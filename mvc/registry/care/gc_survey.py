@@ -59,9 +59,11 @@ class Survey:
     """Every root, by what is to become of it.
 
     ``releases`` are due, ``later`` not yet; versions of ``withdrawals`` are among
-    them. ``graces`` are the times that families give, and that releases were given.
+    them. ``grace`` is the usual time; ``graces`` are those that families give, and
+    that releases were given.
     """
 
+    grace: timedelta
     releases: list[Release] = field(default_factory=list)
     later: list[Release] = field(default_factory=list)
     orphans: list[Root] = field(default_factory=list)
@@ -69,6 +71,11 @@ class Survey:
     kept: list[Root] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
     graces: list[timedelta] = field(default_factory=list)
+
+    @property
+    def least(self) -> timedelta:
+        """How long a pack that nobody needs stays."""
+        return min([self.grace, *self.graces])
 
 
 def surveyed(
@@ -89,7 +96,8 @@ def surveyed(
     Raises:
         Damaged: Something cannot be read, or a version has lost its root.
     """
-    survey = Survey(others=[root for root in found if root.registry != place.id])
+    survey = Survey(retention.GRACE if grace is None else grace)
+    survey.others = [root for root in found if root.registry != place.id]
     mine = {root.path.stem: root for root in found if root.registry == place.id}
     # An add under way has a root before it has a version. Its folder, called like the record's
     # id, stays until it has both: so roots were read first, then that is, and versions last.
