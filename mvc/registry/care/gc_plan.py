@@ -141,9 +141,7 @@ def plan(
     given_up = [_reached(census, root) - after for root in going]
     today = after.union(*given_up)
     _refuse_shrunk(store, _cost(census, today), force)
-    old = {
-        name for name in census.packs if _age(store.folder / PACKS / name, moment) >= survey.least
-    }
+    old = _older(store, census, moment, survey.least)
     dead = after - reachable(census, needs, bases=False)
     rebasing = _rebasing(store, census, after, dead, old)
     packs = _Packs(store, census, after, today, old, {*rebasing.packs, *rebasing.spent})
@@ -368,6 +366,12 @@ def _others(found: Iterable[Root]) -> Iterator[Item]:
 def _told(root: Root) -> str:
     record = root.record
     return f"of '{record.family}', made on {record.created[:10]}, whose record is not here"
+
+
+def _older(store: Store, census: Census, moment: datetime, least: timedelta) -> set[str]:
+    """Return the packs of such an age, from which something may go."""
+    packs = store.folder / PACKS
+    return {name for name in census.packs if _age(packs / name, moment) >= least}
 
 
 def _age(path: Path, moment: datetime) -> timedelta:
