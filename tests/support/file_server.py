@@ -26,7 +26,8 @@ class Manner:
     """How one request is answered; all as it should be, if nothing is said.
 
     ``cut`` closes the connection after so many bytes of the body, ``stall``
-    leaves it open there; ``drip`` sends a byte each so many seconds.
+    leaves it open there; ``drip`` sends a byte each so many seconds; a range
+    begins ``shift`` bytes beside what was asked for.
     """
 
     status: int | None = None
@@ -92,10 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, served: Server, manner: Manner) -> None:
         start = self._start(served) if manner.ranges else None
-        body = served.body[start or 0 :]
+        first = 0 if start is None else start + manner.shift
+        body = served.body[first:]
         headers = {"Content-Type": served.content_type, **self._validators(served)}
         if start is not None:
-            first = start + manner.shift
             headers["Content-Range"] = f"bytes {first}-{len(served.body) - 1}/{len(served.body)}"
         if manner.chunked:
             headers["Transfer-Encoding"] = "chunked"
