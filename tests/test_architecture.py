@@ -81,7 +81,7 @@ WRITE_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
 # By path, what a later process goes on with, and for folders of the user's by name beneath an
 # open folder.
 WRITERS = {"mvc/fileio.py", "mvc/partfile.py", "mvc/beneath.py"}
-# torch writes by itself, and the demo's downloads are no part of a registry.
+# torch writes by itself, and the demo's files are no part of a registry.
 WRITES_BY_ITSELF = "mvc/frameworks/"
 EXCUSED = {
     ("mvc/system.py", "rename"): "what Python has no call for; only the two writers may ask for it",

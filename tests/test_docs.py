@@ -57,8 +57,8 @@ def test_the_readme_session_is_what_a_terminal_shows(tmp_path: Path) -> None:
 
     folder = tmp_path / "home" / "anna" / "thesis"
     folder.mkdir(parents=True)
-    fetched = torchvision.fetch("resnet18", tmp_path / "weights", online=False)
-    torchvision.save_as_pt("resnet18", fetched.path, folder / "resnet18.pt")
+    fetched = torchvision.seeded("resnet18", tmp_path / "weights")
+    torchvision.save_as_pt("resnet18", fetched, folder / "resnet18.pt")
     torchvision.save_as_safetensors(folder / "resnet18.pt", folder / "resnet18.safetensors")
     ((_, session),) = [block for block in blocks("console") if block[0] == "README.md"]
     shown = []

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvc import fileio
-from mvc.errors import Damaged
+from mvc import environment, fileio
+from mvc.cli import output
+from mvc.errors import Damaged, NotFound, RemoteFailed
 
 SEED = 0
 
@@ -45,16 +46,10 @@ def _with_torch(weights: Path, folder: Path, say: Callable[[str], None]) -> Mode
     from mvc.frameworks import torchvision_weights as torchvision
 
     made = {}
-    online = True
-    for name in torchvision.NETWORKS:
-        fetched = torchvision.fetch(name, weights, seed=SEED, online=online)
-        if fetched.origin == "seeded" and online:
-            say(f"no network: {fetched.note}")
-            online = False
-        origin = {"cached": "found", "downloaded": "downloaded to", "seeded": "made"}
-        say(f"{name}: {origin[fetched.origin]} {weights.name}/{fetched.path.name}")
+    for name, path in _pretrained(weights, say).items():
+        say(f"{name}: {output.path(path)}")
         made[name] = folder / f"{name}.pt"
-        torchvision.save_as_pt(name, fetched.path, made[name])
+        torchvision.save_as_pt(name, path, made[name])
     other = folder / "resnet18.safetensors"
     torchvision.save_as_safetensors(made["resnet18"], other)
 
@@ -73,6 +68,24 @@ def _with_torch(weights: Path, folder: Path, say: Callable[[str], None]) -> Mode
         compared_words="loaded into the network",
         same_tensors=same_tensors,
     )
+
+
+def _pretrained(weights: Path, say: Callable[[str], None]) -> dict[str, Path]:
+    """Import the networks' weights as ``mvc import`` does; without a network, make them."""
+    from mvc.frameworks import torchvision_weights as torchvision
+    from mvc.registry.imports.sources import Wish, bring
+
+    found: dict[str, Path] = {}
+    offline, told = environment.offline(), False
+    for name in torchvision.NETWORKS:
+        try:
+            found[name] = bring(Wish(f"torchvision:{name}", weights, offline=offline)).path
+        except (RemoteFailed, NotFound) as error:
+            if not told:
+                say(f"no download ({error.message}); weights from seed {SEED} instead")
+            offline = told = True
+            found[name] = torchvision.seeded(name, weights, SEED)
+    return found
 
 
 def _without_torch(folder: Path) -> Models:

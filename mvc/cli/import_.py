@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "import",
     usage="SOURCE [--family FAMILY] [OPTIONS]",
     examples=[
-        ("mvc import https://example.org/resnet18.pt", "download it once: resnet18/v1"),
+        ("mvc import torchvision:resnet18", "with its metrics: resnet18/v1"),
         ("mvc import https://example.org/m.pt --family bert -t base", "as a version of bert"),
     ],
     statuses={
@@ -71,16 +71,17 @@ def import_(
 ) -> int:
     """Download a model once, and register it.
 
-    SOURCE is the URL of a file. What it downloads lies in pretrained_models, beside .mvc, and is
-    not downloaded again while the server has the same; a download that broke off, or was
-    interrupted, goes on where it was. Where it came from stands in the version's lineage,
-    without logins and signatures.
+    SOURCE is the URL of a file, or torchvision:MODEL[@WEIGHTS]. What it
+    downloads lies in pretrained_models, beside .mvc, and is not downloaded
+    again while the server has the same; a download that broke off, or was
+    interrupted, goes on where it was. Where it came from stands in the
+    version's lineage, without logins and signatures.
 
     The last line printed is the version's id. The same bytes again are no new
     version. --offline, or MVC_OFFLINE=1, asks nobody.
     """
     if source is None:
-        raise UsageError("what is to be imported?", hint="mvc import https://example.org/model.pt")
+        raise UsageError("what is to be imported?", hint="mvc import torchvision:resnet18")
     if more:
         raise UsageError(
             f"'{more[0]}' is one word too many", hint=f"mvc import SOURCE --family {more[0]}"

@@ -1,48 +1,41 @@
-"""Real networks for the demo: their weights, fetched once, and what is done with them.
+"""Weights that torchvision publishes, and what the demo does with two networks of it.
 
-``fetch`` puts the pretrained weights of a network into a folder and takes
-them from there the next time. Where they cannot be downloaded it makes a file
-for the same architecture from a fixed seed, so the demo works anywhere. The
-name of every file it makes carries the first digits of the file's SHA-256, as
+``published`` says where the weights of a model are to be had, and what
+torchvision knows of them; nothing is downloaded here. Where the demo cannot
+have the real ones, ``seeded`` makes a file for the same architecture. The
+name of each such file carries the first digits of its SHA-256, as
 torchvision's own names do: that is how a damaged file is noticed.
 
 The other functions are a user's side of the work: save a network's weights as
 ``.pt`` or ``.safetensors``, load them back, compare tensor by tensor.
 
-Knows nothing of registries. Public names: ``NETWORKS``, ``Fetched``,
-``Origin``, ``fetch``, ``load_back``, ``differing``, ``same_tensors``,
+Knows nothing of registries. Public names: ``NETWORKS``, ``Published``,
+``published``, ``seeded``, ``load_back``, ``differing``, ``same_tensors``,
 ``save_as_pt``, ``save_as_safetensors``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import difflib
 import hashlib
-import http.client
 import re
-import socket
 import tempfile
-import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from mvc.errors import Damaged, UsageError
+from mvc.errors import Damaged, NotFound, UsageError
 from mvc.frameworks.libraries import import_safetensors, import_torch, import_torchvision
 
 NETWORKS = ("resnet18", "densenet121")
 
-# Seconds without a sign of life after which a download is given up.
-PATIENCE = 10.0
-
-Origin: TypeAlias = Literal["downloaded", "cached", "seeded"]
 # torch's types are not there where torch is not, and checks must say the same in both cases.
 Tensor: TypeAlias = Any
 Network: TypeAlias = Any
 
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+_HASH_IN_NAME = re.compile(r"[-_]([0-9a-f]{8,64})\.pth$")
 _HASH_DIGITS = 8
 
 # The published DenseNet file is older than the rule that a module's name has no dot;
@@ -53,47 +46,93 @@ _OLD_DENSENET_KEY = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file of weights: where it lies, where it came from, and anything worth saying."""
+class Published:
+    """Weights of a model, and what torchvision knows of them.
 
-    path: Path
-    origin: Origin
-    note: str | None = None
+    ``weights`` is their name, as ``IMAGENET1K_V1``; ``sha256`` how the digest
+    of their file begins, empty where its name does not say; ``kept`` where
+    ``torch.hub`` puts the file, which may be there already.
+    """
+
+    model: str
+    weights: str
+    url: str
+    sha256: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, Any]
+    kept: Path
 
 
-def fetch(name: str, folder: Path, *, seed: int = 0, online: bool = True) -> Fetched:
-    """Have the weights of network ``name`` in ``folder``, by download if need be.
+def published(model: str, weights: str | None = None) -> Published:
+    """Ask torchvision for the weights of a model, by name or its default ones.
 
-    Args:
-        name: One of ``NETWORKS``.
-        folder: Where downloads are kept, made if missing.
-        seed: For the weights that stand in where the real ones cannot be had.
-        online: False to try no download; a caller that has just seen one fail
-            spares its user a second wait.
+    Raises:
+        NotFound: It has no such model, or no such weights of it.
+        Unsupported: torch or torchvision is not installed.
+    """
+    models = import_torchvision().models
+    try:
+        every = models.get_model_weights(model)
+    except ValueError:
+        hint = _near(model, models.list_models())
+        raise NotFound(f"torchvision has no model '{model[:80]}'", hint=hint) from None
+    names = list(every.__members__)
+    if (weights or "DEFAULT") not in names:
+        hint = f"it has {', '.join(names)}" if names else "choose another model"
+        what = f"weights '{weights[:80]}'" if weights else "weights"
+        raise NotFound(f"torchvision has no {what} of {model}", hint=hint)
+    found = every[weights or "DEFAULT"]
+    name = Path(urlsplit(found.url).path).name
+    digest = _HASH_IN_NAME.search(name)
+    return Published(
+        model=model,
+        weights=found.name,
+        url=found.url,
+        sha256=digest[1] if digest else "",
+        metrics=_metrics(found.meta.get("_metrics", {})),
+        params={"weights": found.name, "num_params": found.meta.get("num_params")},
+        kept=Path(import_torch().hub.get_dir(), "checkpoints", name),
+    )
 
-    Returns:
-        The ``.pth`` file. ``origin`` is ``downloaded`` (just now), ``cached``
-        (whole, in the folder already) or ``seeded`` (a stand-in, kept too).
-        ``note`` says in one line why it is not plainly one of the first two.
+
+def _metrics(by_data: Mapping[str, Any]) -> dict[str, float]:
+    """Return what was measured; the name of the data goes before it where there are several."""
+    return {
+        name if len(by_data) == 1 else f"{data}/{name}": value
+        for data, measured in by_data.items()
+        for name, value in measured.items()
+        if isinstance(value, (int, float))
+    }
+
+
+def _near(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(known[:8])}, …"
+
+
+def seeded(name: str, folder: Path, seed: int = 0) -> Path:
+    """Take the stand-in for network ``name`` from ``folder``, or make it, from a fixed seed.
 
     Raises:
         UsageError: ``name`` is not in ``NETWORKS``.
         Unsupported: torch or torchvision is not installed.
         OSError: The folder cannot be written.
     """
-    url = _url(_known(name))
-    path = folder / Path(urlsplit(url).path).name
-    if _is_whole(path):
-        return Fetched(path, "cached")
-    damaged = path.exists()
+    for path in sorted(folder.glob(f"{_known(name)}-seed{seed}-*.pth")):
+        if _is_whole(path):
+            return path
+    torch = import_torch()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tensors = _network(name).state_dict()
     folder.mkdir(parents=True, exist_ok=True)
-    problem = _download(url, path) if online else "not tried"
-    if problem is None:
-        note = f"{path.name} was damaged and has been fetched again" if damaged else None
-        return Fetched(path, "downloaded", note)
-    note = f"{path.name} is damaged and cannot be fetched again" if damaged else "no download"
-    stand_in = _seeded(name, folder, seed)
-    return Fetched(stand_in, "seeded", f"{note} ({problem}); weights from seed {seed} instead")
+    # Its name can only be known once it is written; nobody ever sees it half done.
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as private:
+        draft = Path(private, "weights.pth")
+        torch.save(tensors, draft)
+        path = folder / f"{name}-seed{seed}-{_sha256(draft)[:_HASH_DIGITS]}.pth"
+        draft.replace(path)
+    return path
 
 
 def load_back(name: str, path: Path) -> dict[str, Tensor]:
@@ -156,11 +195,6 @@ def _known(name: str) -> str:
     return name
 
 
-def _url(name: str) -> str:
-    """Ask torchvision where the weights of ``name`` are published."""
-    return str(import_torchvision().models.get_model_weights(name).DEFAULT.url)
-
-
 def _network(name: str) -> Network:
     return import_torchvision().models.get_model(_known(name), weights=None)
 
@@ -177,59 +211,6 @@ def _loaded(name: str, path: Path) -> Network:
             f"the {len(tensors)} tensors in '{path.name}' do not fit the {count} of {name}"
         ) from error
     return network
-
-
-def _download(url: str, path: Path) -> str | None:
-    """Fetch ``url`` to ``path``, wholly or not at all; give the reason where it fails.
-
-    ``torch.hub`` writes to a temporary file beside ``path``, checks the hash
-    and renames. It asks once: whoever runs the demo again has retried.
-    """
-    expected = _HASH_IN_NAME.search(path.name)
-    hub = import_torch().hub
-    try:
-        with _patience(PATIENCE):
-            hub.download_url_to_file(url, str(path), expected and expected[1], progress=False)
-    except urllib.error.URLError as error:
-        return str(error.reason)
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
-    except RuntimeError:
-        return f"what came is not whole: its hash is not that of {path.name}"
-    return None
-
-
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Give up on any socket made meanwhile after ``seconds`` of silence.
-
-    ``torch.hub`` takes no time limit, and the process-wide default is the only
-    other way to set one.
-    """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _seeded(name: str, folder: Path, seed: int) -> Path:
-    """Take the stand-in for ``name`` from ``folder``, or make it."""
-    for path in sorted(folder.glob(f"{name}-seed{seed}-*.pth")):
-        if _is_whole(path):
-            return path
-    torch = import_torch()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        tensors = _network(name).state_dict()
-    # Its name can only be known once it is written; nobody ever sees it half done.
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as private:
-        draft = Path(private, "weights.pth")
-        torch.save(tensors, draft)
-        path = folder / f"{name}-seed{seed}-{_sha256(draft)[:_HASH_DIGITS]}.pth"
-        draft.replace(path)
-    return path
 
 
 def _is_whole(path: Path) -> bool:

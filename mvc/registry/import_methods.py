@@ -44,7 +44,7 @@ class ImportMethods(KeepMethods):
         A version that has the same bytes and says the same is returned instead (not ``new``).
 
         Args:
-            source: A URL.
+            source: A URL, or ``torchvision:MODEL`` with ``@WEIGHTS`` or without.
             name: The family; the name of the source suggests one.
             metrics: Over those that the source tells.
             revision: A branch, tag or commit of a repository.
@@ -54,6 +54,7 @@ class ImportMethods(KeepMethods):
             options: Those of ``add``; they win over what the source tells.
 
         Raises:
+            Unsupported: A library that the source needs is not installed.
             UsageError: It is no source, or a name or value is not allowed.
             NotFound: It was not downloaded before, and ``offline``.
             RemoteFailed: It cannot be downloaded, or is not what was asked for.

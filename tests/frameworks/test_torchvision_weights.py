@@ -1,32 +1,28 @@
-"""Weights are fetched once, never half, never wrong, and a stand-in is there without a network."""
+"""torchvision says where weights are, and a stand-in is there without a network."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import pickle
 import random
-import socket
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mvc.errors import Damaged, UsageError
-from mvc.frameworks import libraries, torchvision_weights
+from mvc.errors import Damaged, NotFound, UsageError
+from mvc.frameworks import libraries
 from mvc.frameworks.torchvision_weights import (
     NETWORKS,
     differing,
-    fetch,
     load_back,
+    published,
     same_tensors,
     save_as_pt,
     save_as_safetensors,
+    seeded,
 )
-from tests.frameworks.conftest import Manner, Publisher
 
 if not libraries.available():
     pytest.skip("the extra 'torch' is not installed", allow_module_level=True)
@@ -40,29 +36,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both networks' weights from seed 0, made once; read only."""
     folder = tmp_path_factory.mktemp("stand-ins")
     for name in NETWORKS:
-        assert fetch(name, folder, online=False).origin == "seeded"
+        assert seeded(name, folder).parent == folder
     return folder
-
-
-@pytest.fixture
-def folder(stand_ins: Path, tmp_path: Path) -> Path:
-    """A folder of this test's own in which the stand-ins need not be made again."""
-    folder = tmp_path / "pretrained_models"
-    folder.mkdir()
-    for path in stand_ins.iterdir():
-        os.link(path, folder / path.name)
-    return folder
-
-
-@pytest.fixture
-def name_published(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A small file of weights under the name that its hash gives it; only the URL is ours."""
-    buffer = io.BytesIO()
-    torch.save({"weight": torch.arange(50_000.0)}, buffer)
-    publisher.body = buffer.getvalue()
-    name = f"resnet18-{hashlib.sha256(publisher.body).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(torchvision_weights, "_url", lambda _: f"{publisher.url}/models/{name}")
-    return name
 
 
 def seeded_path(folder: Path, name: str) -> Path:
@@ -70,110 +45,53 @@ def seeded_path(folder: Path, name: str) -> Path:
     return path
 
 
-def test_torchvision_names_a_file_that_carries_its_hash() -> None:
-    """The real URLs end in names from which a damaged file can be told."""
-    for name in NETWORKS:
-        url = torchvision_weights._url(name)
-        assert url.startswith("https://")
-        assert torchvision_weights._HASH_IN_NAME.search(url)
+def test_torchvision_says_where_the_weights_are_and_what_they_reach() -> None:
+    """The default weights, or those named, have an address, a digest, metrics and a count."""
+    found = published("resnet18")
+    assert found == published("resnet18", "IMAGENET1K_V1") == published("resnet18", "DEFAULT")
+    assert (found.weights, found.sha256) == ("IMAGENET1K_V1", "f37072fd")
+    assert found.url.startswith("https://")
+    assert found.kept.name == f"resnet18-{found.sha256}.pth"
+    assert found.metrics == {"acc@1": 69.758, "acc@5": 89.078}
+    assert found.params == {"weights": "IMAGENET1K_V1", "num_params": 11689512}
 
 
-def test_what_was_downloaded_once_is_not_downloaded_again(
-    publisher: Publisher, name_published: str, tmp_path: Path
+def test_metrics_on_several_data_are_told_apart() -> None:
+    """Where a model was measured on more than one set, its name stands before the metric's."""
+    assert "Sintel-Train-Cleanpass/epe" in published("raft_small").metrics
+
+
+def test_every_published_file_is_known_by_its_name_but_few() -> None:
+    """All models of torchvision have weights whose digest can be told before a download."""
+    models = libraries.import_torchvision().models
+    found = [published(name, weights) for name in models.list_models()
+             for weights in models.get_model_weights(name).__members__]  # fmt: skip
+    assert len(found) > 200
+    assert all(each.sha256 for each in found)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "hint"),
+    [
+        ("resnet81", None, "did you mean resnet18"),
+        ("nothing-like-it", None, "one of alexnet, "),
+        ("resnet18", "IMAGENET22K", "it has IMAGENET1K_V1, DEFAULT"),
+    ],
+)
+def test_what_torchvision_does_not_have_is_answered_with_what_it_has(
+    model: str, weights: str | None, hint: str
 ) -> None:
-    """The first fetch downloads, the second takes the file from the folder and asks nobody."""
-    first = fetch("resnet18", tmp_path / "new" / "folder")
-    assert (first.origin, first.path.name, first.note) == ("downloaded", name_published, None)
-    assert first.path.read_bytes() == publisher.body
-    second = fetch("resnet18", tmp_path / "new" / "folder")
-    assert (second.origin, second.path, second.note) == ("cached", first.path, None)
-    assert publisher.requests == 1
-    assert list(first.path.parent.iterdir()) == [first.path]
-
-
-@pytest.mark.parametrize("manner", ["cut", "silent", "stalled", "refused"])
-def test_a_failing_download_is_given_up_and_leaves_no_half_file(
-    publisher: Publisher,
-    name_published: str,
-    folder: Path,
-    manner: Manner,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Cut, silent, stalled or refused: one request, a stand-in in bounded time, nothing half."""
-    monkeypatch.setattr(torchvision_weights, "PATIENCE", 0.3)
-    publisher.manner = manner
-    before = sorted(folder.iterdir())
-    started = time.monotonic()
-    fetched = fetch("resnet18", folder)
-    assert time.monotonic() - started < 10
-    assert (fetched.origin, fetched.path) == ("seeded", seeded_path(folder, "resnet18"))
-    assert fetched.note is not None
-    assert fetched.note.startswith("no download (")
-    assert "\n" not in fetched.note
-    assert sorted(folder.iterdir()) == before
-    assert publisher.requests == 1
-
-
-def test_the_wait_for_other_sockets_is_as_it_was(
-    publisher: Publisher, name_published: str, tmp_path: Path
-) -> None:
-    """The time limit of a download does not outlive it."""
-    fetch("resnet18", tmp_path)
-    assert socket.getdefaulttimeout() is None
-
-
-def test_nobody_listening_means_a_stand_in(
-    name_published: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A refused connection is said in one line and weights from the seed are taken."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/{name_published}"
-    monkeypatch.setattr(torchvision_weights, "_url", lambda _: url)
-    fetched = fetch("resnet18", folder)
-    assert fetched.origin == "seeded"
-    assert fetched.note is not None
-    assert fetched.note.endswith("; weights from seed 0 instead")
-
-
-def test_bytes_that_are_not_those_of_the_name_are_refused(
-    publisher: Publisher, name_published: str, folder: Path
-) -> None:
-    """A whole download of other bytes is never kept under the name."""
-    publisher.body = publisher.body[:-1] + b"?"
-    fetched = fetch("resnet18", folder)
-    assert fetched.origin == "seeded"
-    assert not (folder / name_published).exists()
-
-
-def test_a_damaged_file_is_fetched_again(
-    publisher: Publisher, name_published: str, tmp_path: Path
-) -> None:
-    """A file that its name disowns is replaced by a good one, and the note says so."""
-    (tmp_path / name_published).write_bytes(publisher.body[:-1])
-    fetched = fetch("resnet18", tmp_path)
-    assert fetched.origin == "downloaded"
-    assert fetched.note == f"{name_published} was damaged and has been fetched again"
-    assert fetched.path.read_bytes() == publisher.body
-
-
-def test_a_damaged_file_is_reported_where_it_cannot_be_fetched(
-    publisher: Publisher, name_published: str, folder: Path
-) -> None:
-    """Without a network the damage is named, the file stays, and it is not used."""
-    (folder / name_published).write_bytes(b"half")
-    fetched = fetch("resnet18", folder, online=False)
-    assert fetched.origin == "seeded"
-    assert fetched.note is not None
-    assert fetched.note.startswith(f"{name_published} is damaged and cannot be fetched again")
-    assert (folder / name_published).read_bytes() == b"half"
-    assert publisher.requests == 0
+    """A slip in a name is not found, with the names that are near."""
+    with pytest.raises(NotFound, match="torchvision has no ") as raised:
+        published(model, weights)
+    assert (raised.value.hint or "").startswith(hint)
 
 
 def test_a_stand_in_is_the_same_wherever_it_is_made(stand_ins: Path, tmp_path: Path) -> None:
     """The same seed makes the same bytes in another folder, and other seeds other ones."""
     random_state = torch.get_rng_state()
-    again = fetch("resnet18", tmp_path, online=False).path
-    other = fetch("resnet18", tmp_path, seed=1, online=False).path
+    again = seeded("resnet18", tmp_path)
+    other = seeded("resnet18", tmp_path, seed=1)
     assert again.name == seeded_path(stand_ins, "resnet18").name
     assert again.read_bytes() == seeded_path(stand_ins, "resnet18").read_bytes()
     assert again.read_bytes() != other.read_bytes()
@@ -184,10 +102,10 @@ def test_a_stand_in_is_kept_and_mended(stand_ins: Path, tmp_path: Path) -> None:
     """It is made once; a damaged one is made anew."""
     path = tmp_path / seeded_path(stand_ins, "densenet121").name
     path.write_bytes(b"half")
-    assert fetch("densenet121", tmp_path, online=False).path == path
+    assert seeded("densenet121", tmp_path) == path
     made = path.stat().st_ino
     assert path.read_bytes() == (stand_ins / path.name).read_bytes()
-    assert fetch("densenet121", tmp_path, online=False).path == path
+    assert seeded("densenet121", tmp_path) == path
     assert path.stat().st_ino == made
     assert list(tmp_path.iterdir()) == [path]
 
@@ -294,6 +212,6 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 def test_an_unknown_network_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     """The error lists what there is, and no folder is made."""
     with pytest.raises(UsageError, match="no network 'vgg'") as raised:
-        fetch("vgg", tmp_path / "none")
+        seeded("vgg", tmp_path / "none")
     assert raised.value.hint == "one of resnet18, densenet121"
     assert not (tmp_path / "none").exists()

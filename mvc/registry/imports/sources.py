@@ -22,8 +22,9 @@ from mvc.registry.imports.address import without_login
 KINDS = {
     "http": "mvc.registry.imports.web",
     "https": "mvc.registry.imports.web",
+    "torchvision": "mvc.registry.imports.torchvision",
 }
-EXAMPLES = "https://example.org/model.pt"
+EXAMPLES = "torchvision:resnet18 or https://example.org/model.pt"
 
 
 @dataclass(frozen=True, slots=True)
