@@ -1,19 +1,25 @@
 """``mvc log``.
 
-Public names: ``log``.
+Public names: ``log``, ``course``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from mvc.cli import command, output, versions
+from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
+    from mvc.cli.graph import Node
+    from mvc.registry import ModelRegistry
     from mvc.registry.version import Version
+
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 @command.command(
@@ -22,17 +28,20 @@ if TYPE_CHECKING:
     examples=[
         ("mvc log", "the newest versions of all families"),
         ("mvc log resnet18 -n 5", "the newest five of one"),
+        ("mvc log --graph", "with lines to what they were made from"),
         ("mvc log resnet18 --withdrawn", "with those taken out of use"),
     ],
     statuses=versions.NO_FAMILY,
 )
 @click.argument("family", required=False)
+@click.option("--graph", is_flag=True, help="Draw what was made from what.")
 @click.option("--withdrawn", is_flag=True, help="Show withdrawn versions too.")
 @command.limit
 @command.as_json
 @command.quiet
 def log(
     family: str | None,
+    graph: bool,
     withdrawn: bool,
     most: int | None,
     everything: bool,
@@ -42,30 +51,136 @@ def log(
     """Show versions with their story, newest first.
 
     Per version: when and by whom it was registered, its message, metrics,
-    and what it was made from; of one family, or of all.
+    and what it was made from; of one family, or of all. On a terminal each
+    family begins with how its best metric went, from the oldest version
+    shown to the newest.
+
+    With --graph lines lead from each version, *, down to its parents, of
+    whatever family; a parent that is not among the versions shown is an o.
     """
+    if graph and as_json:
+        raise UsageError("--json and --graph are two ways to answer", hint="choose one")
     registry = command.open_registry()
     name = None if family is None else command.family_name(family)
     found = command.limited(
         lambda n: registry.log(name, limit=n, withdrawn=withdrawn), most, everything
     )
-    versions.answer(found, as_json, quiet, _stories)
+
+    def tell(found: Sequence[Version]) -> None:
+        lines = _graph(registry, found) if graph else _stories(found)
+        if output.width() is not None:
+            _tell_courses(registry, found)
+        for line in lines:
+            output.result(line)
+
+    versions.answer(found, as_json, quiet, tell)
 
 
-def _stories(found: Sequence[Version]) -> None:
+def _stories(found: Iterable[Version]) -> Iterator[str]:
     for place, version in enumerate(found):
         if place:
-            output.result("")
-        standing = versions.standing(version)
-        called = f"  ({standing})" if standing else ""
-        who = f"{output.when(version.created)} UTC  {version.author}"
-        output.result(output.clean(f"{version.id}  {who}{called}"))
-        told = (version.message or "").split("\n") if version.message else []
-        parents = [str(parent.get("id")) for parent in version.lineage.get("parents", [])]
-        if version.metrics:
-            told.append(output.pairs(version.metrics))
-        told.append(f"{version.artifact.name}, {versions.measure(version)}")
-        if parents:
-            told[-1] += f", from {', '.join(parents)}"
-        for text in told:
-            output.result(f"    {output.clean(text)}".rstrip())
+            yield ""
+        first, *more = _story(version)
+        yield first
+        yield from (f"    {text}".rstrip() for text in more)
+
+
+def _story(version: Version) -> list[str]:
+    standing = versions.standing(version)
+    called = "  " + output.styled(f"({standing})", "cyan") if standing else ""
+    who = output.clean(f"{output.when(version.created)} UTC  {version.author}")
+    told = (version.message or "").split("\n") if version.message else []
+    if version.metrics:
+        told.append(output.pairs(version.metrics))
+    made_from = ", ".join(parent.id for parent in versions.parents_of(version))
+    held = f"{version.artifact.name}, {versions.measure(version)}"
+    told.append(f"{held}, from {made_from}" if made_from else held)
+    identity = output.styled(version.id, "yellow")
+    return [f"{identity}  {who}{called}", *map(output.clean, told)]
+
+
+def _tell_courses(registry: ModelRegistry, found: Sequence[Version]) -> None:
+    """Print for each family how its best metric went over the versions found."""
+    told = False
+    for name in dict.fromkeys(version.family for version in found):
+        rule = registry.family(name).rule
+        if rule is None:
+            continue
+        of_it = [v for v in reversed(found) if v.family == name and not v.withdrawn]
+        line = course(name, rule.metric, [v.metrics.get(rule.metric) for v in of_it])
+        if line:
+            output.result(line)
+            told = True
+    if told:
+        output.result("")
+
+
+def course(family: str, metric: str, given: Iterable[object]) -> str:
+    """Draw values, the oldest first, as far as there is room; nothing of fewer than two."""
+    values: list[float] = []
+    for value in given:
+        with contextlib.suppress(OverflowError):  # an integer beyond any float
+            if isinstance(value, (int, float)):
+                values.append(float(value))
+    beside = output.clean(f"{family}  {metric} ")
+    room = (
+        (output.width() or output.USUAL_WIDTH) - output.cells_of(beside) - len("  -1.234e-05" * 2)
+    )
+    values = values[-max(room, 2) :]
+    if len(values) < 2:
+        return ""
+    bars = BARS if output.speaks_unicode() else ASCII_BARS
+    low, high = min(values) / 2, max(values) / 2  # halves, whose difference is always finite
+    last = len(bars) - 1
+    drawn = "".join(
+        bars[int((v / 2 - low) / (high - low) * last) if high > low else last // 2] for v in values
+    )
+    arrow = "→" if output.speaks_unicode() else "->"
+    return f"{beside}{drawn} {values[0]:.4g} {arrow} {values[-1]:.4g}"
+
+
+def _graph(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[str]:
+    from mvc.cli.graph import drawn
+
+    return drawn([*_nodes(registry, found)])
+
+
+def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
+    """Yield the versions found, and those that they name as parents besides.
+
+    A parent is known by the digest of its record, because where branches of
+    git met it may bear another number than when it was named.
+    """
+    from mvc.cli.graph import Node
+
+    keys = {v.id: str(registry.manifest.record(v.family, v.number)[1]) for v in found}
+    shown = frozenset(keys.values())
+    others: dict[str, versions.Parent] = {}
+    for version in found:
+        parents = []
+        for parent in versions.parents_of(version):
+            key = parent.record or keys.get(parent.id, parent.id)
+            if key not in shown:
+                key = f"{parent.id} {key}"
+                others[key] = parent
+            parents.append(key)
+        yield Node(keys[version.id], tuple(parents), (*_story(version), ""))
+    for key, parent in others.items():
+        why = _why_not_shown(registry, parent)
+        told = output.styled(output.clean(parent.id), "yellow")
+        yield Node(key, (), (f"{told}  ({why})" if why else told, ""), mark="o")
+
+
+def _why_not_shown(registry: ModelRegistry, parent: versions.Parent) -> str:
+    """Say what is wrong with a parent; nothing if it is only not among those to be shown."""
+    name, _, number = parent.id.rpartition("/v")
+    try:
+        family = registry.family(name)
+        _, digest = registry.manifest.record(name, int(number))
+    except (NotFound, UsageError, ValueError):
+        return "not here"
+    except MvcError:
+        return "cannot be read"
+    if parent.record not in (None, str(digest)):
+        return "not here: another version has its number"
+    return "withdrawn" if int(number) in family.withdrawn else ""

@@ -6,8 +6,8 @@ decimal. Lines of a report are aligned by ``table`` wherever they go; what is
 a table, each line like the other, is printed by ``mvc.cli.tables``.
 
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
-``table``, ``draw``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``, ``when``,
-``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``, ``clean``.
+``table``, ``draw``, ``styled``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``,
+``when``, ``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``, ``clean``.
 """
 
 from __future__ import annotations
@@ -124,6 +124,11 @@ def draw(picture: object) -> None:
     ).print(picture)
     for text in canvas.getvalue().split("\n")[:-1]:
         result((text if speaks_unicode() else text.translate(_ASCII)).rstrip())
+
+
+def styled(text: str, colour: str) -> str:
+    """Return a text that has a colour if stdout is a terminal to which that may be given."""
+    return click.style(text, fg=colour) if width() and environment.colours() else text
 
 
 def width() -> int | None:

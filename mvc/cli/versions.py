@@ -1,12 +1,13 @@
 """How commands that look print versions.
 
-Public names: ``answer``, ``version_table``, ``standing``, ``measure``, ``NO_FAMILY``,
-``NO_VERSIONS``, ``NOTHING_FITS``.
+Public names: ``answer``, ``version_table``, ``standing``, ``measure``, ``Parent``,
+``parents_of``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mvc.cli import output, tables
@@ -61,6 +62,26 @@ def measure(version: Version | Described) -> str:
     artifact = version.artifact
     files = f"{output.count(artifact.files, 'file')}, " if artifact.files is not None else ""
     return files + output.size(artifact.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a version says that it was made from: an id, and the digest of that record."""
+
+    id: str
+    record: str | None
+
+
+def parents_of(version: Version) -> list[Parent]:
+    """Return what a version was made from; what no mvc wrote is passed over."""
+    given = version.lineage.get("parents")
+    found = []
+    for parent in given if isinstance(given, (list, tuple)) else ():
+        identity = parent.get("id") if isinstance(parent, dict) else None
+        if isinstance(identity, str):
+            record = parent.get("record")
+            found.append(Parent(identity, record if isinstance(record, str) else None))
+    return found
 
 
 def _names(version: Version) -> list[str]:

@@ -37,17 +37,28 @@ VERSIONS: tuple[tuple[str, str, timedelta, dict[str, Any]], ...] = (
         "resnet18",
         "anna",
         timedelta(days=3.1),
-        {"metrics": {"acc": 0.93}, "message": "longer schedule"},
+        {"metrics": {"acc": 0.93}, "message": "longer schedule", "parents": ["resnet18@v1"]},
     ),
-    ("resnet18", "bob", timedelta(hours=3.5), {"metrics": {"acc": 0.95}}),
+    (
+        "resnet18",
+        "bob",
+        timedelta(hours=3.5),
+        {"metrics": {"acc": 0.95}, "parents": ["resnet18@v1"]},
+    ),
     (LONG, "anna", timedelta(minutes=50.5), {}),
     ("whisper", "anna", timedelta(days=800), {"metrics": {"wer": 0.12}, "message": JAPANESE}),
+    (
+        "soup",
+        "anna",
+        timedelta(hours=2.5),
+        {"message": "the mean of both", "parents": ["resnet18@v2", "resnet18@v3", "whisper@v1"]},
+    ),
 )
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A registry of three families with versions of several ages, and files beside it."""
+    """A registry of four families with versions of several ages, and files beside it."""
     project = Project(tmp_path_factory.mktemp("terminal"))
     for number, (family, author, age, facts) in enumerate(VERSIONS):
         identity = project.add(b"%d" % number * 1_234_567, family, f"model{number}.bin", **facts)
