@@ -26,17 +26,21 @@ import doctest
 import io
 import os
 import re
+import runpy
 import shlex
+import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.support.terminal import ended
-from tests.transcripts.replay import PROMPT, Session, normal
+from tests.transcripts.replay import NEEDS_SHELL, PROMPT, Session, normal
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
@@ -84,7 +88,7 @@ class Reader:
         return "".join(shown)
 
     def _typed(self, line: str) -> str:
-        words = shlex.split(line) if line.startswith(("cd ", "export ")) else []
+        words = shlex.split(line) if line.startswith(("cd ", "export ", "python ")) else []
         if words[:1] == ["cd"]:
             os.chdir(Path(words[1]).expanduser())
             return ""
@@ -92,6 +96,9 @@ class Reader:
             name, _, value = words[1].partition("=")
             os.environ[name] = os.path.expandvars(value)
             return ""
+        if words[:1] == ["python"] and not NEEDS_SHELL.search(line):
+            with patch.object(sys, "argv", words[1:]):  # here, where torch is imported once
+                return _run(partial(runpy.run_path, words[1], run_name="__main__"))
         return self.session.shown(line)
 
     def _prompt(self, text: str) -> str:
@@ -99,19 +106,10 @@ class Reader:
         for example in doctest.DocTestParser().get_examples(text):
             first, *rest = example.source.splitlines()
             lines = [f">>> {first}", *(f"... {line}".rstrip() for line in rest)]
-            shown += ["".join(f"{line}\n" for line in lines), self._run(example.source)]
+            code = compile(example.source, "<stdin>", "single")
+            shown += [f"{line}\n" for line in lines]
+            shown.append(_run(partial(exec, code, self.python)))
         return "".join(shown)
-
-    def _run(self, source: str) -> str:
-        screen = io.StringIO()
-        with redirect_stdout(screen), redirect_stderr(screen), warnings.catch_warnings():
-            warnings.simplefilter("default")
-            try:
-                exec(compile(source, "<stdin>", "single"), self.python)
-            except Exception as error:
-                screen.write("Traceback (most recent call last):\n  ...\n")
-                screen.writelines(traceback.format_exception_only(error))
-        return screen.getvalue()
 
     def _seen(self, text: str) -> str:
         return text.replace(str(self.home), "")
@@ -146,6 +144,19 @@ def _alike(shown: str, told: str) -> bool:
 
 def plain(text: str) -> str:
     return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(text))))
+
+
+def _run(call: Callable[[], object]) -> str:
+    """Return what Python prints, and how it ends if not well."""
+    screen = io.StringIO()
+    with redirect_stdout(screen), redirect_stderr(screen), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        try:
+            call()
+        except Exception as error:
+            screen.write("Traceback (most recent call last):\n  ...\n")
+            screen.writelines(traceback.format_exception_only(error))
+    return screen.getvalue()
 
 
 def _commands(text: str) -> Iterator[str]:
