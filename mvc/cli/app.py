@@ -17,14 +17,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from mvc import environment
 from mvc.cli import failures, manner, output
-from mvc.cli.command import HELP, write_examples
+from mvc.cli.command import HELP, complete_names, write_examples
 from mvc.errors import MvcWarning, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,16 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             ),
         ),
     ),
+    (
+        "Set up",
+        (
+            Entry(
+                "completion",
+                "mvc.cli.completion:completion",
+                "Print a script that completes mvc in a shell.",
+            ),
+        ),
+    ),
 )
 ENTRIES = {entry.name: entry for _, entries in SECTIONS for entry in entries}
 
@@ -187,6 +200,13 @@ class Root(click.Group):
             raise UsageError(f"mvc has no command '{name}'", hint=_near(name))
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(e.name, help=e.summary) for e in ENTRIES.values()
+                 if e.name.startswith(incomplete)]  # fmt: skip
+        return named if incomplete[:1] != "-" else super().shell_complete(ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, ENTRIES))
         for title, entries in SECTIONS:
@@ -243,6 +263,7 @@ def root(ctx: click.Context, folder: str | None, store: str | None) -> None:
 
 
 root.params += manner.options(hidden=False)
+complete_names(root.params)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -269,9 +290,11 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     asked = environment.completion()
     if asked is not None:
-        from click.shell_completion import shell_complete
+        from mvc.cli import complete
 
-        return shell_complete(root, {}, "mvc", "_MVC_COMPLETE", asked)
+        for line in complete.answer(asked, root, arguments):
+            output.result(line)
+        return 0
     with root.make_context("mvc", arguments) as context:
         status: Any = root.invoke(context)
     return status if isinstance(status, int) else 0

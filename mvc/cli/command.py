@@ -1,13 +1,14 @@
 """What all commands share: the shape of their help, common options, opening a registry.
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
-``open_registry``, ``registry_or_none``, ``family_name``.
+``open_registry``, ``registry_or_none``, ``family_name``, ``complete_names``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,8 @@ from mvc.cli import manner, output
 from mvc.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from mvc.registry import ModelRegistry
 
 T = TypeVar("T")
@@ -45,6 +48,7 @@ class Command(click.Command):
         self.statuses = {**_STATUSES, **(statuses or {})}
         quiet = all("-q" not in option.opts for option in self.params)
         self.params += manner.options(hidden=True, quiet=quiet)
+        complete_names(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -62,6 +66,16 @@ class Command(click.Command):
         with manner.heard(ctx.command_path):
             return super().invoke(ctx)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if len(incomplete) > 2:  # those of every command are found by who looks for them
+            from click.shell_completion import CompletionItem
+
+            hidden = (p for p in self.params if isinstance(p, click.Option) and p.hidden)
+            names = (name for parameter in hidden for name in parameter.opts)
+            found += [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return found
+
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [self.usage]
 
@@ -69,6 +83,21 @@ class Command(click.Command):
         write_examples(formatter, "Examples", self.examples)
         with formatter.section("Exit status"):
             formatter.write_dl([(str(n), words) for n, words in sorted(self.statuses.items())])
+
+
+def complete_names(parameters: Sequence[click.Parameter]) -> None:
+    """Let shells complete what is no choice of a few words: families, refs, tags, files."""
+    for parameter in parameters:
+        if not isinstance(parameter.type, (click.Choice, click.types.BoolParamType)):
+            vars(parameter)["shell_complete"] = partial(_completed, parameter)
+
+
+def _completed(
+    parameter: click.Parameter, ctx: click.Context, incomplete: str
+) -> list[CompletionItem]:
+    from mvc.cli import complete
+
+    return complete.offers(parameter, ctx, incomplete)
 
 
 class Group(Command, click.Group):

@@ -210,6 +210,7 @@ CASES = [
     Case(6, "repack", busy),
     Case(2, "du -x"),
     Case(4, "du", no_store),
+    Case(2, "completion tcsh"),
     Case(2, "store frobnicate"),
     Case(2, "store info here"),
     Case(4, "store info", no_store),

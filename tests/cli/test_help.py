@@ -15,7 +15,7 @@ from tests.cli.running import mvc
 
 COMMANDS = (
     "init add import checkout path list show log diff search status tag best rollback rm restore "
-    "keep fsck gc repack du store demo".split()
+    "keep fsck gc repack du store demo completion".split()
 )
 
 
@@ -66,7 +66,7 @@ def test_the_first_steps_would_be_understood(typed: str) -> None:
 
 
 def _check(typed: str) -> None:
-    line = re.split(r"&&|\|", typed[typed.index("mvc") :])[0]
+    line = re.split(r"&&|[|)]| > ~", typed[typed.index("mvc") :])[0]
     if "&& mvc" in typed:
         line = typed.split("&& ")[1]
     _, *words = shlex.split(line)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.cli.running import ROOT, mvc, process
+from tests.cli.running import ROOT, mvc
 
 HEAVY = ["numpy", "compression.zstd", "backports.zstd", "torch", "torchvision", "safetensors",
          "rich", "filelock", "fastcdc", "yaml", "sqlite3", "asyncio", "multiprocessing", "http",
@@ -149,14 +149,6 @@ def test_help_loads_no_command(here: Path) -> None:
     imported = {name for name in _imported(["--help"]) if name.startswith("mvc.cli.")}
     ours = ("app", "command", "failures", "manner", "output")
     assert imported == {f"mvc.cli.{name}" for name in ours}
-
-
-def test_a_shell_can_complete_commands(here: Path) -> None:
-    """Shells that ask for completion get the names of commands and options."""
-    asked = {"_MVC_COMPLETE": "bash_complete", "COMP_WORDS": "mvc ch", "COMP_CWORD": "1"}
-    assert process([], asked).stdout == "plain,checkout\n"
-    asked = {"_MVC_COMPLETE": "bash_complete", "COMP_WORDS": "mvc fsck --q", "COMP_CWORD": "2"}
-    assert process([], asked).stdout == "plain,--quick\n"
 
 
 ROOM = """
