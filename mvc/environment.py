@@ -3,9 +3,9 @@
 Everything else is told. What is read here and why: ``docs/terminal.md``, ``docs/model.md``.
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
-``offline``, ``author``, ``code_state``, ``upward``, ``home``, ``colours``, ``progress``,
-``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``host``, ``in_git``,
-``keep_memory``, ``boot``.
+``offline``, ``author``, ``code_state``, ``hold_code_state``, ``upward``, ``home``, ``colours``,
+``progress``, ``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``host``,
+``in_git``, ``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ KEPT = 256 << 20
 
 _ARENAS_AT_MOST, _TRIM_ABOVE, _MAP_ABOVE = -8, -1, -3
 """``M_ARENA_MAX``, ``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` of glibc's malloc.h."""
+
+_code_held: list[dict[str, str | bool] | None] = []
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kMGT]?)B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -147,6 +149,8 @@ def author() -> str:
 
 def code_state(folder: Path) -> dict[str, str | bool] | None:
     """Return the git commit of the code in ``folder`` and whether it was changed since."""
+    if _code_held:
+        return _code_held[-1]
     if not in_git(folder):
         return None
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
@@ -154,6 +158,11 @@ def code_state(folder: Path) -> dict[str, str | bool] | None:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return {"git": commit, "dirty": changed != ""}
+
+
+def hold_code_state(folder: Path) -> None:
+    """Let ``code_state`` say from now on what it says now: a run does not see later commits."""
+    _code_held.append(code_state(folder))
 
 
 def host() -> str:

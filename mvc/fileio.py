@@ -97,6 +97,10 @@ class NewFile:
         forget(self._descriptor, self._begun, self.size - self._begun)
         self._begun = self.size
 
+    def clone(self, descriptor: int) -> bool:
+        """Share the bytes of an open file, if the file system can: nothing is copied."""
+        return system.clone(descriptor, self._descriptor)
+
     def read(self, offset: int, size: int) -> bytes:
         """Return what was written at ``offset``."""
         return os.pread(self._descriptor, size, offset)
@@ -462,16 +466,12 @@ def read(path: Path, limit: int) -> bytes:
         size = os.fstat(descriptor).st_size
         if size > limit:
             raise FormatError(f"'{path}' has {size} bytes, the limit is {limit}")
-        return _read_all(descriptor, size)
+        data = b""
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        return data
     finally:
         os.close(descriptor)
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := os.read(descriptor, size - len(data))):
-        data += more
-    return data
 
 
 def list_folder(path: Path) -> Iterable[str]:

@@ -4,12 +4,14 @@ Each is asked of the C library when it is first needed; where there is no such
 call, it answers as a kernel without it does. What they are good for is for
 others to know.
 
-Public names: ``sync_file_system``, ``reports_lost_writes``, ``rename_once``, ``no_links``.
+Public names: ``sync_file_system``, ``reports_lost_writes``, ``rename_once``, ``no_links``,
+``clone``.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import sys
@@ -30,6 +32,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 # told to replace nothing, and some do not listen.
 _REPLACE_ALL_THE_SAME = {0xFF534D42: "CIFS", 0xFE534D42: "SMB2", 0x65735546: "FUSE"}
 _NO_SUCH_ORDER = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_CLONE = 0x40049409  # FICLONE of linux/fs.h
 # From here on syncfs fails where bytes were lost before it was called.
 _REPORTS = (5, 8)
 
@@ -95,6 +98,23 @@ def rename_once(
 def no_links(error: OSError) -> bool:
     """Say whether a link failed because the file system has none, or allows none here."""
     return error.errno in _NO_LINKS
+
+
+def clone(source: int, target: int) -> bool:
+    """Let one open file share the bytes of another, until either is written to: a reflink.
+
+    What of the source is not on the disk yet is written there first.
+
+    Returns:
+        Whether it does; file systems without reflinks, and two of them, refuse.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target, _CLONE, source)
+    except OSError:
+        return False
+    return True
 
 
 def _kind(where: int | str) -> int | None:

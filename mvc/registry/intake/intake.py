@@ -28,7 +28,7 @@ from mvc.lines import Value
 from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.alike import earlier_like, versions_like
+from mvc.registry.alike import Like, earlier_like, versions_like
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
@@ -377,9 +377,16 @@ def _unchanged(
     numbers = reversed(before.live(manifest)) if "imported" in record.lineage else [before.latest]
     where = [(before.folder, numbers)]
     for like in versions_like(manifest, record.artifact.digest, None, where):
-        if _said(like.record) == _said(record):
+        if _said(like.record) == _said(_beside(record, like)):
             return like.number, like.record
     return None
+
+
+def _beside(record: Record, like: Like) -> Record:
+    """Return a record without its parent if that is the version like it: nothing was done to it."""
+    if [parent["id"] for parent in record.lineage["parents"]] != [like.id]:
+        return record
+    return replace(record, lineage={**record.lineage, "parents": like.record.lineage["parents"]})
 
 
 def _said(record: Record) -> bytes:
