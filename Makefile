@@ -41,6 +41,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (some minutes the first time)"
 	@$(PIP) -e '.[test,docs]'
 	@$(PIP) -e '.[torch]' >.venv/torch.log 2>&1 || echo "note: torch cannot be installed here (.venv/torch.log says why); going on without it"
+	@$(PIP) -e '.[lightning,transformers]' >.venv/trainers.log 2>&1 || echo "note: Lightning and transformers cannot be installed here (.venv/trainers.log says why); going on without them"
 	@touch $@
 
 .PHONY: help demo test check faults bench bless docs size

@@ -1,0 +1,252 @@
+"""Recorder: what the callbacks share: the checkpoints of a run, and what became of them.
+
+A checkpoint is secured while its trainer waits, which takes no reading, and
+given to a process that adds it. Whatever goes wrong is said once, and never
+reaches the trainer.
+
+Public names: ``Recorder``, ``Options``, ``Summary``, ``LogModel``, ``WAIT``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from mvc.errors import UsageError
+from mvc.registry import ModelRegistry
+from mvc.registry.intake.intake import Facts
+from mvc.registry.location.place import AnyPath
+from mvc.registry.names import check_family
+from mvc.training import plain
+from mvc.training.secured import secure
+from mvc.training.worker import Worker
+
+LogModel: TypeAlias = 'bool | Literal["all"]'
+
+WAIT = 600.0
+"""Seconds that the end of a run waits at most, unless told otherwise, for what is being added."""
+
+# What ``add`` takes, without what a callback finds out itself.
+_FACTS = frozenset(
+    "params lineage parents framework architecture input_shape labels message tags "
+    "refuse_code require".split()
+)
+_log = logging.getLogger("mvc.training")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user of a callback chose, checked when made.
+
+    Raises:
+        UsageError: A name or value is not allowed.
+    """
+
+    family: str
+    registry: ModelRegistry | AnyPath | None
+    log_model: LogModel
+    wait: float
+    facts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_family(self.family)
+        if self.log_model not in (True, False, "all"):
+            raise UsageError(f"log_model is {self.log_model!r}", hint='it is True, False or "all"')
+        if unknown := sorted(self.facts.keys() - _FACTS):
+            raise UsageError(
+                f"'{unknown[0]}' is nothing that this callback takes",
+                hint=f"beside its own: {', '.join(sorted(_FACTS))}",
+            )
+        Facts(**{**self.facts, "parents": (), "tags": _several(self.facts.get("tags", ()))})
+
+    @property
+    def folder(self) -> str:
+        """Where the registry is, or is to be, found as ``ModelRegistry`` finds it."""
+        registry = self.registry
+        found = registry if isinstance(registry, ModelRegistry) else ModelRegistry(registry)
+        return os.fspath(found.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of the checkpoints of a run.
+
+    ``same`` equalled the version before them, ``passed_over`` waited until a
+    newer one came, ``failed`` were not added, and ``problem`` says why the
+    first was not; of ``unfinished`` nothing was heard in time.
+    """
+
+    family: str
+    versions: tuple[str, ...] = ()
+    stored: int = 0
+    same: int = 0
+    passed_over: int = 0
+    failed: int = 0
+    unfinished: int = 0
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        words = [f"no version of {self.family} registered"]
+        if self.versions:
+            count, ids = len(self.versions), self.versions
+            names = ids[0] if count == 1 else f"{ids[0]} to {ids[-1]}"
+            words = [f"{count} version{'s' * (count > 1)} registered, {names}"]
+            words.append(f"{self.stored:,} bytes stored")
+        words += [f"{self.same} the same as the one before"] * bool(self.same)
+        words += [f"{self.passed_over} passed over for newer ones"] * bool(self.passed_over)
+        words += [f"{self.unfinished} still being added"] * bool(self.unfinished)
+        words += [f"{self.failed} failed"] * bool(self.failed)
+        words += [f"the first problem: {self.problem}"] * bool(self.problem)
+        return "; ".join(words)
+
+
+@dataclass
+class Recorder:
+    """The checkpoints of the runs of one callback, in the one process that registers.
+
+    Copies may be made of it, and sent to other processes, until a run begins.
+    ``versions`` are those of all its runs, ``summary`` is of the last one.
+    """
+
+    options: Options
+    versions: list[str] = field(default_factory=list)
+    summary: Summary = field(init=False)
+    _worker: Worker | None = None
+    _told: dict[str, Any] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
+    _last_look: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.summary = Summary(self.options.family)
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether a run is under way, in this process."""
+        return bool(self._told)
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Let nothing that goes wrong within reach the training."""
+        try:
+            yield
+        except Exception as error:
+            self._failed(f"{type(error).__name__}: {error}")
+
+    def begin(
+        self,
+        params: Mapping[str, Any],
+        best: tuple[str, str] | None,
+        last_look: Callable[[], None] | None = None,
+        **model: str,
+    ) -> None:
+        """Begin a run; one that is open is ended first.
+
+        Args:
+            best: The metric that the trainer goes by, and ``min`` or ``max``.
+            last_look: Called before the run is ended, to find what was saved since.
+            model: What is known of the model, where the user did not say it.
+        """
+        self.end()
+        _be_seen()
+        self.summary, self._said = Summary(self.options.family), set()
+        facts = {**model, **self.options.facts}
+        facts["params"] = {**plain.params(params), **plain.params(facts.get("params", {}))}
+        parents = _several(facts.pop("parents", ()))
+        self._told = {
+            "family": self.options.family,
+            "folder": self.options.folder,
+            "facts": facts,
+            "best": best,
+            "parents": self.versions[-1:] or list(parents),
+        }
+        self._last_look = last_look
+        atexit.register(self.end)
+        self._worker = Worker(self._told)
+
+    def save(
+        self,
+        path: AnyPath,
+        metrics: Mapping[str, float],
+        lineage: Mapping[str, Any],
+        leave_out: Callable[[str], bool] = lambda path: False,
+    ) -> None:
+        """Have a checkpoint added. When this returns the trainer may delete it."""
+        if not self.is_open:
+            return
+        self._hear()
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = Worker(
+                {**self._told, "parents": self.versions[-1:] or self._told["parents"]}
+            )
+        secured = secure(Path(path), self._worker.pid, leave_out)
+        self._worker.give(secured, metrics, lineage)
+
+    def end(self) -> None:
+        """End the run: wait for what is being added, and say what became of it all."""
+        worker = self._worker
+        if self.is_open and (worker is None or worker.is_ours):
+            with self.guarded():
+                self._end()
+
+    def _end(self) -> None:
+        atexit.unregister(self.end)
+        if self._last_look is not None:
+            self._last_look()
+        self._told, self._last_look, worker, self._worker = {}, None, self._worker, None
+        if worker is not None:
+            for said in worker.finish(self.options.wait):
+                self._note(said)
+            self.summary = replace(self.summary, unfinished=worker.unanswered)
+        _log.info("mvc: %s", self.summary)
+
+    def _hear(self) -> None:
+        if self._worker is not None:
+            for said in self._worker.answers():
+                self._note(said)
+
+    def _note(self, said: Mapping[str, Any]) -> None:
+        """Take account of an answer."""
+        known = self.summary
+        if "problem" in said:
+            self._failed(said["problem"], of=said["path"])
+        elif said.get("dropped"):
+            self.summary = replace(known, passed_over=known.passed_over + 1)
+        elif not said["new"]:
+            self.summary = replace(known, same=known.same + 1)
+        else:
+            self.versions.append(said["id"])
+            self.summary = replace(
+                known,
+                versions=(*known.versions, said["id"]),
+                stored=known.stored + said["stored"],
+            )
+        for note in said.get("notes", ()):
+            if note not in self._said:
+                self._said.add(note)
+                _log.warning("mvc: %s", note)
+
+    def _failed(self, problem: str, of: str | None = "") -> None:
+        """Count a checkpoint that was not added, if it is ``of`` one, and say why, of the first."""
+        known = self.summary
+        if known.problem is None:
+            _log.warning("mvc: %s; the training goes on", problem)
+        failed = known.failed + (of is not None)
+        self.summary = replace(known, failed=failed, problem=known.problem or problem)
+
+
+def _several(words: Any) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
+def _be_seen() -> None:
+    """Have the summary shown also where nobody set up logging."""
+    if _log.level == logging.NOTSET:
+        _log.setLevel(logging.INFO)
+    if not _log.hasHandlers():
+        _log.addHandler(logging.StreamHandler())

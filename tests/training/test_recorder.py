@@ -1,0 +1,340 @@
+"""What becomes of checkpoints, whatever trainer saved them: real files and the real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mvc import UsageError
+from mvc.training.recorder import Options, Recorder
+from tests.support.registry_builders import Project
+from tests.training.conftest import (
+    checkpoint,
+    left_over,
+    pid,
+    run_script,
+    stopped,
+    until,
+    versions,
+)
+
+MakeRecorder = Callable[..., Recorder]
+Said = Callable[[], list[str]]
+
+
+def test_each_checkpoint_is_a_child_of_the_one_before(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """Versions bear metrics, step and name, and a run's second is the child of its first."""
+    mine = recorder(parents=[project.add(b"pretrained")], labels={"run": "a"})
+    for step in (1, 2):
+        mine.save(checkpoint(project, step), {"acc": step / 10}, {"step": step, "epoch": 0})
+        until(lambda: not left_over(project.folder))
+    mine.end()
+    _, first, second = versions(project)
+    assert [one["id"] for one in first.lineage["parents"]] == ["net/v1"]
+    assert [one["id"] for one in second.lineage["parents"]] == ["net/v2"]
+    assert second.metrics == {"acc": 0.2}
+    assert second.lineage["step"] == 2
+    assert (second.artifact.name, second.labels) == ("step-2.bin", {"run": "a"})
+    assert mine.summary.versions == ("net/v2", "net/v3")
+    assert left_over(project.folder) == []
+
+
+def test_what_is_deleted_or_replaced_at_once_is_registered_as_it_was(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """Once ``save`` returned, the trainer's file and folder may go, before a byte was read."""
+    mine = recorder()
+    path = checkpoint(project, 1)
+    mine.save(path, {}, {})
+    until(lambda: not left_over(project.folder))
+    stopped(pid(mine))
+    folder = project.folder / "checkpoints" / "deep"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "w.bin").write_bytes(b"weights" * 999)
+    (folder / "config.json").write_text("{}")
+    mine.save(folder, {}, {})
+    (folder / "part" / "w.bin").unlink()
+    (folder / "config.json").unlink()
+    os.kill(pid(mine), signal.SIGCONT)
+    mine.end()
+    target = project.registry().checkout("net@v2", project.folder / "out").path
+    assert (target / "part" / "w.bin").read_bytes() == b"weights" * 999
+    assert (target / "config.json").read_text() == "{}"
+
+
+def test_names_that_go_while_a_file_is_read_are_no_change(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """The trainer rotates a checkpoint away while it is being added: it is added all the same."""
+    mine = recorder()
+    path = checkpoint(project, 1, size=48 << 20)
+    more = project.folder / "checkpoints" / "more"
+    mine.save(path, {}, {})
+    for _ in range(200):
+        os.link(path, more)
+        os.unlink(more)
+    path.unlink()
+    mine.end()
+    assert mine.summary.versions == ("net/v1",)
+
+
+def test_what_is_overwritten_in_place_is_not_registered_as_what_it_was(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """A file that is written to before it was read is no version with the old one's metrics."""
+    mine = recorder()
+    until(lambda: Path(f"/proc/{pid(mine)}/cmdline").exists())
+    stopped(pid(mine))
+    path = checkpoint(project, 1)
+    mine.save(path, {"acc": 1.0}, {})
+    os.utime(path, ns=(1, 1))
+    os.kill(pid(mine), signal.SIGCONT)
+    mine.end()
+    assert mine.summary.failed == 1
+    assert "'step-1.bin' was written to after it was saved" in said()[0]
+    assert project.registry().list() == []
+    assert left_over(project.folder) == []
+
+
+def test_of_those_that_wait_the_newest_is_kept(project: Project, recorder: MakeRecorder) -> None:
+    """While one is added, older ones that wait are passed over and counted."""
+    mine = recorder()
+    mine.save(checkpoint(project, 1), {}, {"step": 1})
+    until(lambda: len(project.registry().list()) == 1)
+    stopped(pid(mine))
+    for step in range(2, 7):
+        mine.save(checkpoint(project, step), {}, {"step": step})
+    os.kill(pid(mine), signal.SIGCONT)
+    mine.end()
+    assert versions(project)[-1].lineage["step"] == 6
+    assert len(mine.summary.versions) + mine.summary.passed_over == 6
+    assert mine.summary.passed_over >= 3
+    assert left_over(project.folder) == []
+
+
+def test_nothing_is_read_while_the_trainer_waits(project: Project, recorder: MakeRecorder) -> None:
+    """To secure a checkpoint, the training's process neither reads nor writes its bytes."""
+    mine = recorder()
+    path = checkpoint(project, 1, size=32 << 20)
+    before = _moved()
+    mine.save(path, {}, {})
+    assert _moved() - before < 100_000
+    mine.end()
+    assert mine.summary.versions == ("net/v1",)
+
+
+def _moved() -> int:
+    """Return the bytes that this process has read and written by calls."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]) + int(counts["wchar"])
+
+
+def test_without_hard_links_it_is_copied(
+    project: Project, recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that has no links a checkpoint is registered as well, as it was."""
+
+    def refused(*args: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    mine = recorder()
+    path = checkpoint(project, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refused)
+        mine.save(path, {}, {})
+    path.write_bytes(b"something else")
+    mine.end()
+    assert project.registry().path("net").read_bytes() == bytes([1]) * 1000
+
+
+def test_the_same_checkpoint_again_is_no_new_version(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """What equals the version before it, though that is now its parent, is counted as the same."""
+    mine = recorder()
+    for _ in range(2):
+        mine.save(checkpoint(project, 1), {"acc": 1.0}, {"step": 1})
+        until(lambda: not left_over(project.folder))
+    mine.end()
+    assert mine.summary.versions == ("net/v1",)
+    assert mine.summary.same == 1
+
+
+def test_the_commit_is_that_of_the_beginning(
+    project: Project, recorder: MakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that is committed while the training runs is not the code that it runs."""
+    git(project.folder, "init", "-q")
+    git(project.folder, "commit", "-q", "--allow-empty", "-m", "one")
+    monkeypatch.chdir(project.folder)
+    first = git(project.folder, "rev-parse", "HEAD")
+    mine = recorder()
+    mine.save(checkpoint(project, 1), {}, {})
+    until(lambda: len(project.registry().list()) == 1)
+    git(project.folder, "commit", "-q", "--allow-empty", "-m", "two")
+    mine.save(checkpoint(project, 2), {}, {})
+    mine.end()
+    assert [one.lineage["code"]["git"] for one in versions(project)] == [first, first]
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    command = ["git", "-C", str(folder), *who, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_two_runs_share_a_family(project: Project, recorder: MakeRecorder) -> None:
+    """Checkpoints of two runs at once are versions of one family, each a child in its own run."""
+    runs = [recorder(labels={"run": name}) for name in "ab"]
+    for step in range(1, 5):
+        for number, mine in enumerate(runs):
+            mine.save(checkpoint(project, 10 * number + step), {}, {"step": step})
+            until(lambda: not left_over(project.folder))
+    for mine in runs:
+        mine.end()
+    found = versions(project)
+    assert len(found) == 8
+    by_run = {name: [v.id for v in found if v.labels["run"] == name] for name in "ab"}
+    for version in found:
+        own = by_run[version.labels["run"]]
+        before = own[: own.index(version.id)][-1:]
+        assert [one["id"] for one in version.lineage["parents"]] == before
+    assert project.registry().fsck().ok
+
+
+def test_a_registry_that_cannot_be_is_one_warning(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """Where no registry can be made, each checkpoint is counted and the first is told of."""
+    project.file(b"", "in-the-way")
+    mine = recorder(folder=project.folder / "in-the-way" / "here")
+    for step in (1, 2, 3):
+        mine.save(checkpoint(project, step), {}, {})
+        until(lambda: not left_over(project.folder))
+    mine.end()
+    assert mine.summary.failed == 3
+    assert len(said()) == 1
+    assert "in-the-way" in said()[0]
+    assert "the training goes on" in said()[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_warning_and_later_ones_go_on(
+    project: Project, small_disk: Path, recorder: MakeRecorder, said: Said
+) -> None:
+    """What does not fit is counted; what comes later and fits is registered."""
+    mine = recorder(folder=small_disk)
+    mine.save(checkpoint(project, 1, size=2 << 20), {}, {})
+    until(lambda: not left_over(project.folder))
+    mine.end()
+    assert mine.summary.failed == 1
+    assert "bytes" in said()[0]
+    assert mine.summary.versions == ()
+
+
+def test_a_process_that_dies_is_followed_by_another(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """When what adds is killed, what it had is counted and removed, and the next one is added."""
+    mine = recorder()
+    stopped(pid(mine))
+    mine.save(checkpoint(project, 1), {}, {})
+    os.kill(pid(mine), signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid(mine)}/exe").exists())
+    mine.save(checkpoint(project, 2), {}, {"step": 2})
+    mine.end()
+    assert mine.summary.failed == 1
+    assert [one.lineage["step"] for one in versions(project)] == [2]
+    assert len(said()) == 1
+    assert left_over(project.folder) == []
+
+
+def test_the_end_does_not_wait_for_ever(project: Project, recorder: MakeRecorder) -> None:
+    """After ``wait`` seconds the training ends, and the checkpoint is added all the same."""
+    mine = recorder(wait=0.0)
+    adding = pid(mine)
+    stopped(adding)
+    mine.save(checkpoint(project, 1), {}, {})
+    mine.end()
+    assert mine.summary.unfinished == 1
+    os.kill(adding, signal.SIGCONT)
+    until(lambda: project.registry().list() == ["net"])
+    until(lambda: not left_over(project.folder))
+
+
+KILLED = """
+import os, signal, sys
+from mvc.training.recorder import Options, Recorder
+recorder = Recorder(Options("net", ".", "all", 60.0, {}))
+recorder.begin({}, None)
+recorder.save("step-1.bin", {}, {})
+os.unlink("step-1.bin")
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+raise RuntimeError("out of memory")
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("killed", -signal.SIGKILL), ("error", 1)])
+def test_what_was_secured_is_registered_though_the_training_dies(
+    project: Project, how: str, status: int
+) -> None:
+    """After a kill or an error the last checkpoint is a version, and the status is the error's."""
+    project.file(b"weights", "step-1.bin")
+    done = run_script(KILLED, how, folder=project.folder)
+    assert done.returncode == status
+    until(lambda: project.registry().list() == ["net"])
+    assert project.registry().path("net").read_bytes() == b"weights"
+    if how == "error":
+        assert "1 version registered, net/v1" in done.stderr
+
+
+def test_what_dead_processes_left_is_removed_in_time(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """A second name whose process is long dead is removed; that of a living one never."""
+    host = os.uname().nodename
+    folder = checkpoint(project, 1).parent
+    old, living, new = (
+        folder / f".mvc-new-{host}.{process}.{number:016x}"
+        for number, process in enumerate((2**22 + 1, os.getpid(), 2**22 + 1))
+    )
+    for path in (old, living, new):
+        path.mkdir()
+    for path in (old, living):
+        os.utime(path, (1, 1))
+    mine = recorder()
+    mine.save(folder / "step-1.bin", {}, {})
+    mine.end()
+    assert sorted(left_over(project.folder)) == sorted([living, new])
+
+
+def test_what_is_not_allowed_is_said_when_the_callback_is_made(project: Project) -> None:
+    """Names and values are checked before hours of training, not after."""
+    with pytest.raises(UsageError, match="'a b'"):
+        Options("a b", None, True, 1.0, {})
+    with pytest.raises(UsageError, match="log_model"):
+        Options("net", None, "some", 1.0, {})  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(UsageError, match="'metrics'"):
+        Options("net", None, True, 1.0, {"metrics": {}})
+    with pytest.raises(UsageError, match="'best'"):
+        Options("net", None, True, 1.0, {"tags": ["best"]})
