@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvc.cli import command, output, versions
-from mvc.errors import MvcError, NotFound, UsageError
+from mvc.errors import UsageError
 
 if TYPE_CHECKING:
     from mvc.cli.graph import Node
@@ -166,21 +166,6 @@ def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
             parents.append(key)
         yield Node(keys[version.id], tuple(parents), (*_story(version), ""))
     for key, parent in others.items():
-        why = _why_not_shown(registry, parent)
+        _, why = versions.look_up(registry, parent)
         told = output.styled(output.clean(parent.id), "yellow")
         yield Node(key, (), (f"{told}  ({why})" if why else told, ""), mark="o")
-
-
-def _why_not_shown(registry: ModelRegistry, parent: versions.Parent) -> str:
-    """Say what is wrong with a parent; nothing if it is only not among those to be shown."""
-    name, _, number = parent.id.rpartition("/v")
-    try:
-        family = registry.family(name)
-        _, digest = registry.manifest.record(name, int(number))
-    except (NotFound, UsageError, ValueError):
-        return "not here"
-    except MvcError:
-        return "cannot be read"
-    if parent.record not in (None, str(digest)):
-        return "not here: another version has its number"
-    return "withdrawn" if int(number) in family.withdrawn else ""

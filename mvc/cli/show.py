@@ -54,7 +54,9 @@ def show(
     Its file and digest, the model, metrics, parameters, where it comes from,
     who registered it and when; of a directory its first 50 files. A warning
     says if the store does not hold all its bytes. digest is what b3sum prints
-    for the file; weights is equal for the same tensors in any file.
+    for the file; weights is equal for the same tensors in any file. On a
+    terminal it also says by how much metrics differ from those of the first
+    parent and of the best version, and since when tags stand there.
 
     Of a FILE or folder it shows the same as far as that is known, registered or
     not, and which versions have the same bytes or weights; nothing is stored.
@@ -83,7 +85,13 @@ def show(
         version = replace(version, artifact=replace(version.artifact, listing=files))
 
     def tell(_: list[Version]) -> None:
-        output.facts(_facts(version))
+        rows = _facts(version)
+        if output.width() is None:
+            output.facts([(version.id, versions.standing(version)), *rows])
+        else:
+            from mvc.cli import sheet
+
+            sheet.show_version(registry, version, rows)
         if files:
             _file_table(files, everything)
 
@@ -125,7 +133,12 @@ def _show_file(
     else:
         for text in found.notes:
             output.note(text)
-        output.facts(_file_facts(found))
+        if output.width() is None:
+            output.facts(_file_facts(found))
+        else:
+            from mvc.cli import sheet
+
+            sheet.show([_file_facts(found)])
         if found.artifact.listing:
             _file_table(found.artifact.listing, everything)
 
@@ -174,13 +187,12 @@ def _files(registry: ModelRegistry, version: Version) -> tuple[TreeFile, ...]:
 
 def _facts(version: Version) -> list[tuple[str, str]]:
     artifact, model, lineage = version.artifact, dict(version.model), dict(version.lineage)
-    parents = ", ".join(str(parent.get("id")) for parent in lineage.pop("parents", None) or [])
-    source = lineage.pop("source", None) or {}
-    code = lineage.pop("code", None) or {}
-    imported = lineage.pop("imported", None) or {}
+    lineage.pop("parents", None)
+    source, code, imported = (
+        _mapping(lineage.pop(n, None)) for n in ("source", "code", "imported")
+    )
     changed = " and changes since" if code.get("dirty") else ""
     rows = [
-        (version.id, versions.standing(version)),
         ("created", f"{output.when(version.created, seconds=True)} UTC by {version.author}"),
         (artifact.kind, _artifact(version)),
         ("digest", str(artifact.digest)),
@@ -193,12 +205,16 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("lineage", _lines(lineage)),
         ("imported", _lines(imported)),
         ("made from", str(source.get("id", ""))),
-        ("parents", parents),
+        ("parents", ", ".join(parent.id for parent in versions.parents_of(version))),
         ("code", f"git {code['git']}{changed}" if code.get("git") else ""),
         ("labels", _lines(version.labels)),
         ("message", version.message or ""),
     ]
-    return [row for place, row in enumerate(rows) if row[1] or place == 0]
+    return [row for row in rows if row[1]]
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _artifact(version: Version | Described) -> str:

@@ -1,7 +1,7 @@
 """How commands that look print versions.
 
 Public names: ``answer``, ``version_table``, ``standing``, ``measure``, ``Parent``,
-``parents_of``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
+``parents_of``, ``look_up``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from mvc.cli import output, tables
 from mvc.cli.tables import Column, Value
+from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
     from mvc.registry.intake.unregistered import Described
+    from mvc.registry.record import Record
     from mvc.registry.version import Version
 
 NO_FAMILY = {4: "no such family or registry"}
@@ -82,6 +85,21 @@ def parents_of(version: Version) -> list[Parent]:
             record = parent.get("record")
             found.append(Parent(identity, record if isinstance(record, str) else None))
     return found
+
+
+def look_up(registry: ModelRegistry, parent: Parent) -> tuple[Record | None, str]:
+    """Return the record of a parent, and what is wrong with it: nothing, or why it is not had."""
+    name, _, number = parent.id.rpartition("/v")
+    try:
+        family = registry.family(name)
+        record, digest = registry.manifest.record(name, int(number))
+    except (NotFound, UsageError, ValueError):
+        return None, "not here"
+    except MvcError:
+        return None, "cannot be read"
+    if parent.record not in (None, str(digest)):
+        return None, "not here: another version has its number"
+    return record, "withdrawn" if int(number) in family.withdrawn else ""
 
 
 def _names(version: Version) -> list[str]:

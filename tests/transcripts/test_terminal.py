@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from mvc.registry import record as records
-from tests.support.registry_builders import Project
+from tests.support.registry_builders import Project, known_author
 from tests.support.terminal import ended
 
 HERE = Path(__file__).parent / "terminal"
 CAPTURES = sorted(HERE.glob("*.txt"))
 SIZE = re.compile(r"\[(\d+)x(\d+)\]")
 # What differs from run to run keeps its width, so that columns stand where they stood.
-TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?")
+TIME = re.compile(r"\b\d{4}-\d\d-\d\d\b( \d\d:\d\d(:\d\d)?)?")
 FREE = re.compile(r"\b[\d.]+ [kMGT]B free")
 LONG = "chest_xray_densenet121-with-a-long-name"
 JAPANESE = "日本語の音声認識モデル、再学習"
@@ -59,7 +59,11 @@ VERSIONS: tuple[tuple[str, str, timedelta, dict[str, Any]], ...] = (
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A registry of four families with versions of several ages, and files beside it."""
-    project = Project(tmp_path_factory.mktemp("terminal"))
+    with known_author(tmp_path_factory.mktemp("working")):
+        return _filled(Project(tmp_path_factory.mktemp("terminal")))
+
+
+def _filled(project: Project) -> Project:
     for number, (family, author, age, facts) in enumerate(VERSIONS):
         identity = project.add(b"%d" % number * 1_234_567, family, f"model{number}.bin", **facts)
         path = project.record(int(identity.rpartition("/v")[2]), family)
