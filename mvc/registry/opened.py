@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from math import prod
-from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from numbers import Integral
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from mvc.errors import NotFound, UsageError
 from mvc.formats.dtypes import width_of
 from mvc.formats.numbers import as_array
-from mvc.formats.safetensors import MAX_HEADER, PREFIX_SIZE
+from mvc.formats.safetensors import DTYPES, PREFIX_SIZE, matches
 from mvc.registry import tensors
 from mvc.registry.names import near
 from mvc.registry.tensors import StoredTensor
@@ -25,7 +26,7 @@ from mvc.tree import TreeFile
 if TYPE_CHECKING:
     from mvc.formats.numbers import Array
 
-    Index: TypeAlias = int | slice | EllipsisType | tuple[int | slice | EllipsisType, ...]
+_WRITTEN = {word: code for code, word in DTYPES.items()}
 
 
 class Opened:
@@ -55,27 +56,41 @@ class Opened:
         return f"<{self._what}: {len(self._tensors)} tensors>"
 
     def keys(self) -> list[str]:
-        """Return the names of the tensors, in the order of the files."""
-        return list(self._tensors)
+        """Return the names of the tensors, sorted."""
+        return sorted(self._tensors)
+
+    def offset_keys(self) -> list[str]:
+        """Return the names of the tensors, as they lie in the files one after the other."""
+        numbers = {file.path: number for number, file in enumerate(self._files)}
+        headers = {file.path: self._header(file) for file in self._files}
+
+        def place(name: str) -> tuple[int, int]:
+            one = self._tensors[name]
+            entry = headers[one.file].get(one.entry.name)
+            return numbers[one.file], entry["data_offsets"][0] if entry else 0
+
+        return sorted(self._tensors, key=place)
 
     def metadata(self) -> dict[str, str] | None:
         """Return the text that a single safetensors file has about itself; else ``None``."""
-        if len(self._files) != 1:
-            return None
+        found = self._header(self._files[0]).get("__metadata__") if len(self._files) == 1 else None
+        return found if isinstance(found, dict) else None
+
+    def _header(self, file: TreeFile) -> dict[str, Any]:
+        """Return the header of a safetensors file; of another there is none."""
         head, size = b"", 0
-        for piece in self._store.pieces(self._files[0].digest, hashed=True):
+        for piece in self._store.pieces(file.digest, hashed=True):
             head += piece
             size = int.from_bytes(head[:PREFIX_SIZE], "little")
-            if len(head) < PREFIX_SIZE or size > MAX_HEADER:
-                return None
+            if not matches(head):
+                return {}
             if len(head) >= PREFIX_SIZE + size:
                 break
         try:
             header = json.loads(head[PREFIX_SIZE : PREFIX_SIZE + size])
         except (ValueError, RecursionError):
-            return None
-        found = header.get("__metadata__") if isinstance(header, dict) else None
-        return found if isinstance(found, dict) else None
+            return {}
+        return header if isinstance(header, dict) else {}
 
     def get_tensor(self, name: str) -> Array:
         """Read one tensor, as an array of its own.
@@ -87,6 +102,15 @@ class Opened:
         """
         array: Array = self.get_slice(name)[...]
         return array
+
+    def get_tensors(self) -> dict[str, Array]:
+        """Read all tensors, as they lie in the files.
+
+        Raises:
+            UsageError: The elements of one are no numbers that numpy has.
+            Damaged: A part of one is missing or damaged.
+        """
+        return {name: self.get_tensor(name) for name in self.offset_keys()}
 
     def get_slice(self, name: str) -> Slice:
         """Return one tensor to be read in part, by indexing.
@@ -102,7 +126,7 @@ class Opened:
 
 
 class Slice:
-    """A tensor that is read by indexing: integers, slices and ``...``, as of an array."""
+    """A tensor that is read by indexing, as an array is."""
 
     def __init__(self, name: str, tensor: StoredTensor) -> None:
         self._name = name
@@ -112,11 +136,11 @@ class Slice:
         return list(self._tensor.entry.shape)
 
     def get_dtype(self) -> str:
-        """Return the type as the file has it: ``float32``, ``bfloat16``."""
-        return self._tensor.entry.dtype
+        """Return the type as safetensors writes it, ``F32`` or ``BF16``; else mvc's word for it."""
+        return _WRITTEN.get(self._tensor.entry.dtype, self._tensor.entry.dtype)
 
-    def __getitem__(self, index: Index) -> Any:
-        """Read what ``index`` asks for, and no more than the rows it lies in.
+    def __getitem__(self, index: Any) -> Any:
+        """Read what ``index`` asks for: of integers and slices no more than the rows it lies in.
 
         Raises:
             IndexError: It is out of bounds.
@@ -135,14 +159,14 @@ class Slice:
         within: tuple[Any, ...] = (own, *indices[1:])
         return some[within]
 
-    def _rows(self, index: int | slice | EllipsisType) -> tuple[int, int] | None:
+    def _rows(self, index: Any) -> tuple[int, int] | None:
         """Return the first row to read and the one after the last; ``None``: simply all."""
         entry = self._tensor.entry
         if not entry.shape or entry.stride is not None or not width_of(entry.dtype):
             return None
-        if isinstance(index, EllipsisType):
-            return None
         if not isinstance(index, slice):
+            if isinstance(index, bool) or not isinstance(index, Integral):
+                return None
             row = range(entry.shape[0])[index]
             return row, row + 1
         first, last, step = index.indices(entry.shape[0])
