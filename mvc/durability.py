@@ -7,7 +7,7 @@ it; ``batch`` waits once for many, before the name that shows them; ``none``
 waits for nothing.
 
 What each sync guards: ``docs/invariants.md``.
-Public names: ``LEVELS``, ``choose``, ``sync``, ``check_done``, ``Together``.
+Public names: ``LEVELS``, ``choose``, ``chosen``, ``sync``, ``check_done``, ``Together``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ def choose(level: str) -> None:
     """Let this process, from now on, go as far as ``level``, one of ``LEVELS``, says."""
     global _chosen
     _chosen = level
+
+
+def chosen() -> str:
+    """Return the level that this process keeps to."""
+    return _chosen
 
 
 def sync(descriptor: int) -> None:

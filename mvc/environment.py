@@ -4,8 +4,8 @@ Everything else is told. What is read here and why: ``docs/terminal.md``, ``docs
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
 ``offline``, ``author``, ``code_state``, ``hold_code_state``, ``upward``, ``home``, ``colours``,
-``progress``, ``debug``, ``completion``, ``anyone_may_write``, ``full_path``, ``host``,
-``in_git``, ``keep_memory``, ``boot``.
+``progress``, ``shell``, ``umask``, ``debug``, ``completion``, ``anyone_may_write``, ``full_path``,
+``host``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -112,6 +112,18 @@ def home() -> Path | None:
 def colours() -> bool:
     """Say whether a terminal may be given colours: no ``NO_COLOR``, and it is not a dumb one."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def shell() -> str:
+    """Return the name of the shell that ``SHELL`` says is the user's."""
+    return os.path.basename(os.environ.get("SHELL", ""))
+
+
+def umask() -> int:
+    """Return which rights new files of this process lack."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def progress() -> bool:

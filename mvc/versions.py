@@ -1,6 +1,6 @@
 """Versions: of mvc, of Python, and of the libraries that are installed.
 
-Public names: ``NEEDED``, ``OPTIONAL``, ``library``, ``header``.
+Public names: ``NEEDED``, ``OPTIONAL``, ``needed``, ``library``, ``header``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ import platform
 import sys
 
 NEEDED = tuple("backports.zstd blake3 click fastcdc filelock numpy PyYAML rich xxhash".split())
-"""What mvc does not work without; from Python 3.14 on zstd comes with it."""
+"""What mvc does not work without; from Python 3.14 on zstd comes with that."""
 OPTIONAL = tuple("torch torchvision safetensors lightning transformers huggingface_hub".split())
 """What single methods need, or callbacks are for."""
+
+
+def needed() -> tuple[str, ...]:
+    """Return what mvc does not work without, with this Python."""
+    return tuple(name for name in NEEDED if name != "backports.zstd" or sys.version_info < (3, 14))
 
 
 def library(name: str) -> str | None:

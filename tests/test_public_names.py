@@ -32,6 +32,7 @@ METHODS = [
     "describe",
     "describe_tensors",
     "diff",
+    "doctor",
     "du",
     "families",
     "family",

@@ -128,6 +128,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Set up",
         (
+            Entry("doctor", "mvc.cli.doctor:doctor", "Say whether mvc is set up well here."),
             Entry(
                 "completion",
                 "mvc.cli.completion:completion",

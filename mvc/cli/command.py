@@ -1,7 +1,7 @@
 """What all commands share: the shape of their help, common options, opening a registry.
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
-``open_registry``, ``registry_or_none``, ``family_name``, ``complete_names``.
+``open_registry``, ``find_registry``, ``registry_or_none``, ``family_name``, ``complete_names``.
 """
 
 from __future__ import annotations
@@ -223,16 +223,23 @@ def open_registry() -> ModelRegistry:
         NotFound: There is none; a command never makes one, except ``mvc init``.
     """
     from mvc.registry import ModelRegistry
+
+    folder, how = find_registry()
+    progress.say("registry: '{}', {}", folder, how)
+    given = click.get_current_context().find_root().params
+    return ModelRegistry(folder, store=given.get("store"), create=False)
+
+
+def find_registry() -> tuple[Path, str]:
+    """Return the folder of the registry this command is about, and how it was found."""
     from mvc.registry.location import place
 
-    given = click.get_current_context().find_root().params
-    folder, how = environment.registry_folder(), "as MVC_DIR says"
-    if folder is None:
-        named = given.get("folder") is not None
-        folder = place.find(Path.cwd(), named=named)
-        how = "as -C says" if named else "found from here upward"
-    progress.say("registry: '{}', {}", folder, how)
-    return ModelRegistry(folder, store=given.get("store"), create=False)
+    named = environment.registry_folder()
+    if named is not None:
+        return named, "as MVC_DIR says"
+    given = click.get_current_context().find_root().params.get("folder") is not None
+    found = place.find(Path.cwd(), named=given)
+    return found, "as -C says" if given else "found from here upward"
 
 
 def registry_or_none() -> ModelRegistry:

@@ -5,9 +5,9 @@ Public names: ``CareMethods``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvc.errors import UsageError
 from mvc.registry.location.place import AnyPath
@@ -16,6 +16,7 @@ from mvc.registry.tensor_methods import TensorMethods
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from mvc.registry.care.doctor import Diagnosis
     from mvc.registry.care.fsck import Report
     from mvc.registry.care.repack import Repacked
     from mvc.registry.location.place import Place
@@ -93,6 +94,18 @@ class CareMethods(TensorMethods):
 
         scope = coverage.scope_of(sample, max_duration)
         return fsck.bytes_to_read(self.place, self.manifest, self.presence, level, scope)
+
+    def doctor(self) -> Diagnosis:
+        """Look at what this registry stands on: its folder, store, disk, clock and libraries.
+
+        Nothing lasting is written, and what cannot be opened is a problem, no error.
+        """
+        from mvc.registry.care import doctor
+
+        def of(name: str) -> Callable[[], Any]:
+            return lambda: getattr(self, name)
+
+        return doctor.Diagnosis(tuple(doctor.examine(of("place"), of("presence"), of("manifest"))))
 
     def repack(self, *, dry_run: bool = False) -> Repacked:
         """Keep the versions that are read most without a base, all others one link above one.

@@ -210,6 +210,7 @@ CASES = [
     Case(6, "repack", busy),
     Case(2, "du -x"),
     Case(4, "du", no_store),
+    Case(2, "doctor now"),
     Case(2, "completion tcsh"),
     Case(2, "store frobnicate"),
     Case(2, "store info here"),
@@ -229,6 +230,7 @@ CASES = [
 # These answer in full with this status, or belong to those below; the demo is tested as a whole.
 ELSEWHERE = {
     ("diff", 1),
+    ("doctor", 1),
     ("fsck", 3),
     ("import", 5),
     ("store", 4),

@@ -15,7 +15,7 @@ from tests.cli.running import mvc
 
 COMMANDS = (
     "init add import checkout path list show log diff search status tag best rollback rm restore "
-    "keep fsck gc repack du store demo completion".split()
+    "keep fsck gc repack du store demo doctor completion".split()
 )
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import pyte
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 15
+SECONDS = 60
 # A terminal as most have it, whatever the tests themselves run in.
 USUAL = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 UNSET = ("COLUMNS", "LINES", "NO_COLOR", "PAGER", "MVC_PAGER", "LESS", "PYTHONUNBUFFERED", "CI")
