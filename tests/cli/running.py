@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from mvc.cli.app import run
+from tests.support import schemas
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ class Outcome:
 
 
 def mvc(*arguments: str) -> Outcome:
-    """Run one command line in this process."""
+    """Run one command line in this process; what it prints as JSON must follow its schema."""
     out, err = io.StringIO(), io.StringIO()
     here = Path.cwd()
     try:
@@ -48,6 +49,7 @@ def mvc(*arguments: str) -> Outcome:
             status = run(arguments)
     finally:
         os.chdir(here)  # -C changes it
+    schemas.check(arguments, out.getvalue(), err.getvalue())
     return Outcome(status, out.getvalue(), err.getvalue())
 
 
