@@ -1,11 +1,13 @@
 """What commands print with ``--json``, held against the schemas in ``docs/json``.
 
-Public names: ``FOLDER``, ``NAMES``, ``schema``, ``faults``, ``name_of``, ``check``.
+Public names: ``FOLDER``, ``NAMES``, ``schema``, ``faults``, ``name_of``, ``check``,
+``check_shown``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,8 @@ FOLDER = Path(__file__).parents[2] / "docs" / "json"
 SUFFIX = ".schema.json"
 NAMES = sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
 WITH_VALUES = ("-C", "--store")
+# One value as it is printed: it begins and ends with a line of its own.
+_PRINTED = re.compile(r"^(?:\[\]|[\[{]$.*?^[\]}])$", re.MULTILINE | re.DOTALL)
 
 
 def schema(name: str) -> Any:
@@ -49,6 +53,12 @@ def name_of(arguments: Sequence[str]) -> str:
             rest = [word for word in words if not word.startswith("-")]
             return f"{word}-{rest[0]}" if word == "store" and rest else word
     return ""
+
+
+def check_shown(arguments: Sequence[str], shown: str) -> None:
+    """Like ``check``, of both streams in one, as a terminal shows them."""
+    found = _PRINTED.search(shown)
+    check(arguments, found.group() if found else "", shown)
 
 
 def check(arguments: Sequence[str], out: str, err: str) -> None:

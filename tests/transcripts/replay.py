@@ -10,9 +10,9 @@
 
 Both streams are shown in the order in which a terminal would have them. A line
 that begins with ``mvc`` and asks nothing of a shell runs in this process; any
-other is given to ``sh``, with ``mvc`` as a process of its own. What differs
-from run to run (times, ids, digests, compressed sizes) is replaced by a word
-in angle brackets.
+other is given to ``sh``, with ``mvc`` as a process of its own. JSON of this
+process must follow its schema. What differs from run to run (times, ids,
+digests, compressed sizes) is replaced by a word in angle brackets.
 
 Public names: ``Session``, ``normal``, ``replay``.
 """
@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc.cli.app import run
+from tests.support import schemas
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "$ "
@@ -103,6 +104,7 @@ class Session:
                 status = run(arguments)
         finally:
             os.chdir(before)  # -C changes it
+        schemas.check_shown(arguments, both.getvalue())
         return both.getvalue(), status
 
     def _shell(self, line: str) -> tuple[str, int]:
