@@ -65,10 +65,13 @@ LIBRARIES: dict[str, set[str]] = {
     "lightning": {"mvc/training/lightning.py"},
     "pytorch_lightning": {"mvc/training/lightning.py"},
     "transformers": {"mvc/training/transformers.py"},
+    "huggingface_hub": {"mvc/registry/imports/hub_client.py"},
     "click": {path for path in MODULES if path.startswith("mvc/cli/")},
     "rich": {path for path in MODULES if path.startswith("mvc/cli/")},
     "yaml": {"mvc/registry/intake/card.py"},
 }
+
+HEAVY = {"torch", "torchvision", "safetensors", "rich", "yaml", "huggingface_hub"}
 
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv", "home", "expanduser", "getpass"}
 
@@ -205,7 +208,7 @@ def test_each_library_has_its_place(path: str) -> None:
         if path not in LIBRARIES.get(library, set()):
             places = ", ".join(sorted(LIBRARIES.get(library, {"no module"})))
             wrong.append(f"line {line}: {library} is for {places}")
-        elif library in ("torch", "torchvision", "safetensors", "rich", "yaml") and not inside:
+        elif library in HEAVY and not inside:
             wrong.append(
                 f"line {line}: {library} is heavy: import it in the function that needs it"
             )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     usage="SOURCE [--family FAMILY] [OPTIONS]",
     examples=[
         ("mvc import torchvision:resnet18", "with its metrics: resnet18/v1"),
+        ("mvc import hf:google-bert/bert-base-uncased", "bert-base-uncased/v1, a folder"),
         ("mvc import https://example.org/m.pt --family bert -t base", "as a version of bert"),
     ],
     statuses={
@@ -38,6 +39,13 @@ if TYPE_CHECKING:
     "--family", "name", metavar="FAMILY", help="What it is a version of.  [default: by its name]"
 )
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
+@click.option("--revision", metavar="REV", help="Of a repository, a branch, tag or commit.")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Of a repository, take only files like this."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Of a repository, take no files like this."
+)
 @click.option("--offline", is_flag=True, help="Take what was downloaded before, or nothing.")
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="NAME=NUMBER", help="A result, as acc=0.95."
@@ -71,11 +79,17 @@ def import_(
 ) -> int:
     """Download a model once, and register it.
 
-    SOURCE is the URL of a file, or torchvision:MODEL[@WEIGHTS]. What it
-    downloads lies in pretrained_models, beside .mvc, and is not downloaded
-    again while the server has the same; a download that broke off, or was
-    interrupted, goes on where it was. Where it came from stands in the
-    version's lineage, without logins and signatures.
+    SOURCE is the URL of a file, torchvision:MODEL[@WEIGHTS], or a repository
+    of the Hugging Face Hub, hf:ORG/NAME[@REVISION].
+
+    What is downloaded lies in pretrained_models, beside .mvc, a repository in
+    the cache of huggingface_hub. It is not downloaded again while it is the
+    same there; a download that broke off, or was interrupted, goes on where
+    it was. Where it came from stands in the version's lineage, without logins
+    and signatures.
+
+    Of a repository, weights in other formats are left out where there are
+    .safetensors beside them, unless --include says which files are meant.
 
     The last line printed is the version's id. The same bytes again are no new
     version. --offline, or MVC_OFFLINE=1, asks nobody.

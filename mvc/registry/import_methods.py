@@ -44,7 +44,7 @@ class ImportMethods(KeepMethods):
         A version that has the same bytes and says the same is returned instead (not ``new``).
 
         Args:
-            source: A URL, or ``torchvision:MODEL`` with ``@WEIGHTS`` or without.
+            source: A URL, ``torchvision:MODEL[@WEIGHTS]`` or ``hf:ORG/NAME[@REVISION]``.
             name: The family; the name of the source suggests one.
             metrics: Over those that the source tells.
             revision: A branch, tag or commit of a repository.
@@ -82,7 +82,8 @@ class ImportMethods(KeepMethods):
         told = {**options, "metrics": metrics or {}}
         said = sources.said_of(brought, told)
         added = self.add(family, brought.path, if_changed=True, **said)
-        return Imported(**vars(added), received=brought.received, path=brought.path)
+        known = {**vars(added), "notes": (*brought.notes, *added.notes)}
+        return Imported(**known, received=brought.received, path=brought.path)
 
     def _check_before(self, family: str, told: Mapping[str, Any]) -> None:
         """Refuse, before anything is downloaded for it, what could not be added."""

@@ -22,9 +22,10 @@ from mvc.registry.imports.address import without_login
 KINDS = {
     "http": "mvc.registry.imports.web",
     "https": "mvc.registry.imports.web",
+    "hf": "mvc.registry.imports.hub",
     "torchvision": "mvc.registry.imports.torchvision",
 }
-EXAMPLES = "torchvision:resnet18 or https://example.org/model.pt"
+EXAMPLES = "hf:org/name, torchvision:resnet18 or https://example.org/model.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Brought:
     imported: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     received: int = 0
+    notes: tuple[str, ...] = ()
 
 
 Bring: TypeAlias = "Callable[[Wish], Brought]"
