@@ -61,8 +61,10 @@ def main(descriptor: int) -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     queue = _Newest(Connection(descriptor))
-    adder = _Adder(queue, json.loads(queue.connection.recv_bytes()))
+    adder = _Adder(json.loads(queue.connection.recv_bytes()))
     queue.start()
+    if problem := adder.prepare():
+        queue.answer(path=None, problem=problem)
     for job in queue:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -118,18 +120,31 @@ class _Newest:
 class _Adder:
     """Adds checkpoints to one family, each with the one before as its parent."""
 
-    def __init__(self, queue: _Newest, told: Mapping[str, Any]) -> None:
+    def __init__(self, told: Mapping[str, Any]) -> None:
         self._family: str = told["family"]
         self._facts: Mapping[str, Any] = told["facts"]
         self._best: tuple[str, str] | None = told["best"]
         self._parents: list[str] = told["parents"]
+        self._resumed: str | None = told["resumed"]
+        self._registry = ModelRegistry(**told["registry"])
         environment.hold_code_state(Path.cwd())
+
+    def prepare(self) -> str | None:
+        """Return what will be in the way; better now than after the first night."""
         try:
-            self._registry = ModelRegistry(told["folder"])
             if place.exists(self._registry.folder):
                 self._registry.presence.writable()
-        except (MvcError, OSError) as error:  # said now, not after the first night
-            queue.answer(path=None, problem=_words(error))
+            if self._resumed and not self._parents:
+                self._parents = self._versions_of(Path(self._resumed))[-1:]
+        except (MvcError, OSError) as error:
+            return _words(error)
+        return None
+
+    def _versions_of(self, file: Path) -> list[str]:
+        """Return the versions of the family that are a file, or have it, oldest first."""
+        same = self._registry.describe(file).same_bytes or ()
+        ids = [identity.partition(":")[0] for identity in same]
+        return [identity for identity in ids if identity.startswith(f"{self._family}/")]
 
     def add(self, job: Job) -> dict[str, Any]:
         """Add a checkpoint, and say how it went."""

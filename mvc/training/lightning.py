@@ -100,6 +100,7 @@ class MvcCallback(Callback):  # type: ignore[misc]  # its library may be missing
             self._recorder.begin(
                 {**getattr(trainer.datamodule, "hparams", {}), **pl_module.hparams},
                 _best(trainer),
+                _file(trainer.ckpt_path),
                 partial(self._look, trainer),
                 architecture=type(pl_module).__name__,
             )
@@ -188,6 +189,10 @@ class MvcCallback(Callback):  # type: ignore[misc]  # its library may be missing
             if new and self._recorder.options.log_model == "all":
                 self._recorder.save(saved.path, saved.metrics, saved.lineage)
                 self._seen.step = self._seen.moment.get("step", 0)
+
+
+def _file(path: Any) -> str | None:
+    return str(path) if path and os.path.isfile(path) else None
 
 
 def _best(trainer: Any) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ LogModel: TypeAlias = 'bool | Literal["all"]'
 
 WAIT = 600.0
 """Seconds that the end of a run waits at most, unless told otherwise, for what is being added."""
+
+SILENCE = 3.0
+"""Seconds of waiting after which it is said that there is some."""
 
 # What ``add`` takes, without what a callback finds out itself.
 _FACTS = frozenset(
@@ -66,11 +70,16 @@ class Options:
         Facts(**{**self.facts, "parents": (), "tags": _several(self.facts.get("tags", ()))})
 
     @property
-    def folder(self) -> str:
-        """Where the registry is, or is to be, found as ``ModelRegistry`` finds it."""
-        registry = self.registry
-        found = registry if isinstance(registry, ModelRegistry) else ModelRegistry(registry)
-        return os.fspath(found.folder)
+    def opened(self) -> dict[str, Any]:
+        """What another process opens the same registry by, found as ``ModelRegistry`` finds it."""
+        given = self.registry
+        registry = given if isinstance(given, ModelRegistry) else ModelRegistry(given)
+        store = registry._named_store  # which MVC_STORE may have been until now
+        return {
+            "path": os.fspath(registry.folder),
+            "store": None if store is None else os.fspath(store),
+            "create": registry._create,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,7 @@ class Recorder:
         self,
         params: Mapping[str, Any],
         best: tuple[str, str] | None,
+        resumed: AnyPath | None = None,
         last_look: Callable[[], None] | None = None,
         **model: str,
     ) -> None:
@@ -149,6 +159,7 @@ class Recorder:
 
         Args:
             best: The metric that the trainer goes by, and ``min`` or ``max``.
+            resumed: The file that the training goes on from, which may be a version.
             last_look: Called before the run is ended, to find what was saved since.
             model: What is known of the model, where the user did not say it.
         """
@@ -160,10 +171,11 @@ class Recorder:
         parents = _several(facts.pop("parents", ()))
         self._told = {
             "family": self.options.family,
-            "folder": self.options.folder,
+            "registry": self.options.opened,
             "facts": facts,
             "best": best,
             "parents": self.versions[-1:] or list(parents),
+            "resumed": None if resumed is None else os.path.abspath(resumed),
         }
         self._last_look = last_look
         atexit.register(self.end)
@@ -200,10 +212,23 @@ class Recorder:
             self._last_look()
         self._told, self._last_look, worker, self._worker = {}, None, self._worker, None
         if worker is not None:
-            for said in worker.finish(self.options.wait):
-                self._note(said)
-            self.summary = replace(self.summary, unfinished=worker.unanswered)
+            self._wait(worker)
         _log.info("mvc: %s", self.summary)
+
+    def _wait(self, worker: Worker) -> None:
+        worker.end()
+        until = time.monotonic() + self.options.wait
+        for said in worker.answers(min(self.options.wait, SILENCE)):
+            self._note(said)
+        if worker.unanswered and self.options.wait > SILENCE:
+            _log.info(
+                "mvc: waiting for %d checkpoint%s, at most %.0f seconds more",
+                worker.unanswered, "s" * (worker.unanswered > 1), until - time.monotonic(),
+            )  # fmt: skip
+            for said in worker.answers(until - time.monotonic()):
+                self._note(said)
+        self.summary = replace(self.summary, unfinished=worker.unanswered)
+        worker.leave()
 
     def _hear(self) -> None:
         if self._worker is not None:

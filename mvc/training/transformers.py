@@ -6,10 +6,12 @@ Public names: ``MvcCallback``.
 
 from __future__ import annotations
 
+import time
 from dataclasses import MISSING, fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 try:
     from transformers import TrainerCallback
@@ -22,6 +24,9 @@ from mvc.registry import ModelRegistry
 from mvc.registry.location.place import AnyPath
 from mvc.training import plain
 from mvc.training.recorder import WAIT, LogModel, Options, Recorder, Summary
+
+PATIENCE = 1.0
+"""Seconds that other processes are given to write what a training is resumed from."""
 
 # What training is resumed from, and no model needs.
 _STATE = (
@@ -94,7 +99,10 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
         with self._recorder.guarded():
             self._last = None
             best = _best(args)
-            self._recorder.begin(_params(args), best, architecture=_called(rest.get("model")))
+            resumed = self._weights(_saved(Path(args.output_dir), state))
+            self._recorder.begin(
+                _params(args), best, resumed, architecture=_called(rest.get("model"))
+            )
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Secure the checkpoint that was just saved."""
@@ -102,6 +110,8 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
             return
         with self._recorder.guarded():
             self._last = _saved(Path(args.output_dir), state)
+            if self._training_state and args.world_size > 1:
+                _wait_for_others(self._last, args.world_size)
             if self._recorder.options.log_model == "all":
                 self._save(self._last, args, state)
 
@@ -125,8 +135,19 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
         lineage = {"step": step, "epoch": epochs[0] if epochs else state.epoch}
         self._recorder.save(path, metrics, lineage, self._leave_out)
 
+    def _weights(self, folder: Path) -> Path | None:
+        """Return the largest file of a checkpoint's model, if there is such a folder."""
+        if not folder.is_dir():
+            return None
+        files = [path for path in folder.iterdir() if path.is_file() and not _is_state(path.name)]
+        return max(files, key=lambda path: path.stat().st_size, default=None)
+
     def _leave_out(self, path: str) -> bool:
-        return not self._training_state and any(fnmatch(path, glob) for glob in _STATE)
+        return not self._training_state and _is_state(path)
+
+
+def _is_state(path: str) -> bool:
+    return any(fnmatch(path, glob) for glob in _STATE)
 
 
 def _saved(folder: Path, state: Any) -> Path:
@@ -135,6 +156,14 @@ def _saved(folder: Path, state: Any) -> Path:
     found = [folder / name, *folder.glob(f"run-*/{name}")]
     there = [path for path in found if path.is_dir()]
     return max(there, key=lambda path: path.stat().st_mtime) if there else folder / name
+
+
+def _wait_for_others(folder: Path, processes: int) -> None:
+    """Wait shortly until every process has written its random states: no barrier sees to it."""
+    until = time.monotonic() + PATIENCE
+    files = [folder / f"rng_state_{number}.pth" for number in range(processes)]
+    while not all(is_zipfile(file) for file in files) and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _best(args: Any) -> tuple[str, str] | None:

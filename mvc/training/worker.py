@@ -1,6 +1,6 @@
 """Worker: the training's hold on the process that adds its checkpoints.
 
-Nothing here waits for that process but ``finish``, and that not for ever. It
+Nothing here waits for that process unless told how long. It
 is started by exec, never by fork, and outlives the training if need be.
 
 Public names: ``Worker``.
@@ -26,6 +26,8 @@ from mvc.training.secured import Secured, release
 _PROGRAM = (
     "import sys; sys.path[:] = {path!r}; from mvc.training.adding import main; main({socket})"
 )
+
+_LONGEST = 60.0  # seconds that are waited for in one call
 
 # Of those that go on by themselves: Python warns of a process that nobody asks after.
 _left: list[subprocess.Popen[bytes]] = []
@@ -79,13 +81,17 @@ class Worker:
             raise
 
     def answers(self, wait: float = 0.0) -> Iterator[dict[str, Any]]:
-        """Yield what it said since; of a dead one, that nothing came of what it was given."""
+        """Yield what it says within ``wait`` seconds, or until it ends.
+
+        Of one that is dead: that nothing came of what it was given.
+        """
         until = time.monotonic() + wait
         try:
-            while self._ours.poll(max(0.0, until - time.monotonic())):
-                said = json.loads(self._ours.recv_bytes())
-                self._given.discard(said.get("path"))
-                yield said
+            while (left := until - time.monotonic()) > 0 or self._ours.poll():
+                if self._ours.poll(min(max(left, 0.0), _LONGEST)):
+                    said = json.loads(self._ours.recv_bytes())
+                    self._given.discard(said.get("path"))
+                    yield said
         except (EOFError, OSError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
@@ -98,11 +104,13 @@ class Worker:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self, wait: float) -> Iterator[dict[str, Any]]:
-        """Tell it that no more comes, and yield what it still says within ``wait`` seconds."""
+    def end(self) -> None:
+        """Tell it that no more comes: it ends when it has added what waits."""
         with contextlib.suppress(OSError):
             self._ours.send_bytes(Job(None, {}, {}, {}).encode())
-        yield from self.answers(wait)
+
+    def leave(self) -> None:
+        """Let it go on by itself, if it still does."""
         self._ours.close()
         if self.is_alive():
             _left.append(self._process)

@@ -41,11 +41,15 @@ def recorder(project: Project) -> Iterator[Callable[..., Recorder]]:
     made: list[Recorder] = []
 
     def make(
-        family: str = "net", folder: Any = None, wait: float = PATIENCE, **facts: Any
+        family: str = "net",
+        folder: Any = None,
+        wait: float = PATIENCE,
+        resumed: Path | None = None,
+        **facts: Any,
     ) -> Recorder:
         options = Options(family, folder or project.folder, "all", wait, facts)
         made.append(Recorder(options))
-        made[-1].begin({}, None)
+        made[-1].begin({}, None, resumed)
         return made[-1]
 
     yield make

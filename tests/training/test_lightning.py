@@ -70,6 +70,7 @@ def fit(project: Project) -> Callable[..., Any]:
         callback: MvcCallback | None = None,
         model: Any = None,
         epochs: int = 3,
+        ckpt_path: str | None = None,
         **options: Any,
     ) -> MvcCallback:
         torch.manual_seed(0)
@@ -86,7 +87,7 @@ def fit(project: Project) -> Callable[..., Any]:
             callbacks=[mine, Unhurried(project), *saving],
             default_root_dir=project.folder,
             **options,
-        ).fit(model or Net(), data, data)
+        ).fit(model or Net(), data, data, ckpt_path=ckpt_path, weights_only=False)
         return mine
 
     return run
@@ -205,6 +206,15 @@ def test_a_failing_run_and_the_next(project: Project, fit: Callable[..., MvcCall
     assert [one["id"] for one in versions(project)[2].lineage["parents"]] == ["net/v2"]
 
 
+def test_a_resumed_run_goes_on(project: Project, fit: Callable[..., MvcCallback]) -> None:
+    """Files that were there before make no version; the first new one is the last one's child."""
+    fit(saving(project, save_last=True), epochs=2)
+    last = str(project.folder / "ck" / "epoch=1-step=8.ckpt")
+    mine = fit(saving(project, save_top_k=-1), epochs=3, ckpt_path=last)
+    assert mine.versions == ("net/v3",)
+    assert [one["id"] for one in versions(project)[2].lineage["parents"]] == ["net/v2"]
+
+
 def test_a_registry_that_cannot_be_does_not_hurt(
     project: Project, fit: Callable[..., MvcCallback], said: Callable[[], list[str]]
 ) -> None:
@@ -225,12 +235,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from mvc.training.lightning import MvcCallback
 
 class Net(LightningModule):
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
+        self.kind = kind
         self.layer = torch.nn.Linear(8, 2)
 
     def training_step(self, batch, index):
-        if sys.argv[1] == "interrupted" and self.current_epoch == 1 and index == 2:
+        if self.kind == "interrupted" and self.current_epoch == 1 and index == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return self.layer(batch).pow(2).mean()
 
@@ -239,30 +250,51 @@ class Net(LightningModule):
 
 if __name__ == "__main__":
     data = torch.utils.data.DataLoader(torch.randn(16, 8), batch_size=4, num_workers=1)
-    several = {"strategy": sys.argv[2], "devices": 2} if sys.argv[1] == "several" else {}
-    saving = ModelCheckpoint(dirpath="ck", save_top_k=-1, save_on_exception=True)
-    mine = MvcCallback("net", ".", log_model="all")
-    trainer = Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False,
-                      enable_model_summary=False, callbacks=[mine, saving], **several)
-    trainer.fit(Net(), data)
+    for kind in sys.argv[1:]:
+        several = {} if kind == "interrupted" else {"strategy": kind, "devices": 2}
+        saving = ModelCheckpoint(dirpath="ck-" + kind, save_top_k=-1, save_on_exception=True)
+        trainer = Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[MvcCallback(kind, ".", log_model="all"), saving],
+            **several,
+        )
+        trainer.fit(Net(kind), data)
 """
 
 
-def test_an_interrupt_registers_what_there_is(project: Project) -> None:
-    """After Ctrl-C the exit status is Lightning's, and what it saved, also then, is registered."""
-    done = run_script(SCRIPT, "interrupted", folder=project.folder)
-    assert done.returncode == 1, done.stderr
-    steps = [version.lineage["step"] for version in versions(project)]
-    assert steps[-1] == 6
-    assert len(steps) + done.stderr.count("1 passed over") == 2
-    assert "registered, net/v1" in done.stderr
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Any]:
+    """A program that trains on two processes, and then once more until it is interrupted."""
+    project = Project(tmp_path_factory.mktemp("script"))
+    return project, run_script(SCRIPT, "ddp_fork", "interrupted", folder=project.folder)
 
 
-def test_one_of_two_processes_registers(project: Project) -> None:
+def test_one_of_two_processes_registers(script: tuple[Project, Any]) -> None:
     """Two processes of a DDP training on gloo: each checkpoint is one version."""
-    done = run_script(SCRIPT, "several", "ddp_fork", folder=project.folder)
-    assert done.returncode == 0, done.stderr
-    steps = [version.lineage["step"] for version in versions(project)]
-    assert len(steps) + done.stderr.count("1 passed over") == 2
+    project, done = script
+    steps = [version.lineage["step"] for version in versions(project, "ddp_fork")]
+    summaries = [line for line in done.stderr.splitlines() if "ddp_fork/v1" in line]
+    assert len(summaries) == 1, done.stderr
+    assert len(steps) + summaries[0].count("1 passed over") == 2
     assert steps[-1] == 4
+
+
+def test_an_interrupt_registers_what_there_is(script: tuple[Project, Any]) -> None:
+    """After Ctrl-C the exit status is Lightning's, and what it saved, also then, is registered."""
+    project, done = script
+    assert done.returncode == 1, done.stderr
+    steps = [version.lineage["step"] for version in versions(project, "interrupted")]
+    assert steps[-1] == 6
+    (summary,) = [line for line in done.stderr.splitlines() if "interrupted/v1" in line]
+    assert len(steps) + summary.count("1 passed over") == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_one_of_two_programs_registers(project: Project, strategy: str) -> None:
+    """The same where the processes are programs of their own, started by Lightning."""
+    done = run_script(SCRIPT, strategy, folder=project.folder)
+    assert done.returncode == 0, done.stderr
+    steps = [version.lineage["step"] for version in versions(project, strategy)]
+    assert len(steps) + done.stderr.count("1 passed over") == 2
     assert done.stderr.count("mvc: ") == 1

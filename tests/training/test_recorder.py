@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import UsageError
+from mvc import ModelRegistry, UsageError
 from mvc.training.recorder import Options, Recorder
 from tests.support.registry_builders import Project
 from tests.training.conftest import (
@@ -208,6 +208,30 @@ def test_two_runs_share_a_family(project: Project, recorder: MakeRecorder) -> No
         before = own[: own.index(version.id)][-1:]
         assert [one["id"] for one in version.lineage["parents"]] == before
     assert project.registry().fsck().ok
+
+
+def test_a_run_that_goes_on_from_a_version_is_its_child(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """What a training is resumed from is found among the versions by its bytes."""
+    project.add(b"other", family="other", name="w.bin")
+    project.add_folder({"w.bin": b"weights", "config.json": b"{}"})
+    project.add(b"newer")
+    mine = recorder(resumed=project.file(b"weights", "resumed.bin"))
+    mine.save(checkpoint(project, 1), {}, {})
+    mine.end()
+    assert [one["id"] for one in versions(project)[-1].lineage["parents"]] == ["net/v1"]
+
+
+def test_a_registry_is_the_one_that_was_given(project: Project) -> None:
+    """A ``ModelRegistry`` may be given instead of a folder, with its store and its rights."""
+    registry = ModelRegistry(project.folder, create=False)
+    mine = Recorder(Options("net", registry, "all", 60.0, {}))
+    mine.begin({}, None)
+    mine.save(checkpoint(project, 1), {}, {})
+    mine.end()
+    assert mine.summary.failed == 1
+    assert not project.mvc.exists()
 
 
 def test_a_registry_that_cannot_be_is_one_warning(

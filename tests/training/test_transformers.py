@@ -10,7 +10,7 @@ import pytest
 
 from mvc.frameworks.libraries import available, import_torchvision
 from tests.support.registry_builders import Project
-from tests.training.conftest import left_over, until, versions
+from tests.training.conftest import left_over, run_script, until, versions
 
 torch = pytest.importorskip("torch")
 if available():
@@ -106,6 +106,12 @@ def test_training_goes_on_from_a_version_with_its_state(
     whole = MvcCallback("bert", project.folder, log_model="all", training_state=True)
     train(whole, num_train_epochs=2, save_total_limit=1)
     kept = project.registry().path("bert@v1")
+    again = MvcCallback("bert", project.folder, log_model="all", training_state=True)
+    resumed = trainer(project, [again], num_train_epochs=3)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 6
+    assert again.versions == ("bert/v3",)
+    assert [one["id"] for one in versions(project, "bert")[2].lineage["parents"]] == ["bert/v2"]
     resumed = trainer(project, [], num_train_epochs=2, output_dir=str(project.folder / "again"))
     resumed.train(resume_from_checkpoint=str(kept))
     assert resumed.state.global_step == 4
@@ -159,3 +165,37 @@ def test_a_registry_that_cannot_be_does_not_hurt(
     mine = train(MvcCallback("bert", Path(project.folder, "file"), log_model="all"))
     assert mine.summary.failed == 3
     assert len(said()) == 1
+
+
+SCRIPT = """
+from mvc.frameworks.libraries import import_torchvision
+import_torchvision()
+import torch
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from mvc.training.transformers import MvcCallback
+
+config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+                    intermediate_size=16, max_position_embeddings=16)
+rows = [{"input_ids": torch.full((6,), i), "labels": torch.tensor(i % 2)} for i in range(16)]
+arguments = TrainingArguments("out", num_train_epochs=2, per_device_train_batch_size=4,
+                              save_strategy="epoch", report_to=[], use_cpu=True,
+                              ddp_backend="gloo", disable_tqdm=True)
+mine = MvcCallback("bert", ".", log_model="all", training_state=True)
+Trainer(BertForSequenceClassification(config), arguments, train_dataset=rows,
+        callbacks=[mine]).train()
+"""
+
+
+@pytest.mark.long
+def test_one_of_two_processes_registers(project: Project) -> None:
+    """Two processes of ``torchrun`` on gloo: each checkpoint is one version, with both states."""
+    (project.folder / "train.py").write_text(SCRIPT)
+    start = "from torch.distributed.run import main; main()"
+    options = ["--nproc_per_node", 2, "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
+    done = run_script(start, *options, "train.py", folder=project.folder)
+    assert done.returncode == 0, done.stderr
+    steps = [version.lineage["step"] for version in versions(project, "bert")]
+    assert len(steps) + done.stderr.count("1 passed over") == 2
+    assert steps[-1] == 4
+    names = {file.path for file in project.registry().files("bert")}
+    assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= names
