@@ -7,7 +7,8 @@ a table, each line like the other, is printed by ``mvc.cli.tables``.
 
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
 ``table``, ``draw``, ``styled``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``,
-``when``, ``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``, ``clean``.
+``when``, ``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``,
+``home_path``, ``clean``.
 """
 
 from __future__ import annotations
@@ -87,13 +88,17 @@ def say(text: str) -> None:
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:
     """Print rows in aligned columns on stdout; the columns in ``right`` to the right.
 
-    On a terminal the last column goes on below itself where it does not fit.
+    On a terminal the last column goes on below itself where it does not fit;
+    where there is no room for that, columns are not aligned.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(cells_of, column)) for column in zip(*cells, strict=True)]
     margin = sum(widths[:-1]) + len(gap) * (len(widths) - 1)
     room = (width() or sys.maxsize) - margin
     for row in cells:
+        if room < LITTLE_ROOM:
+            result(gap.join(filter(None, row)))
+            continue
         *before, last = [
             " " * (wide - cells_of(cell)) + cell if place in right else cell
             for place, (cell, wide) in enumerate(zip(row, widths, strict=True))
@@ -223,9 +228,15 @@ def names_of(version: Version) -> str:
 def path(place: Path) -> str:
     """Write a path as short as it stays true: from here, or from ``~``."""
     full = Path(os.path.abspath(place))
-    here, home = Path.cwd(), environment.home()
+    here = Path.cwd()
     if full == here or here in full.parents:
         return str(full.relative_to(here))
+    return home_path(full)
+
+
+def home_path(place: Path) -> str:
+    """Write a path from ``~``, or from the root if it is not the user's."""
+    full, home = Path(os.path.abspath(place)), environment.home()
     if home is not None and home in full.parents:
         return f"~/{full.relative_to(home)}"
     return str(full)
@@ -245,8 +256,8 @@ def _escaped(character: str) -> str:
 
 
 def _wrapped(text: str, room: int) -> list[str]:
-    """Cut a text at spaces into lines that fit; where there is little room, not at all."""
-    if cells_of(text) <= room or room < LITTLE_ROOM:
+    """Cut a text at spaces into lines that fit."""
+    if cells_of(text) <= room:
         return [text]
     import textwrap
 

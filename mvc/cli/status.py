@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mvc.registry.status import FileState, Status
 
 
+GAP = "   "
+
+
 @command.command(
     "status",
     usage="[OPTIONS]",
@@ -31,16 +34,16 @@ def status(as_json: bool) -> None:
     Says where the registry and its store are and what they take, and for
     each model file in this folder and below which version it is, whether that
     was withdrawn or the file changed since, or that it is new: no version that
-    can be had back has its bytes. Files that did not change since mvc last saw
-    them are not read again.
+    can be had back has its bytes. What is new stands last. Files that did not
+    change since mvc last saw them are not read again.
     """
     found = command.open_registry().status(Path())
     if as_json:
         output.json_result(_json(found))
         return
-    output.table(_head(found))
+    output.table(_head(found), gap=GAP)
     if found.files:
-        output.table(_files(found.files))
+        output.table(_files(found.files), gap=GAP)
 
 
 def _json(found: Status) -> output.Json:
@@ -64,16 +67,17 @@ def _json(found: Status) -> output.Json:
     }
 
 
-def _head(found: Status) -> list[tuple[str, str, str]]:
+def _head(found: Status) -> list[tuple[str, str]]:
     families = output.count(found.families, "family", "families")
     versions = output.count(found.versions, "version")
     takes = "not there"
     if found.store is not None and found.stored is not None:
         part = f" ({found.stored / found.plain:.2f} of plain copies)" if found.plain else ""
         takes = f"{output.size(found.stored)}{part}, {output.size(found.free)} free"
+    store = "?" if found.store is None else output.home_path(found.store)
     return [
-        ("registry", output.path(found.registry), f"{families}, {versions}"),
-        ("store", "?" if found.store is None else output.path(found.store), takes),
+        (f"registry  {output.home_path(found.registry)}", f"{families}, {versions}"),
+        (f"store     {store}", takes),
     ]
 
 

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
 MOST_FILES = 20_000
+# In the order in which they are told: what needs a look comes last.
+STATES = ("registered", "withdrawn", "changed", "new")
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A model file: ``state`` is ``registered``, ``withdrawn``, ``changed`` or ``new``.
+    """A model file, and its ``state``, one of ``STATES``.
 
     ``version`` is the id of what it is, or of what it was. A file of which the
     store has no version that can be had back is new, whatever it was before.
@@ -51,7 +53,8 @@ class Status:
     """Where things are and how much they take, in bytes; and the files looked at.
 
     ``stored`` is what the store takes on disk, ``plain`` what plain copies
-    would; both are ``None`` when the store is not there.
+    would; both are ``None`` when the store is not there. Files stand by state,
+    then by path.
     """
 
     registry: Path
@@ -76,7 +79,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
         stored=store.size() if store else None,
         plain=sum(family.plain for family in known),
         free=fileio.free_space(store.folder) if store else None,
-        files=tuple(_states(place, manifest, store, folder)),
+        files=tuple(sorted(_states(place, manifest, store, folder), key=_rank)),
     )
 
 
@@ -114,6 +117,10 @@ def _states(
             state = "changed" if before else "new"
         yield FileState(path, state, identity or before or None, status.st_size)
     notes.save()
+
+
+def _rank(file: FileState) -> tuple[int, Path]:
+    return STATES.index(file.state), file.path
 
 
 def _model_files(folder: Path, notes: Notes) -> Iterator[Path]:

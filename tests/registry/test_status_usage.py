@@ -52,6 +52,27 @@ def test_files_are_registered_changed_or_new(project: Project) -> None:
     assert states(project) == expected
 
 
+def test_files_stand_by_state_then_by_path(project: Project) -> None:
+    """What is a version stands first, then what was withdrawn, what changed, and what is new."""
+    for name in ("d.pt", "c.pt", "b.pt"):
+        project.add(name.encode(), name=name)
+    project.registry().rm("net@v2")
+    project.file(b"changed", "b.pt")
+    for name in ("e.pt", "a.pt"):
+        project.file(b"new", name)
+    (project.folder / "0").mkdir()
+    project.file(b"d.pt", "0/z.pt")
+    files = project.registry().status(project.folder).files
+    assert [(file.state, file.path.name) for file in files] == [
+        ("registered", "z.pt"),
+        ("registered", "d.pt"),
+        ("withdrawn", "c.pt"),
+        ("changed", "b.pt"),
+        ("new", "a.pt"),
+        ("new", "e.pt"),
+    ]
+
+
 @pytest.mark.usefixtures("left_alone")
 def test_a_file_that_did_not_change_is_not_read_again(
     project: Project, monkeypatch: pytest.MonkeyPatch

@@ -60,7 +60,9 @@ VERSIONS: tuple[tuple[str, str, timedelta, dict[str, Any]], ...] = (
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A registry of four families with versions of several ages, and files beside it."""
     with known_author(tmp_path_factory.mktemp("working")):
-        return _filled(Project(tmp_path_factory.mktemp("terminal")))
+        folder = tmp_path_factory.mktemp("home") / "thesis"
+        folder.mkdir()
+        return _filled(Project(folder))
 
 
 def _filled(project: Project) -> Project:
@@ -96,7 +98,10 @@ def _shown(capture: str, folder: Path) -> str:
     for line in capture.splitlines():
         if line.startswith("$ "):
             command = shlex.split(line[2:])
-            terminal, status = ended(command, columns=columns, rows=rows, folder=folder)
+            home = {"HOME": str(folder.parent)}
+            terminal, status = ended(
+                command, columns=columns, rows=rows, folder=folder, environment=home
+            )
             text = TIME.sub(lambda time: re.sub(r"\d", "0", time[0]), terminal.shown)
             text = FREE.sub("0 GB free", text)
             ending = f"[{status}]\n" if status else ""
