@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mvc.lines import Value
+from mvc.registry import card
 from mvc.registry.family import Family
 from mvc.registry.record import Artifact, Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Version:
     """One version as it stands now: its record, and what events say of it.
 
@@ -52,19 +53,14 @@ class Version:
         values = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
         return {**values, "artifact": self.artifact.as_values()}
 
+    def __repr__(self) -> str:
+        return card.line(self)
+
     def _repr_html_(self) -> str:
-        import html
-
-        shown = {**self.as_dict(), "metrics": dict(self.metrics)}
-        rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
-            for name, value in shown.items()
-            if value not in (None, {}, [])
-        )
-        return f"<table>{rows}</table>"
+        return card.table(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Added(Version):
     """A version just added, with the bytes ``stored`` for it and ``reused``.
 
@@ -82,7 +78,7 @@ class Added(Version):
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Imported(Added):
     """A version of a model published elsewhere, of which ``received`` bytes came just now.
 
@@ -93,7 +89,7 @@ class Imported(Added):
     path: Path = field(default_factory=Path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckedOut(Version):
     """A version just written to ``path``; ``written`` is false where it was right already.
 

@@ -1,0 +1,69 @@
+"""How a version shows itself at a Python prompt and in a notebook.
+
+Public names: ``line``, ``table``.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mvc.registry.version import Version
+
+
+def line(version: Version) -> str:
+    """Return one line, short enough for a list of versions."""
+    metrics = "".join(f" {name}={value}" for name, value in version.metrics.items())
+    names = _names(version)
+    return f"<{version.id}{metrics}{f' ({names})' if names else ''}>"
+
+
+def table(version: Version) -> str:
+    """Return what people ask of a version, as a table in HTML."""
+    rows = "".join(
+        f'<tr><th style="text-align: left; vertical-align: top">{html.escape(name)}</th>'
+        f'<td style="text-align: left">{"<br>".join(map(html.escape, lines))}</td></tr>'
+        for name, lines in _rows(version)
+        if lines
+    )
+    return f"<table>{rows}</table>"
+
+
+def _rows(version: Version) -> Iterator[tuple[str, list[str]]]:
+    artifact = version.artifact
+    names = _names(version)
+    yield version.id, [names or "version"]
+    yield "created", [f"{version.created[:19].replace('T', ' ')} UTC by {version.author}"]
+    files = f", {artifact.files:,} files" if artifact.files is not None else ""
+    yield artifact.kind, [f"{artifact.name}{files}, {artifact.size:,} bytes, {artifact.format}"]
+    if artifact.tensors is not None:
+        kinds = ", ".join(artifact.dtypes or {})
+        yield "tensors", [f"{artifact.tensors:,}, {artifact.parameters:,} parameters, {kinds}"]
+    parents = [parent["id"] for parent in version.lineage.get("parents") or ()]
+    lineage = {name: value for name, value in version.lineage.items() if name != "parents"}
+    for name in ("metrics", "params"):
+        yield name, _pairs(getattr(version, name))
+    yield "lineage", _pairs(lineage)
+    yield "parents", parents
+    yield "labels", _pairs(version.labels)
+    yield "message", [version.message] if version.message else []
+    yield "bytes", [] if version.present else ["not in the store"]
+
+
+def _names(version: Version) -> str:
+    gone = ["released"] if version.released else ["withdrawn"] if version.withdrawn else []
+    rules = [name for name in ("latest", "best") if getattr(version, name)]
+    return ", ".join([*gone, *rules, *version.tags])
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} {_text(value)}" for name, value in values.items() if value not in (None, {}, [])
+    ]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
