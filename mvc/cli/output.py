@@ -220,9 +220,7 @@ def pairs(values: Mapping[str, object]) -> str:
 
 def names_of(version: Version) -> str:
     """Write what else a version is called: ``latest, best, prod``."""
-    rules = [name for name in ("latest", "best") if getattr(version, name)]
-    gone = ["released"] if version.released else ["withdrawn"] if version.withdrawn else []
-    return ", ".join([*gone, *rules, *version.tags])
+    return ", ".join(version.names)
 
 
 def path(place: Path) -> str:

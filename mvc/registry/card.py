@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def line(version: Version) -> str:
     """Return one line, short enough for a list of versions."""
     metrics = "".join(f" {name}={value}" for name, value in version.metrics.items())
-    names = _names(version)
+    names = ", ".join(version.names)
     return f"<{version.id}{metrics}{f' ({names})' if names else ''}>"
 
 
@@ -34,29 +34,17 @@ def table(version: Version) -> str:
 
 def _rows(version: Version) -> Iterator[tuple[str, list[str]]]:
     artifact = version.artifact
-    names = _names(version)
-    yield version.id, [names or "version"]
+    yield version.id, [", ".join(version.names) or "version"]
     yield "created", [f"{version.created[:19].replace('T', ' ')} UTC by {version.author}"]
     files = f", {artifact.files:,} files" if artifact.files is not None else ""
     yield artifact.kind, [f"{artifact.name}{files}, {artifact.size:,} bytes, {artifact.format}"]
     if artifact.tensors is not None:
         kinds = ", ".join(artifact.dtypes or {})
         yield "tensors", [f"{artifact.tensors:,}, {artifact.parameters:,} parameters, {kinds}"]
-    parents = [parent["id"] for parent in version.lineage.get("parents") or ()]
-    lineage = {name: value for name, value in version.lineage.items() if name != "parents"}
-    for name in ("metrics", "params"):
+    for name in ("metrics", "params", "lineage", "labels"):
         yield name, _pairs(getattr(version, name))
-    yield "lineage", _pairs(lineage)
-    yield "parents", parents
-    yield "labels", _pairs(version.labels)
     yield "message", [version.message] if version.message else []
     yield "bytes", [] if version.present else ["not in the store"]
-
-
-def _names(version: Version) -> str:
-    gone = ["released"] if version.released else ["withdrawn"] if version.withdrawn else []
-    rules = [name for name in ("latest", "best") if getattr(version, name)]
-    return ", ".join([*gone, *rules, *version.tags])
 
 
 def _pairs(values: Mapping[str, Any]) -> list[str]:
@@ -66,4 +54,10 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):  # parents, by their ids alone
+        return ", ".join(_text(item["id"] if _has_id(item) else item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _has_id(value: Any) -> bool:
+    return isinstance(value, dict) and "id" in value

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mvc.lines import Value
-from mvc.registry import card
 from mvc.registry.family import Family
 from mvc.registry.record import Artifact, Record
 
@@ -48,15 +47,26 @@ class Version:
     def number(self) -> int:
         return int(self.version[1:])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called beside its id: ``withdrawn``, ``latest``, ``best``, its tags."""
+        gone = ("released",) if self.released else ("withdrawn",) if self.withdrawn else ()
+        rules = tuple(name for name in ("latest", "best") if getattr(self, name))
+        return (*gone, *rules, *self.tags)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         values = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
         return {**values, "artifact": self.artifact.as_values()}
 
     def __repr__(self) -> str:
+        from mvc.registry import card  # nothing that the command line needs
+
         return card.line(self)
 
     def _repr_html_(self) -> str:
+        from mvc.registry import card
+
         return card.table(self)
 
 

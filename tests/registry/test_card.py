@@ -35,8 +35,9 @@ def test_a_version_is_a_table_in_a_notebook_and_nothing_in_it_is_html(tmp_path: 
     )
     shown = added._repr_html_()
     assert "<script>" not in shown
-    for text in ("net/v1", "acc 0.9", 'optimizer {&quot;name&quot;: &quot;adam&quot;}', "base/v1",
-                 "dataset &lt;script&gt;", "a &lt; b &amp; c", "25,100 parameters, float32"):  # fmt: skip
+    told = ("net/v1", "acc 0.9", "optimizer {&quot;name&quot;: &quot;adam&quot;}", "base/v1")
+    escaped = ("dataset &lt;script&gt;", "a &lt; b &amp; c")
+    for text in (*told, *escaped, "25,100 parameters, float32"):
         assert text in shown, text
     assert "None" not in shown
     assert "labels" not in shown
