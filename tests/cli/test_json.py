@@ -75,6 +75,7 @@ store info
 store relink
 store move elsewhere --dry-run
 store forget OTHER --force --dry-run
+doctor
 store alternates
 store alternates --add other/.mvc/store
 """
@@ -167,7 +168,9 @@ def test_answers_follow_their_schemas(busy_folder: Path) -> None:
     (other,) = (registry for registry in roots if registry not in config)
     for line in LINES:
         done = mvc(*line.replace("OTHER", other).split(), "--json")
-        assert (done.status, faults(name_of(line.split()), done.json)) == (0, []), (line, done.err)
+        well = (0, 1) if line == "doctor" else (0,)  # as the machine is
+        assert done.status in well, (line, done.err)
+        assert faults(name_of(line.split()), done.json) == [], line
 
 
 def test_a_damaged_store_is_described_too(busy_folder: Path) -> None:
