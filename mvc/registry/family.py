@@ -6,7 +6,8 @@ the two folders; while those hold it is believed, otherwise only what it does
 not know yet is read. It may be deleted at any time.
 
 Format: ``docs/formats/family.md``.
-Public names: ``Family``, ``Rule``, ``load``, ``with_new``, ``believed``, ``compute``, ``best_of``.
+Public names: ``Family``, ``Rule``, ``load``, ``with_new``, ``noted``, ``believed``, ``compute``,
+``best_of``.
 """
 
 from __future__ import annotations
@@ -135,6 +136,14 @@ def with_new(manifest: Manifest, before: Family | None, name: str, number: int) 
         return load(manifest, name)
     _write(manifest, family, stamps, settled=False)
     return family
+
+
+def noted(manifest: Manifest, name: str) -> Family:
+    """Return the state as it was noted last; where there is none, as ``load`` does.
+
+    For whoever has just changed the family, and needs not know what else came meanwhile.
+    """
+    return _read(manifest, folder_of(name))[0] or load(manifest, name)
 
 
 def believed(

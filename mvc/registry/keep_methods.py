@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError
+from mvc.registry import family as families
 from mvc.registry.event import MOST_SECONDS, Policy
 from mvc.registry.location import newest
 from mvc.registry.tag_methods import TagMethods
@@ -134,7 +135,7 @@ class KeepMethods(TagMethods):
     def _after_add(self, added: Added) -> Added:
         """Do what gc does, if the family's policy says so; whatever comes of it, it was added."""
         try:
-            if not self.family(added.family).keep.after_add:
+            if not families.noted(self.manifest, added.family).keep.after_add:
                 return added
             done = self._collect(None, 0)
         except (MvcError, OSError) as error:
