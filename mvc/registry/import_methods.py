@@ -5,16 +5,19 @@ Public names: ``ImportMethods``, ``several``.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
-from mvc.errors import UsageError
+from mvc.errors import MvcError, MvcWarning, UsageError
 from mvc.registry.keep_methods import KeepMethods
 from mvc.registry.location import place
 from mvc.registry.names import check_family
 
 if TYPE_CHECKING:
+    from mvc.registry.imports.cached import Slot
     from mvc.registry.version import Imported
 
 PRETRAINED = "pretrained_models"
@@ -25,6 +28,7 @@ class ImportMethods(KeepMethods):
 
     if TYPE_CHECKING:
         add: Any
+        checkout: Any
 
     def import_(
         self,
@@ -77,6 +81,7 @@ class ImportMethods(KeepMethods):
             several(include),
             several(exclude),
             offline or environment.offline(),
+            self._restore,
         )
         brought = sources.bring(wish)
         told = {**options, "metrics": metrics or {}}
@@ -84,6 +89,22 @@ class ImportMethods(KeepMethods):
         added = self.add(family, brought.path, if_changed=True, **said)
         known = {**vars(added), "notes": (*brought.notes, *added.notes)}
         return Imported(**known, received=brought.received, path=brought.path)
+
+    def _restore(self, slot: Slot) -> None:
+        """Bring a file that was imported before back from the store, if it is there."""
+        from mvc.registry.imports.cached import note_of
+
+        if not place.exists(self.folder):
+            return
+        with contextlib.suppress(MvcError, OSError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", MvcWarning)  # of a name that no version has yet
+            for version in self.search(f'lineage.imported.url = "{slot.url}"', limit=1):
+                artifact = version.artifact
+                said = {**version.lineage["imported"], "name": artifact.name, "size": artifact.size}
+                note = note_of(said)
+                slot.make()
+                self.checkout(version.id, slot.folder / note.name)
+                slot.note_whole(note)
 
     def _check_before(self, family: str, told: Mapping[str, Any]) -> None:
         """Refuse, before anything is downloaded for it, what could not be added."""

@@ -37,6 +37,7 @@ class Manner:
     drip: float | None = None
     length: int | None = None
     ranges: bool = True
+    conditions: bool = True
     shift: int = 0
     chunked: bool = False
     unsized: bool = False
@@ -86,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if manner.status is not None:
             self._head(manner.status, {"Content-Length": "0", **manner.headers})
-        elif served.etag and self.headers.get("If-None-Match") == served.etag:
+        elif manner.conditions and self._is_unchanged(served):
             self._head(304, {})
         else:
             self._file(served, manner)
@@ -104,6 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(manner.length or len(body))
         self._head(200 if start is None else 206, {**headers, **manner.headers})
         self._send(served, manner, body)
+
+    def _is_unchanged(self, served: Server) -> bool:
+        asked = self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since")
+        return (
+            asked[0] == served.etag
+            if asked[0]
+            else bool(asked[1]) and asked[1] == served.last_modified
+        )
 
     def _start(self, served: Server) -> int | None:
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))

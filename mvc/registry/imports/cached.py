@@ -10,15 +10,17 @@ Each address has a folder of its own::
 
 A note is believed only as far as the bytes beside it have its SHA-256.
 
-Public names: ``Note``, ``Cached``, ``Slot``.
+Public names: ``Note``, ``Cached``, ``Slot``, ``Restore``, ``note_of``,
+``sha256_of``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeAlias
 
 from mvc import fileio, lines
 from mvc.errors import FormatError, MvcError
@@ -111,15 +113,17 @@ class Slot:
     def _read(self, name: str) -> Note | None:
         """Return a note; one that is damaged, or of another address, is none."""
         try:
-            values = lines.loads(fileio.read(self.folder / name, MAX_NOTE))
-            note = _note(values)
-        except (OSError, MvcError, TypeError):
+            note = note_of(lines.loads(fileio.read(self.folder / name, MAX_NOTE)))
+        except (OSError, MvcError):
             return None
         return note if note.url == self.url and _is_plain(note.name) else None
 
     def _write(self, name: str, note: Note) -> None:
         said = {key: value for key, value in asdict(note).items() if value is not None}
         fileio.replace(self.folder / name, lines.dumps(said), durable=True)
+
+
+Restore: TypeAlias = "Callable[[Slot], None]"
 
 
 def sha256_of(path: Path) -> tuple[int, str]:
@@ -132,15 +136,20 @@ def sha256_of(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _note(values: Mapping[str, Value]) -> Note:
-    known = {each.name for each in fields(Note)}
-    note = Note(**{key: value for key, value in values.items() if key in known})  # type: ignore[arg-type]  # checked in the next lines
-    texts = [value for key, value in asdict(note).items() if key != "size"]
-    if not all(value is None or isinstance(value, str) for value in texts):
+def note_of(values: Mapping[str, Value]) -> Note:
+    """Read a note; what it does not know is passed over.
+
+    Raises:
+        FormatError: A field is missing or wrong.
+    """
+    said = {each.name: values.get(each.name) for each in fields(Note)}
+    size = said.pop("size")
+    texts = {name: value for name, value in said.items() if isinstance(value, str)}
+    if [name for name, value in said.items() if value is not None] != list(texts):
         raise FormatError("a note of a download has a wrong field")
-    if note.size is not None and type(note.size) is not int:
-        raise FormatError("a note of a download has a wrong size")
-    return note
+    if (size is not None and type(size) is not int) or not {"url", "name"} <= texts.keys():
+        raise FormatError("a note of a download has no address, no name, or a wrong size")
+    return Note(**texts, size=size)
 
 
 def _is_plain(name: str) -> bool:

@@ -15,11 +15,11 @@ import warnings
 from pathlib import Path
 
 from mvc import fileio, progress
-from mvc.errors import Busy, MvcWarning, NotFound
+from mvc.errors import Busy, MvcWarning, NotFound, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
-from mvc.registry.imports.cached import Cached, Slot
+from mvc.registry.imports.cached import Cached, Restore, Slot
 from mvc.registry.imports.request import Passing
 from mvc.registry.imports.transfer import Downloaded, Transfer, Wanted
 
@@ -38,12 +38,14 @@ def download(
     *,
     wanted: Wanted | None = None,
     offline: bool = False,
+    restore: Restore = lambda slot: None,
 ) -> Downloaded:
     """Have the file of an address in ``folder``, downloading what is not there.
 
     Args:
         wanted: Its digest. What is cached and has it is not asked for.
         offline: Take what is cached, or nothing.
+        restore: Asked to bring back what is not in ``folder`` any more, if it can.
 
     Raises:
         NotFound: It is not cached, and ``offline``.
@@ -54,7 +56,10 @@ def download(
         MvcWarning: The server could not be asked whether what is cached is still right.
     """
     slot = Slot(folder, address)
-    have = _right(slot, wanted)
+    have = _right(slot.whole(), wanted)
+    if have is None:
+        restore(slot)
+        have = _right(slot.whole(), wanted)
     if have is not None and wanted is not None:
         return Downloaded(have)
     if offline:
@@ -62,9 +67,9 @@ def download(
     part, waited = _claim(slot)
     try:
         if waited:
-            have = _right(slot, wanted)
-            if have is not None:
-                return Downloaded(have)
+            brought = _right(slot.whole(), wanted)
+            if brought is not None:
+                return Downloaded(brought)
         return _persist(Transfer(address, slot, part, have, wanted))
     except Passing as failure:
         if have is None or not address.whole:
@@ -75,6 +80,10 @@ def download(
             stacklevel=2,
         )
         return Downloaded(have)
+    except RemoteFailed as failure:
+        if have is not None:
+            failure.hint = f"--offline takes what was downloaded on {_day(have)}"
+        raise
     finally:
         if not part.size:  # before others may hold it
             slot.clear_part(part.path)
@@ -84,9 +93,8 @@ def download(
         fileio.delete_folder(slot.folder)  # if nothing came
 
 
-def _right(slot: Slot, wanted: Wanted | None) -> Cached | None:
+def _right(have: Cached | None, wanted: Wanted | None) -> Cached | None:
     """Return what is cached, unless it is known to be another file than is wanted."""
-    have = slot.whole()
     if have is not None and wanted is not None and not have.sha256.startswith(wanted.sha256):
         return None
     return have

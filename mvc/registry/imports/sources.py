@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from mvc.errors import UsageError
 from mvc.registry.imports.address import without_login
+from mvc.registry.imports.cached import Restore
 
 # Modules, imported when a source of theirs is asked for.
 KINDS = {
@@ -30,7 +31,10 @@ EXAMPLES = "hf:org/name, torchvision:resnet18 or https://example.org/model.pt"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for: a source as it was typed, and how much of it."""
+    """What is asked for: a source as it was typed, and how much of it.
+
+    ``restore`` brings back what is not in ``cache`` any more, where it can.
+    """
 
     source: str
     cache: Path
@@ -39,6 +43,7 @@ class Wish:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     offline: bool = False
+    restore: Restore = lambda slot: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def bring(wish: Wish) -> Brought:
     if digest := _kept(found.kept, wanted):
         said = {"source": source, "url": address.shown, "sha256": digest}
         return Brought(found.kept, said, facts)
-    done = download(address, wish.cache, wanted=wanted, offline=wish.offline)
+    done = download(address, wish.cache, wanted=wanted, offline=wish.offline, restore=wish.restore)
     said = {"source": source, **imported(address, done.cached)}
     return Brought(done.cached.path, said, facts, done.received)
 

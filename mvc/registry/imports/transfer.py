@@ -18,6 +18,7 @@ from email.message import Message
 
 from mvc import environment, fileio, progress
 from mvc.errors import MvcError, MvcWarning, RemoteFailed
+from mvc.fileio import Steps
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address, safe_name
@@ -107,7 +108,7 @@ class Transfer:
         if self._is_complete and self._wanted is not None:
             return
         with ask(self._address, self._conditions()) as reply:
-            if reply.status == 304 and (self._is_complete or self._have):
+            if self._is_unchanged(reply):
                 self._have = None if self._is_complete else self._have
                 return
             self._have = None
@@ -126,11 +127,27 @@ class Transfer:
                 progress.advance(self._part.size)
                 self._take(reply)
 
+    @property
+    def _whole(self) -> Note | None:
+        """What is noted of a file that is here, and would only be confirmed."""
+        if self._is_complete:
+            return self._note
+        return self._have.note if self._have is not None and not self._part.size else None
+
+    def _is_unchanged(self, reply: Reply) -> bool:
+        """Say whether a reply confirms what is here, also if the server sends it all the same."""
+        note = self._whole
+        if note is None or reply.status != 200:
+            return note is not None and reply.status == 304
+        now = _note_of(reply.headers, self._address)
+        if note.etag is not None or now.etag is not None:
+            return note.etag == now.etag
+        known = note.last_modified is not None
+        return known and (note.last_modified, note.size) == (now.last_modified, now.size)
+
     def _conditions(self) -> dict[str, str]:
         """Return the headers that ask for what is missing, or whether anything has changed."""
-        note = self._note if self._is_complete else None
-        if not self._part.size and self._have is not None:
-            note = self._have.note
+        note = self._whole
         if note is not None:
             asked = {"If-None-Match": note.etag, "If-Modified-Since": note.last_modified}
             return {name: value for name, value in asked.items() if value}
@@ -209,15 +226,23 @@ class Transfer:
                 message, hint="the file there is damaged, or another; nothing of it was kept"
             )
         note = replace(self._note, size=self._part.size, boot=None, sha256=digest, downloaded=now())
+        return Downloaded(fileio.run(self.publish(note, digest)), self.received)
+
+    def publish(self, note: Note, digest: str) -> Steps[Cached]:
+        """The protocol by which a whole part becomes the file; ``named`` is its commit point."""
         before = self._slot.whole()
         self._part.sync()
+        yield "synced"
         self._slot.note_whole(note)
+        yield "noted"
         path = self._slot.folder / note.name
         fileio.move_into_place(self._part.path, path, overwrite=True)
+        yield "named"
         self._slot.clear_part()
+        yield "cleared"
         if before is not None and before.path != path:
             fileio.remove(before.path)
-        return Downloaded(Cached(path, self._part.size, digest, note), self.received)
+        return Cached(path, self._part.size, digest, note)
 
 
 def _note_of(headers: Message, address: Address) -> Note:

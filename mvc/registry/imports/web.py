@@ -26,6 +26,7 @@ def bring(wish: Wish) -> Brought:
         wish.cache,
         wanted=checked_sha256(wish.sha256),
         offline=wish.offline,
+        restore=wish.restore,
     )
     cached = done.cached
     return Brought(

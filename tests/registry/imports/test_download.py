@@ -9,10 +9,11 @@ import urllib.request
 from email.message import Message
 from http.client import HTTPMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mvc import environment
+from mvc import environment, fileio
 from mvc.errors import Busy, MvcError, MvcWarning, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import download as downloads
@@ -62,6 +63,22 @@ def test_what_was_downloaded_is_asked_for_and_not_sent_again(
     assert server.sent == len(BODY)
 
 
+@pytest.mark.parametrize("etag", ['"one"', 'W/"one"', None])
+def test_a_server_that_sends_it_all_the_same_is_not_listened_to(
+    server: Server, tmp_path: Path, etag: str | None
+) -> None:
+    """The state in the headers tells that nothing has changed, so the body is not read."""
+    server.etag, server.last_modified = etag, "Sun, 29 Nov 2026 14:00:00 GMT"
+    server.always = Manner(conditions=False)
+    first = get(server, tmp_path)
+    assert get(server, tmp_path).received == 0
+    server.last_modified = "Sun, 29 Nov 2026 15:00:00 GMT"
+    server.etag = etag and '"two"'
+    server.body = OTHER
+    assert get(server, tmp_path).cached.path.read_bytes() == OTHER
+    assert first.cached.sha256 == SHA256
+
+
 def test_a_known_digest_asks_nobody(server: Server, tmp_path: Path) -> None:
     """What is cached and has the digest that is wanted needs no server."""
     get(server, tmp_path)
@@ -83,6 +100,32 @@ def test_a_broken_connection_goes_on_where_it_was(
     assert (server.sent, done.received) == (len(BODY), len(BODY))
     asked = [(headers["Range"], headers["If-Range"]) for _, headers in server.asked]
     assert asked == [(None, None), ("bytes=100000-", state), ("bytes=220000-", state)]
+
+
+@pytest.mark.parametrize("step", ["synced", "noted", "named", "cleared"])
+def test_a_kill_while_it_gets_its_name_costs_no_download(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """After each step the next call finds all that has come, also over an old file."""
+    get(server, tmp_path)
+    server.body, server.etag = OTHER, '"two"'
+    real = fileio.run
+
+    def killed(steps: Any) -> Any:
+        if steps.__name__ == "publish":
+            assert step in iter(steps)
+            raise KeyboardInterrupt
+        return real(steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fileio, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path)
+    server.sent_since()
+    done = get(server, tmp_path)
+    assert (done.received, server.sent) == (0, 0)
+    assert done.cached.path.read_bytes() == OTHER
+    assert beside(done) == ["download.yaml", "model.pt"]
 
 
 def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
@@ -204,6 +247,16 @@ def test_a_refusal_is_a_line_with_its_status(
     assert str(status) in raised.value.message
     assert raised.value.hint
     assert len(server.asked) == requests
+
+
+def test_what_is_gone_there_can_still_be_had_offline(server: Server, tmp_path: Path) -> None:
+    """A refusal where the file is cached says how to take that."""
+    get(server, tmp_path)
+    server.always = Manner(status=404)
+    with pytest.raises(RemoteFailed, match="has no such file") as raised:
+        get(server, tmp_path)
+    assert (raised.value.hint or "").startswith("--offline takes what was downloaded on 20")
+    assert get(server, tmp_path, offline=True).cached.path.read_bytes() == BODY
 
 
 def test_what_passes_is_waited_for(server: Server, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,34 @@ def test_the_same_again_is_no_new_version(project: Project, server: Server) -> N
     assert server.sent == len(BODY)
     other = project.registry().import_(f"{server.url}/m.pt", "net", {"acc": 0.91})
     assert (other.id, other.new, other.received, other.stored) == ("net/v3", True, 0, 0)
+
+
+def test_what_the_store_has_is_not_downloaded_again(project: Project, server: Server) -> None:
+    """Without the file in pretrained_models, that of the version is what is there; also offline."""
+    url = f"{server.url}/m.pt"
+    project.registry().import_(url)
+    shutil.rmtree(project.folder / "pretrained_models")
+    again = project.registry().import_(url)
+    assert (again.id, again.new, again.received) == ("m/v1", False, 0)
+    assert project.registry().import_(url, "other", offline=True).received == 0
+    assert project.registry().import_(url, "third", sha256=SHA256).received == 0
+    assert (len(server.asked), server.sent) == (2, len(BODY))
+    server.body, server.etag = BODY[1:], '"two"'
+    assert project.registry().import_(url).id == "m/v2"
+
+
+def test_what_the_store_lost_is_downloaded_again(project: Project, server: Server) -> None:
+    """An import brings back what is damaged in the store."""
+    url = f"{server.url}/m.pt"
+    project.registry().import_(url)
+    shutil.rmtree(project.folder / "pretrained_models")
+    (pack,) = project.packs
+    pack.chmod(0o644)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    pack.write_bytes(data)
+    assert project.registry().import_(url, "other").received == len(BODY)
+    assert project.bytes_of("other") == BODY
 
 
 def test_a_file_that_changed_there_is_the_next_version(project: Project, server: Server) -> None:

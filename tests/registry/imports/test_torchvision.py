@@ -72,7 +72,9 @@ def test_what_torch_hub_has_is_taken_from_there(
     assert (done.id, done.received, done.path, server.asked) == ("net/v1", 0, hub / NAME, [])
     assert not (project.folder / "pretrained_models").exists()
     (hub / NAME).write_bytes(BODY[1:])
-    assert project.registry().import_("torchvision:resnet18", "other").received == len(BODY)
+    other = project.registry().import_("torchvision:resnet18", "other")
+    assert (other.same_bytes, other.path.name) == ("net/v1", NAME)
+    assert other.path.is_relative_to(project.folder / "pretrained_models")
 
 
 @needs_torchvision
