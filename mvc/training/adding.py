@@ -28,7 +28,8 @@ from mvc.errors import Conflict, MvcError, MvcWarning
 from mvc.registry import ModelRegistry
 from mvc.registry.location import place
 from mvc.registry.version import Added
-from mvc.training.secured import Secured, detach, release
+from mvc.training import plain
+from mvc.training.secured import Secured, clear_abandoned, detach, release
 
 TRIES = 5
 """Names of a file that come and go while it is read look as if it had changed."""
@@ -126,6 +127,7 @@ class _Adder:
         self._best: tuple[str, str] | None = told["best"]
         self._parents: list[str] = told["parents"]
         self._resumed: str | None = told["resumed"]
+        self._cleared: set[Path] = set()
         self._registry = ModelRegistry(**told["registry"])
         environment.hold_code_state(Path.cwd())
 
@@ -137,7 +139,7 @@ class _Adder:
             if self._resumed and not self._parents:
                 self._parents = self._versions_of(Path(self._resumed))[-1:]
         except (MvcError, OSError) as error:
-            return _words(error)
+            return plain.problem(error)
         return None
 
     def _versions_of(self, file: Path) -> list[str]:
@@ -148,14 +150,18 @@ class _Adder:
 
     def add(self, job: Job) -> dict[str, Any]:
         """Add a checkpoint, and say how it went."""
+        beside = job.secured.folder.parent
         try:
+            if beside not in self._cleared:
+                self._cleared.add(beside)
+                clear_abandoned(beside)
             added = self._tried(job.secured, job)
             self._parents = [added.id]
             if added.new and added.number == 1:
                 self._say_what_is_best(added)
             return {"id": added.id, "new": added.new, "stored": added.stored}
         except Exception as error:  # whatever it is, the next one may go well
-            return {"problem": _words(error)}
+            return {"problem": plain.problem(error)}
 
     def _tried(self, secured: Secured, job: Job) -> Added:
         facts = {
@@ -180,9 +186,3 @@ class _Adder:
             rule, _ = self._registry.best(self._family)
             if rule is None or (rule.metric, rule.mode) != self._best:
                 self._registry.best(self._family, *self._best)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, MvcError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
-    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

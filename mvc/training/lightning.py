@@ -11,7 +11,7 @@ Public names: ``MvcCallback``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,28 +26,24 @@ except ModuleNotFoundError:
             "PyTorch Lightning is not installed: pip install 'mvc-registry[lightning]'"
         ) from None
 
+from mvc.errors import UsageError
 from mvc.registry import ModelRegistry
 from mvc.registry.location.place import AnyPath
 from mvc.training import plain
-from mvc.training.recorder import WAIT, LogModel, Options, Recorder, Summary
+from mvc.training.recorder import WAIT, Checkpoint, LogModel, Options, Recorder, Summary
 
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    """A checkpoint as it was found: where, and what was known of the training then."""
-
-    path: str
-    metrics: dict[str, float]
-    lineage: dict[str, int]
+PATIENCE = 10.0
+"""Seconds that the end of a training waits for a file that Lightning says it has saved."""
 
 
 @dataclass
 class _Seen:
     """What of a run was seen: files as they were, and when the training was last looked at."""
 
-    files: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    said: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    saved: dict[str, _Saved] = field(default_factory=dict)
+    files: dict[str, tuple[int, int, int] | None] = field(default_factory=dict)
+    said: list[Any] = field(default_factory=list)
+    awaited: dict[str, Checkpoint] = field(default_factory=dict)
+    saved: dict[str, Checkpoint] = field(default_factory=dict)
     moment: dict[str, int] = field(default_factory=dict)
     step: int = -1
     last: str | None = None
@@ -104,8 +100,14 @@ class MvcCallback(Callback):  # type: ignore[misc]  # its library may be missing
                 partial(self._look, trainer),
                 architecture=type(pl_module).__name__,
             )
-            for found in _files(trainer):  # a training that is resumed has some already
-                self._seen.files[found] = _stamp(found)
+            self._seen.said = _said(trainer)
+            for path in _named(trainer):  # a training that is resumed has some already
+                self._seen.files[path] = _stamp(path)
+            for one in trainer.checkpoint_callbacks:
+                if "://" in str(getattr(one, "dirpath", "")):
+                    raise UsageError(
+                        f"checkpoints in '{one.dirpath}' are on no disk of this machine"
+                    )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
         """Look for new checkpoints."""
@@ -139,16 +141,18 @@ class MvcCallback(Callback):  # type: ignore[misc]  # its library may be missing
         """Wait for what is being added, and tell what became of it."""
         if stage != "fit" or not self._recorder.is_open:
             return
+        chosen = None
         with self._recorder.guarded():
             self._look(trainer, closely=True)
+            until = time.monotonic() + PATIENCE
+            while self._seen.awaited and time.monotonic() < until:
+                time.sleep(0.02)
+                self._look(trainer)
             chosen = self._chosen(trainer)
-            if chosen is not None and self._recorder.options.log_model is True:
-                self._recorder.save(chosen.path, chosen.metrics, chosen.lineage)
-        with self._recorder.guarded():
-            self._recorder.end()
+        self._recorder.end(chosen)
         self._seen = _Seen()
 
-    def _chosen(self, trainer: Any) -> _Saved | None:
+    def _chosen(self, trainer: Any) -> Checkpoint | None:
         """Return the best checkpoint of a run, or the last one, if it is still there."""
         seen = self._seen
         monitored = _best(trainer) is not None
@@ -165,30 +169,36 @@ class MvcCallback(Callback):  # type: ignore[misc]  # its library may be missing
         if not self._recorder.is_open:
             return
         with self._recorder.guarded():
-            said = {id(one): _says(one) for one in trainer.checkpoint_callbacks}
-            if closely or said != self._seen.said:
+            said = _said(trainer)
+            if closely or said != self._seen.said or self._seen.awaited:
                 self._seen.said = said
                 self._find(trainer)
             self._seen.moment = {"step": trainer.global_step, "epoch": trainer.current_epoch}
 
     def _find(self, trainer: Any) -> None:
-        for path, score in _files(trainer).items():
+        seen, best = self._seen, _best(trainer)
+        for path, score in _named(trainer).items():
             stamp = _stamp(path)
-            if self._seen.files.get(path) == stamp:
+            if path in seen.files and stamp in (seen.files[path], None):
                 continue
-            self._seen.files[path] = stamp
-            best = _best(trainer)
             values = dict(trainer.callback_metrics)
             if best is not None and score is not None:
                 values[best[0]] = score
             metrics = plain.metrics(values, best[0] if best else None)
-            saved = _Saved(path, metrics, dict(self._seen.moment))
-            self._seen.saved[path], self._seen.last = saved, path
-            # Files of one step, as the best and the last, are one checkpoint.
-            new = self._seen.moment.get("step", 0) != self._seen.step
-            if new and self._recorder.options.log_model == "all":
-                self._recorder.save(saved.path, saved.metrics, saved.lineage)
-                self._seen.step = self._seen.moment.get("step", 0)
+            found = Checkpoint(path, metrics, dict(seen.moment))
+            if stamp is None:  # it is being written while the training goes on
+                seen.awaited.setdefault(path, found)
+            else:
+                seen.files[path] = stamp
+                self._take(seen.awaited.pop(path, found))
+
+    def _take(self, found: Checkpoint) -> None:
+        """Have a checkpoint added, unless another file of the same step was."""
+        seen, step = self._seen, found.lineage.get("step", 0)
+        seen.saved[found.path], seen.last = found, found.path
+        if self._recorder.options.log_model == "all" and step != seen.step:
+            self._recorder.save(found)
+            seen.step = step
 
 
 def _file(path: Any) -> str | None:
@@ -202,33 +212,37 @@ def _best(trainer: Any) -> tuple[str, str] | None:
     return (monitor, first.mode) if monitor else None
 
 
-def _says(one: Any) -> tuple[Any, ...]:
+def _said(trainer: Any) -> list[Any]:
     """Return what changes in a ``ModelCheckpoint`` when it saves."""
-    names = ("best_model_path", "last_model_path", "_last_checkpoint_saved")
-    return (
-        *(getattr(one, name, None) for name in names),
-        getattr(one, "_last_global_step_saved", None),
-        len(getattr(one, "best_k_models", ())),
-    )
+    names = (
+        "best_model_path", "last_model_path", "_last_checkpoint_saved", "_last_global_step_saved",
+    )  # fmt: skip
+    return [
+        [*(getattr(one, name, None) for name in names), len(getattr(one, "best_k_models", ()))]
+        for one in trainer.checkpoint_callbacks
+    ]
 
 
-def _files(trainer: Any) -> dict[str, Any]:
-    """Return the checkpoints there are, links followed, and the score of each that has one."""
+def _named(trainer: Any) -> dict[str, Any]:
+    """Return the checkpoints that were saved, links followed, and the scores of those with one.
+
+    They are on disks of this machine, or seem to be.
+    """
     found: dict[str, Any] = {}
     for one in trainer.checkpoint_callbacks:
-        for path, score in _named(one):
-            real = os.path.realpath(path) if path else ""
-            if path and os.path.exists(real):
-                found.setdefault(real, score)
+        paths = dict(getattr(one, "best_k_models", {}))
+        for name in ("best_model_path", "_last_checkpoint_saved", "last_model_path"):
+            paths.setdefault(getattr(one, name, ""), None)
+        for path, score in paths.items():
+            if path and "://" not in path:
+                found.setdefault(os.path.realpath(path), score)
     return found
 
 
-def _named(one: Any) -> Iterator[tuple[str, Any]]:
-    yield from getattr(one, "best_k_models", {}).items()
-    for name in ("best_model_path", "_last_checkpoint_saved", "last_model_path"):
-        yield getattr(one, name, ""), None
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    status = os.stat(path)
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    """Return what tells one writing of a file from another; ``None`` if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -4,7 +4,7 @@ Trainers keep tensors, classes, paths and whole objects where others keep
 numbers. What has a plain form is given it; what has none is left out, for a
 record is no place for the address of an object.
 
-Public names: ``metrics``, ``params``.
+Public names: ``metrics``, ``params``, ``problem``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
+
+from mvc.errors import MvcError
 
 MOST_TEXT = 1000
 """Characters; what is longer is no hyper-parameter."""
@@ -52,6 +54,13 @@ def params(values: Mapping[Any, Any]) -> dict[str, Any]:
     """Return what has a plain form; what is called as a password would be is left out."""
     found = _plain(values, _DEEPEST)
     return found if isinstance(found, dict) else {}
+
+
+def problem(error: Exception) -> str:
+    """Return what is wrong, in one line."""
+    if isinstance(error, MvcError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -83,6 +83,16 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a trainer saved, and what is to be said of it; ``leave_out`` tells of a path in it."""
+
+    path: str
+    metrics: Mapping[str, float]
+    lineage: Mapping[str, Any]
+    leave_out: Callable[[str], bool] = lambda path: False
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What became of the checkpoints of a run.
 
@@ -112,6 +122,8 @@ class Summary:
         words += [f"{self.unfinished} still being added"] * bool(self.unfinished)
         words += [f"{self.failed} failed"] * bool(self.failed)
         words += [f"the first problem: {self.problem}"] * bool(self.problem)
+        if len(words) == 1 and not self.versions:
+            words.append("no checkpoint was saved")
         return "; ".join(words)
 
 
@@ -130,6 +142,8 @@ class Recorder:
     _told: dict[str, Any] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
     _last_look: Callable[[], None] | None = None
+    _saved: dict[str, str] = field(default_factory=dict)
+    _passed_over: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.summary = Summary(self.options.family)
@@ -145,7 +159,7 @@ class Recorder:
         try:
             yield
         except Exception as error:
-            self._failed(f"{type(error).__name__}: {error}")
+            self._failed(plain.problem(error))
 
     def begin(
         self,
@@ -166,6 +180,7 @@ class Recorder:
         self.end()
         _be_seen()
         self.summary, self._said = Summary(self.options.family), set()
+        self._saved, self._passed_over = {}, set()
         facts = {**model, **self.options.facts}
         facts["params"] = {**plain.params(params), **plain.params(facts.get("params", {}))}
         parents = _several(facts.pop("parents", ()))
@@ -181,54 +196,74 @@ class Recorder:
         atexit.register(self.end)
         self._worker = Worker(self._told)
 
-    def save(
-        self,
-        path: AnyPath,
-        metrics: Mapping[str, float],
-        lineage: Mapping[str, Any],
-        leave_out: Callable[[str], bool] = lambda path: False,
-    ) -> None:
+    def save(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint added. When this returns the trainer may delete it."""
-        if not self.is_open:
-            return
+        if self.is_open:
+            try:
+                self._give(checkpoint)
+            except Exception as error:
+                self._failed(plain.problem(error), of=checkpoint.path)
+
+    def _give(self, checkpoint: Checkpoint) -> None:
         self._hear()
         if self._worker is None or not self._worker.is_alive():
             self._worker = Worker(
                 {**self._told, "parents": self.versions[-1:] or self._told["parents"]}
             )
-        secured = secure(Path(path), self._worker.pid, leave_out)
-        self._worker.give(secured, metrics, lineage)
+        secured = secure(Path(checkpoint.path), self._worker.pid, checkpoint.leave_out)
+        self._saved[os.fspath(secured.path)] = checkpoint.path
+        self._worker.give(secured, checkpoint.metrics, checkpoint.lineage)
 
-    def end(self) -> None:
-        """End the run: wait for what is being added, and say what became of it all."""
+    def end(self, chosen: Checkpoint | None = None) -> None:
+        """End the run: wait for what is being added, and say what became of it all.
+
+        Args:
+            chosen: The best checkpoint, or the last: the one to be added if not
+                all are, and to be added after all if it was passed over.
+        """
         worker = self._worker
         if self.is_open and (worker is None or worker.is_ours):
             with self.guarded():
-                self._end()
+                self._end(chosen)
 
-    def _end(self) -> None:
+    def _end(self, chosen: Checkpoint | None) -> None:
         atexit.unregister(self.end)
-        if self._last_look is not None:
-            self._last_look()
-        self._told, self._last_look, worker, self._worker = {}, None, self._worker, None
-        if worker is not None:
-            self._wait(worker)
+        until = time.monotonic() + self.options.wait
+        with self.guarded():
+            if self._last_look is not None:
+                self._last_look()
+            if chosen is not None and self._is_wanted(chosen, until):
+                self.save(chosen)
+        self._told, self._last_look = {}, None
+        if self._worker is not None:
+            self._worker.end()
+            self._wait(until)
+            self.summary = replace(self.summary, unfinished=self._worker.unanswered)
+            self._worker.leave()
+            self._worker = None
         _log.info("mvc: %s", self.summary)
 
-    def _wait(self, worker: Worker) -> None:
-        worker.end()
-        until = time.monotonic() + self.options.wait
-        for said in worker.answers(min(self.options.wait, SILENCE)):
-            self._note(said)
-        if worker.unanswered and self.options.wait > SILENCE:
-            _log.info(
-                "mvc: waiting for %d checkpoint%s, at most %.0f seconds more",
-                worker.unanswered, "s" * (worker.unanswered > 1), until - time.monotonic(),
-            )  # fmt: skip
-            for said in worker.answers(until - time.monotonic()):
+    def _is_wanted(self, chosen: Checkpoint, until: float) -> bool:
+        """Say whether a checkpoint is still to be added when the training has ended."""
+        if self.options.log_model != "all":
+            return True
+        self._wait(until)
+        if chosen.path not in self._passed_over:
+            return False
+        self.summary = replace(self.summary, passed_over=self.summary.passed_over - 1)
+        return True
+
+    def _wait(self, until: float) -> None:
+        """Hear of all that was given; say that this takes time, if it does."""
+        if self._worker is None:
+            return
+        left = until - time.monotonic()
+        for seconds in (min(left, SILENCE), left - SILENCE):
+            for said in self._worker.answers(seconds):
                 self._note(said)
-        self.summary = replace(self.summary, unfinished=worker.unanswered)
-        worker.leave()
+            if self._worker.unanswered and left > SILENCE == seconds:
+                count = self._worker.unanswered
+                _log.info("mvc: %d still to be added, for which %.0f s are waited", count, left)
 
     def _hear(self) -> None:
         if self._worker is not None:
@@ -237,10 +272,11 @@ class Recorder:
 
     def _note(self, said: Mapping[str, Any]) -> None:
         """Take account of an answer."""
-        known = self.summary
+        known, path = self.summary, self._saved.pop(str(said["path"]), None)
         if "problem" in said:
             self._failed(said["problem"], of=said["path"])
         elif said.get("dropped"):
+            self._passed_over.add(str(path))
             self.summary = replace(known, passed_over=known.passed_over + 1)
         elif not said["new"]:
             self.summary = replace(known, same=known.same + 1)
@@ -256,7 +292,7 @@ class Recorder:
                 self._said.add(note)
                 _log.warning("mvc: %s", note)
 
-    def _failed(self, problem: str, of: str | None = "") -> None:
+    def _failed(self, problem: str, of: str | None = None) -> None:
         """Count a checkpoint that was not added, if it is ``of`` one, and say why, of the first."""
         known = self.summary
         if known.problem is None:

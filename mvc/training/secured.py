@@ -6,7 +6,8 @@ is still the trainer's file, which could be written to: how it was is noted, to
 be compared before it is read, and ``detach`` makes it a file of its own.
 
 Why not a reflink at once: ``docs/decisions/0042-training.md``.
-Public names: ``Secured``, ``secure``, ``detach``, ``release``.
+Public names: ``Secured``, ``secure``, ``detach``, ``release``,
+``clear_abandoned``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvc import environment, fileio, tree
-from mvc.errors import Conflict, MvcError, NotFound
+from mvc.errors import Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import PRIVATE_PREFIX, NewFile
 
 ABANDONED = 3600
@@ -61,12 +62,12 @@ def secure(source: Path, owner: int, leave_out: Callable[[str], bool]) -> Secure
 
     Raises:
         NotFound: There is no such file, or nothing in the folder.
+        UsageError: A folder in it is a link.
         OSError: It cannot be read, or nothing can be made beside it.
     """
     real = Path(os.path.realpath(source))
     if not real.exists():
         raise NotFound(f"there is no checkpoint '{source}'")
-    _clear_abandoned(real.parent)
     folder = real.parent / f"{_prefix()}{owner}.{os.urandom(8).hex()}"
     folder.mkdir()
     secured = Secured(folder / source.name, {})
@@ -100,13 +101,25 @@ def release(folder: Path) -> None:
     fileio.remove_folder(folder)
 
 
+def clear_abandoned(folder: Path) -> None:
+    """Remove what processes of this host, dead for long, had secured in a folder."""
+    for name in os.listdir(folder):
+        match = re.fullmatch(re.escape(_prefix()) + r"(\d+)\.[0-9a-f]{16}", name)
+        if match and not _lives(int(match.group(1))):
+            with contextlib.suppress(OSError):
+                if os.stat(folder / name).st_mtime + ABANDONED < time.time():
+                    release(folder / name)
+
+
 def _secure_folder(source: Path, secured: Secured, leave_out: Callable[[str], bool]) -> None:
     secured.path.mkdir()
     found = False
-    for above, folders, names in os.walk(source):
+    for above, folders, names in os.walk(source, onerror=_raise):
         here = Path(above).relative_to(source)
         folders[:] = [n for n in folders if not (tree.is_own(n) or leave_out(str(here / n)))]
         for name in folders:
+            if (source / here / name).is_symlink():
+                raise UsageError(f"'{source / here / name}' is a link to a folder")
             (secured.path / here / name).mkdir()
         for name in names:
             if not tree.is_own(name) and not leave_out(str(here / name)):
@@ -115,6 +128,10 @@ def _secure_folder(source: Path, secured: Secured, leave_out: Callable[[str], bo
                 found = True
     if not found:
         raise NotFound(f"there is no model in the checkpoint '{source}'")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _secure_file(source: Path, target: Path, secured: Secured) -> None:
@@ -150,16 +167,6 @@ def _written(status: os.stat_result) -> tuple[int, int]:
 
 def _prefix() -> str:
     return f"{PRIVATE_PREFIX}{environment.host()}."
-
-
-def _clear_abandoned(folder: Path) -> None:
-    """Remove what processes of this host, dead for long, had secured in a folder."""
-    for name in os.listdir(folder):
-        match = re.fullmatch(re.escape(_prefix()) + r"(\d+)\.[0-9a-f]{16}", name)
-        if match and not _lives(int(match.group(1))):
-            with contextlib.suppress(OSError):
-                if os.stat(folder / name).st_mtime + ABANDONED < time.time():
-                    release(folder / name)
 
 
 def _lives(process: int) -> bool:

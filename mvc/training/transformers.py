@@ -6,6 +6,7 @@ Public names: ``MvcCallback``.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import MISSING, fields
 from fnmatch import fnmatch
@@ -23,7 +24,7 @@ except ModuleNotFoundError:
 from mvc.registry import ModelRegistry
 from mvc.registry.location.place import AnyPath
 from mvc.training import plain
-from mvc.training.recorder import WAIT, LogModel, Options, Recorder, Summary
+from mvc.training.recorder import WAIT, Checkpoint, LogModel, Options, Recorder, Summary
 
 PATIENCE = 1.0
 """Seconds that other processes are given to write what a training is resumed from."""
@@ -113,27 +114,26 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
             if self._training_state and args.world_size > 1:
                 _wait_for_others(self._last, args.world_size)
             if self._recorder.options.log_model == "all":
-                self._save(self._last, args, state)
+                self._recorder.save(self._checkpoint(self._last, args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Wait for what is being added, and tell what became of it."""
         if not self._recorder.is_open:
             return
+        chosen = None
         with self._recorder.guarded():
             best = state.best_model_checkpoint
             last = Path(best) if best and Path(best).is_dir() else self._last
-            if self._recorder.options.log_model is True and last is not None:
-                self._save(last, args, state)
-        with self._recorder.guarded():
-            self._recorder.end()
+            chosen = None if last is None else self._checkpoint(last, args, state)
+        self._recorder.end(chosen)
 
-    def _save(self, path: Path, args: Any, state: Any) -> None:
+    def _checkpoint(self, path: Path, args: Any, state: Any) -> Checkpoint:
         step = int(path.name.rpartition("-")[2])
         best = _best(args)
         metrics = _metrics(state.log_history, step, best[0] if best else None)
         epochs = [entry["epoch"] for entry in state.log_history if entry.get("step") == step]
         lineage = {"step": step, "epoch": epochs[0] if epochs else state.epoch}
-        self._recorder.save(path, metrics, lineage, self._leave_out)
+        return Checkpoint(os.fspath(path), metrics, lineage, self._leave_out)
 
     def _weights(self, folder: Path) -> Path | None:
         """Return the largest file of a checkpoint's model, if there is such a folder."""

@@ -28,6 +28,7 @@ _PROGRAM = (
 )
 
 _LONGEST = 60.0  # seconds that are waited for in one call
+_ITS_END = 1.0  # seconds that a process takes to end when it has nothing to do
 
 # Of those that go on by themselves: Python warns of a process that nobody asks after.
 _left: list[subprocess.Popen[bytes]] = []
@@ -81,14 +82,14 @@ class Worker:
             raise
 
     def answers(self, wait: float = 0.0) -> Iterator[dict[str, Any]]:
-        """Yield what it says within ``wait`` seconds, or until it ends.
+        """Yield what it says of all it was given, within ``wait`` seconds.
 
-        Of one that is dead: that nothing came of what it was given.
+        Of one that is dead: that nothing came of it.
         """
         until = time.monotonic() + wait
         try:
-            while (left := until - time.monotonic()) > 0 or self._ours.poll():
-                if self._ours.poll(min(max(left, 0.0), _LONGEST)):
+            while self._ours.poll() or (self._given and time.monotonic() < until):
+                if self._ours.poll(min(max(until - time.monotonic(), 0.0), _LONGEST)):
                     said = json.loads(self._ours.recv_bytes())
                     self._given.discard(said.get("path"))
                     yield said
@@ -112,5 +113,7 @@ class Worker:
     def leave(self) -> None:
         """Let it go on by itself, if it still does."""
         self._ours.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0 if self._given else _ITS_END)
         if self.is_alive():
             _left.append(self._process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,36 @@ def test_a_checkpoint_that_is_a_folder(project: Project, fit: Callable[..., MvcC
     kept = {"state": {"layer.weight": torch.zeros(2, 8), "layer.bias": torch.zeros(2)}}
     dcp.load(kept, checkpoint_id=project.registry().path("net"))
     assert all(tensor.any() for tensor in kept["state"].values())
+
+
+def test_what_is_written_later_is_of_its_own_moment(
+    project: Project, fit: Callable[..., MvcCallback]
+) -> None:
+    """A checkpoint that is written while the next epoch runs has the metrics of its own."""
+    from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
+
+    class Late(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+            time.sleep(0.3)
+            super().save_checkpoint(checkpoint, path, storage_options)
+
+    mine = fit(saving(project, save_top_k=-1), plugins=[AsyncCheckpointIO(Late())])
+    found = versions(project)
+    assert len(mine.versions) + mine.summary.passed_over == 3
+    assert [v.artifact.name for v in found][-1] == "epoch=2-step=12.ckpt"
+    for version in found:
+        assert version.artifact.name == "epoch={epoch}-step={step}.ckpt".format(**version.lineage)
+    loss = [v.metrics["val_loss"] for v in found]
+    assert loss == sorted(set(loss), reverse=True)
+
+
+def test_checkpoints_elsewhere_are_told_of(
+    project: Project, fit: Callable[..., MvcCallback], said: Callable[[], list[str]]
+) -> None:
+    """What is saved to no disk of this machine is not registered, which is said at once."""
+    fit(saving(project, dirpath="memory://ck"), epochs=1)
+    assert len(said()) == 1
+    assert "memory://ck" in said()[0]
 
 
 def test_a_failing_run_and_the_next(project: Project, fit: Callable[..., MvcCallback]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry, UsageError
-from mvc.training.recorder import Options, Recorder
+from mvc.training.recorder import Checkpoint, Options, Recorder
 from tests.support.registry_builders import Project
 from tests.training.conftest import (
     checkpoint,
@@ -33,7 +33,11 @@ def test_each_checkpoint_is_a_child_of_the_one_before(
     """Versions bear metrics, step and name, and a run's second is the child of its first."""
     mine = recorder(parents=[project.add(b"pretrained")], labels={"run": "a"})
     for step in (1, 2):
-        mine.save(checkpoint(project, step), {"acc": step / 10}, {"step": step, "epoch": 0})
+        mine.save(
+            Checkpoint(
+                str(checkpoint(project, step)), {"acc": step / 10}, {"step": step, "epoch": 0}
+            )
+        )
         until(lambda: not left_over(project.folder))
     mine.end()
     _, first, second = versions(project)
@@ -52,14 +56,14 @@ def test_what_is_deleted_or_replaced_at_once_is_registered_as_it_was(
     """Once ``save`` returned, the trainer's file and folder may go, before a byte was read."""
     mine = recorder()
     path = checkpoint(project, 1)
-    mine.save(path, {}, {})
+    mine.save(Checkpoint(str(path), {}, {}))
     until(lambda: not left_over(project.folder))
     stopped(pid(mine))
     folder = project.folder / "checkpoints" / "deep"
     (folder / "part").mkdir(parents=True)
     (folder / "part" / "w.bin").write_bytes(b"weights" * 999)
     (folder / "config.json").write_text("{}")
-    mine.save(folder, {}, {})
+    mine.save(Checkpoint(str(folder), {}, {}))
     (folder / "part" / "w.bin").unlink()
     (folder / "config.json").unlink()
     os.kill(pid(mine), signal.SIGCONT)
@@ -69,6 +73,22 @@ def test_what_is_deleted_or_replaced_at_once_is_registered_as_it_was(
     assert (target / "config.json").read_text() == "{}"
 
 
+def test_a_folder_with_what_cannot_be_kept_is_told_of(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """A link to a folder is not passed over in silence: the checkpoint is counted as failed."""
+    folder = project.folder / "checkpoints" / "one"
+    folder.mkdir(parents=True)
+    (folder / "w.bin").write_bytes(b"weights")
+    (folder / "more").symlink_to(project.folder)
+    mine = recorder()
+    mine.save(Checkpoint(str(folder), {}, {}))
+    mine.end()
+    assert mine.summary.failed == 1
+    assert "is a link to a folder" in said()[0]
+    assert left_over(folder.parent) == []
+
+
 def test_names_that_go_while_a_file_is_read_are_no_change(
     project: Project, recorder: MakeRecorder
 ) -> None:
@@ -76,7 +96,7 @@ def test_names_that_go_while_a_file_is_read_are_no_change(
     mine = recorder()
     path = checkpoint(project, 1, size=48 << 20)
     more = project.folder / "checkpoints" / "more"
-    mine.save(path, {}, {})
+    mine.save(Checkpoint(str(path), {}, {}))
     for _ in range(200):
         os.link(path, more)
         os.unlink(more)
@@ -93,7 +113,7 @@ def test_what_is_overwritten_in_place_is_not_registered_as_what_it_was(
     until(lambda: Path(f"/proc/{pid(mine)}/cmdline").exists())
     stopped(pid(mine))
     path = checkpoint(project, 1)
-    mine.save(path, {"acc": 1.0}, {})
+    mine.save(Checkpoint(str(path), {"acc": 1.0}, {}))
     os.utime(path, ns=(1, 1))
     os.kill(pid(mine), signal.SIGCONT)
     mine.end()
@@ -106,11 +126,11 @@ def test_what_is_overwritten_in_place_is_not_registered_as_what_it_was(
 def test_of_those_that_wait_the_newest_is_kept(project: Project, recorder: MakeRecorder) -> None:
     """While one is added, older ones that wait are passed over and counted."""
     mine = recorder()
-    mine.save(checkpoint(project, 1), {}, {"step": 1})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {"step": 1}))
     until(lambda: len(project.registry().list()) == 1)
     stopped(pid(mine))
     for step in range(2, 7):
-        mine.save(checkpoint(project, step), {}, {"step": step})
+        mine.save(Checkpoint(str(checkpoint(project, step)), {}, {"step": step}))
     os.kill(pid(mine), signal.SIGCONT)
     mine.end()
     assert versions(project)[-1].lineage["step"] == 6
@@ -119,12 +139,33 @@ def test_of_those_that_wait_the_newest_is_kept(project: Project, recorder: MakeR
     assert left_over(project.folder) == []
 
 
+def test_the_best_is_added_in_the_end_though_it_was_passed_over(
+    project: Project, recorder: MakeRecorder
+) -> None:
+    """A newer one that waits takes the best one's place, but not for good."""
+    mine = recorder()
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
+    until(lambda: len(project.registry().list()) == 1)
+    stopped(pid(mine))
+    best, newer = (
+        Checkpoint(str(checkpoint(project, step)), {"acc": 1 / step}, {"step": step})
+        for step in (2, 3)
+    )
+    for one in (newer, best, newer):  # one may be taken at once
+        mine.save(one)
+    os.kill(pid(mine), signal.SIGCONT)
+    mine.end(best)
+    found = [one.lineage.get("step") for one in versions(project)]
+    assert found.count(2) == 1
+    assert 3 in found
+
+
 def test_nothing_is_read_while_the_trainer_waits(project: Project, recorder: MakeRecorder) -> None:
     """To secure a checkpoint, the training's process neither reads nor writes its bytes."""
     mine = recorder()
     path = checkpoint(project, 1, size=32 << 20)
     before = _moved()
-    mine.save(path, {}, {})
+    mine.save(Checkpoint(str(path), {}, {}))
     assert _moved() - before < 100_000
     mine.end()
     assert mine.summary.versions == ("net/v1",)
@@ -149,7 +190,7 @@ def test_without_hard_links_it_is_copied(
     path = checkpoint(project, 1)
     with monkeypatch.context() as patched:
         patched.setattr(os, "link", refused)
-        mine.save(path, {}, {})
+        mine.save(Checkpoint(str(path), {}, {}))
     path.write_bytes(b"something else")
     mine.end()
     assert project.registry().path("net").read_bytes() == bytes([1]) * 1000
@@ -161,7 +202,7 @@ def test_the_same_checkpoint_again_is_no_new_version(
     """What equals the version before it, though that is now its parent, is counted as the same."""
     mine = recorder()
     for _ in range(2):
-        mine.save(checkpoint(project, 1), {"acc": 1.0}, {"step": 1})
+        mine.save(Checkpoint(str(checkpoint(project, 1)), {"acc": 1.0}, {"step": 1}))
         until(lambda: not left_over(project.folder))
     mine.end()
     assert mine.summary.versions == ("net/v1",)
@@ -177,10 +218,10 @@ def test_the_commit_is_that_of_the_beginning(
     monkeypatch.chdir(project.folder)
     first = git(project.folder, "rev-parse", "HEAD")
     mine = recorder()
-    mine.save(checkpoint(project, 1), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
     until(lambda: len(project.registry().list()) == 1)
     git(project.folder, "commit", "-q", "--allow-empty", "-m", "two")
-    mine.save(checkpoint(project, 2), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 2)), {}, {}))
     mine.end()
     assert [one.lineage["code"]["git"] for one in versions(project)] == [first, first]
 
@@ -196,7 +237,7 @@ def test_two_runs_share_a_family(project: Project, recorder: MakeRecorder) -> No
     runs = [recorder(labels={"run": name}) for name in "ab"]
     for step in range(1, 5):
         for number, mine in enumerate(runs):
-            mine.save(checkpoint(project, 10 * number + step), {}, {"step": step})
+            mine.save(Checkpoint(str(checkpoint(project, 10 * number + step)), {}, {"step": step}))
             until(lambda: not left_over(project.folder))
     for mine in runs:
         mine.end()
@@ -218,7 +259,7 @@ def test_a_run_that_goes_on_from_a_version_is_its_child(
     project.add_folder({"w.bin": b"weights", "config.json": b"{}"})
     project.add(b"newer")
     mine = recorder(resumed=project.file(b"weights", "resumed.bin"))
-    mine.save(checkpoint(project, 1), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
     mine.end()
     assert [one["id"] for one in versions(project)[-1].lineage["parents"]] == ["net/v1"]
 
@@ -228,7 +269,7 @@ def test_a_registry_is_the_one_that_was_given(project: Project) -> None:
     registry = ModelRegistry(project.folder, create=False)
     mine = Recorder(Options("net", registry, "all", 60.0, {}))
     mine.begin({}, None)
-    mine.save(checkpoint(project, 1), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
     mine.end()
     assert mine.summary.failed == 1
     assert not project.mvc.exists()
@@ -241,7 +282,7 @@ def test_a_registry_that_cannot_be_is_one_warning(
     project.file(b"", "in-the-way")
     mine = recorder(folder=project.folder / "in-the-way" / "here")
     for step in (1, 2, 3):
-        mine.save(checkpoint(project, step), {}, {})
+        mine.save(Checkpoint(str(checkpoint(project, step)), {}, {}))
         until(lambda: not left_over(project.folder))
     mine.end()
     assert mine.summary.failed == 3
@@ -267,7 +308,7 @@ def test_a_full_disk_is_one_warning_and_later_ones_go_on(
 ) -> None:
     """What does not fit is counted; what comes later and fits is registered."""
     mine = recorder(folder=small_disk)
-    mine.save(checkpoint(project, 1, size=2 << 20), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1, size=2 << 20)), {}, {}))
     until(lambda: not left_over(project.folder))
     mine.end()
     assert mine.summary.failed == 1
@@ -281,10 +322,10 @@ def test_a_process_that_dies_is_followed_by_another(
     """When what adds is killed, what it had is counted and removed, and the next one is added."""
     mine = recorder()
     stopped(pid(mine))
-    mine.save(checkpoint(project, 1), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
     os.kill(pid(mine), signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid(mine)}/exe").exists())
-    mine.save(checkpoint(project, 2), {}, {"step": 2})
+    mine.save(Checkpoint(str(checkpoint(project, 2)), {}, {"step": 2}))
     mine.end()
     assert mine.summary.failed == 1
     assert [one.lineage["step"] for one in versions(project)] == [2]
@@ -297,7 +338,7 @@ def test_the_end_does_not_wait_for_ever(project: Project, recorder: MakeRecorder
     mine = recorder(wait=0.0)
     adding = pid(mine)
     stopped(adding)
-    mine.save(checkpoint(project, 1), {}, {})
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
     mine.end()
     assert mine.summary.unfinished == 1
     os.kill(adding, signal.SIGCONT)
@@ -307,10 +348,10 @@ def test_the_end_does_not_wait_for_ever(project: Project, recorder: MakeRecorder
 
 KILLED = """
 import os, signal, sys
-from mvc.training.recorder import Options, Recorder
+from mvc.training.recorder import Checkpoint, Options, Recorder
 recorder = Recorder(Options("net", ".", "all", 60.0, {}))
 recorder.begin({}, None)
-recorder.save("step-1.bin", {}, {})
+recorder.save(Checkpoint("step-1.bin", {}, {}))
 os.unlink("step-1.bin")
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -347,7 +388,7 @@ def test_what_dead_processes_left_is_removed_in_time(
     for path in (old, living):
         os.utime(path, (1, 1))
     mine = recorder()
-    mine.save(folder / "step-1.bin", {}, {})
+    mine.save(Checkpoint(str(folder / "step-1.bin"), {}, {}))
     mine.end()
     assert sorted(left_over(project.folder)) == sorted([living, new])
 
