@@ -6,13 +6,13 @@ Public names: ``log``, ``course``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from mvc.cli import command, output, versions
-from mvc.errors import UsageError
+from mvc.errors import MvcError, UsageError
 
 if TYPE_CHECKING:
     from mvc.cli.graph import Node
@@ -67,7 +67,7 @@ def log(
     )
 
     def tell(found: Sequence[Version]) -> None:
-        lines = _graph(registry, found) if graph else _stories(found)
+        lines = _graph(registry, found) if graph else _stories(registry, found)
         if output.width() is not None:
             _tell_courses(registry, found)
         for line in lines:
@@ -76,16 +76,29 @@ def log(
     versions.answer(found, as_json, quiet, tell)
 
 
-def _stories(found: Iterable[Version]) -> Iterator[str]:
+def _stories(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[str]:
+    standings = _standings(registry, found)
     for place, version in enumerate(found):
         if place:
             yield ""
-        first, *more = _story(version)
+        first, *more = _story(version, standings)
         yield first
         yield from (f"    {text}".rstrip() for text in more)
 
 
-def _story(version: Version) -> list[str]:
+def _standings(registry: ModelRegistry, found: Sequence[Version]) -> dict[str, str]:
+    """Say in words since when, by whom and why versions are out of use."""
+    from mvc.registry import reach
+
+    said = {}
+    for name in {version.family for version in found if version.withdrawn}:
+        with contextlib.suppress(MvcError):  # an event that cannot be read hides no version
+            known = reach.standings(registry.manifest, name).items()
+            said.update({f"{name}/v{number}": reach.told(*last) for number, last in known})
+    return said
+
+
+def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
     standing = versions.standing(version)
     called = "  " + output.styled(f"({standing})", "cyan") if standing else ""
     who = output.clean(f"{output.when(version.created)} UTC  {version.author}")
@@ -95,6 +108,8 @@ def _story(version: Version) -> list[str]:
     made_from = ", ".join(parent.id for parent in versions.parents_of(version))
     held = f"{version.artifact.name}, {versions.measure(version)}"
     told.append(f"{held}, from {made_from}" if made_from else held)
+    if version.withdrawn and version.id in standings:
+        told.append(standings[version.id])
     identity = output.styled(version.id, "yellow")
     return [f"{identity}  {who}{called}", *map(output.clean, told)]
 
@@ -155,6 +170,7 @@ def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
 
     keys = {v.id: str(registry.manifest.record(v.family, v.number)[1]) for v in found}
     shown = frozenset(keys.values())
+    standings = _standings(registry, found)
     others: dict[str, versions.Parent] = {}
     for version in found:
         parents = []
@@ -164,7 +180,7 @@ def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
                 key = f"{parent.id} {key}"
                 others[key] = parent
             parents.append(key)
-        yield Node(keys[version.id], tuple(parents), (*_story(version), ""))
+        yield Node(keys[version.id], tuple(parents), (*_story(version, standings), ""))
     for key, parent in others.items():
         _, why = versions.look_up(registry, parent)
         told = output.styled(output.clean(parent.id), "yellow")

@@ -71,7 +71,11 @@ def restore(refs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     nothing.
     """
     registry = command.open_registry()
-    _answer([registry.restore(ref) for ref in refs], as_json)
+    done = [registry.restore(ref) for ref in refs]
+    _answer(done, as_json)
+    under_policy = {v.family for v in done if registry.family(v.family).keep.has_rules}
+    if under_policy and not (quiet or as_json):
+        output.note("mvc keep does not withdraw what was restored; mvc rm does")
 
 
 def _is_refused(registry: ModelRegistry, text: str, force: bool) -> bool:
