@@ -45,7 +45,7 @@ async function look() {
   for (const page of %s) {
     await new Promise(done => { frame.onload = done; frame.src = "/" + page; });
     await new Promise(done => setTimeout(done, 50));
-    const page_ = frame.contentDocument, main = page_.querySelector("article");
+    const page_ = frame.contentDocument, main = page_.querySelector("article.md-content__inner");
     found[page] = {
       wrong: frame.contentWindow.wrong,
       title: page_.title,
