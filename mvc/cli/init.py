@@ -5,6 +5,7 @@ Public names: ``init``.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,19 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
     or the one that is there is shared with the registries that use it.
     """
     from mvc.registry import ModelRegistry
+    from mvc.registry.location import place
 
     chosen = environment.registry_folder() or Path.cwd()
     above = _registry_above(chosen)
     registry = ModelRegistry(chosen)
     made = registry.init(store=store)
+    opened = place.open_to_all(registry.folder)
+    if opened is not None:
+        output.line(
+            "warning",
+            f"anyone may write to '{opened}', so mvc passes this registry over unless -C or "
+            f"MVC_DIR names it; to change that: chmod o-w {shlex.quote(str(opened))}",
+        )
     if not quiet:
         _tell(registry, made, above)
         if made and store is None and environment.in_git(registry.folder.parent):

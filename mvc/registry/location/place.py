@@ -7,7 +7,7 @@ How a registry is made: ``mvc.registry.location.founding``.
 
 Layout: ``docs/formats/registry.md``.
 Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,
-``change``, ``path_text``, ``tidy``, ``inode_of``, ``is_tools_own``.
+``change``, ``path_text``, ``tidy``, ``inode_of``, ``is_tools_own``, ``open_to_all``.
 """
 
 from __future__ import annotations
@@ -93,21 +93,28 @@ def find(start: Path, *, named: bool = False) -> Path:
     Raises:
         NotFound: There is none.
     """
+    hint = "mvc init makes one"
     for folder in environment.upward(start):
         found = folder / FOLDER
         if not exists(found):
             continue
         if named and folder == start.absolute():
             return found
-        opened = next(filter(environment.anyone_may_write, (folder, found)), None)
+        opened = open_to_all(found)
         if opened is None:
             return found
+        hint = f"MVC_DIR={found} uses the one that was passed over"
         warnings.warn(
             f"passed over '{found}': anyone may write to '{opened}'; MVC_DIR={found} uses it",
             MvcWarning,
             stacklevel=2,
         )
-    raise NotFound(f"no registry in '{start.absolute()}' or above it", hint="mvc init makes one")
+    raise NotFound(f"no registry in '{start.absolute()}' or above it", hint=hint)
+
+
+def open_to_all(folder: Path) -> Path | None:
+    """Return what others could have put a registry into: the folder it is in, or itself."""
+    return next(filter(environment.anyone_may_write, (folder.parent, folder)), None)
 
 
 def exists(folder: Path) -> bool:
