@@ -5,12 +5,14 @@ Public names: ``keep``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, tables
+from mvc.cli.tables import Column, Value
 from mvc.errors import UsageError
 from mvc.registry.duration import written
 from mvc.registry.retention import grace_of, in_words
@@ -123,26 +125,17 @@ def _tell(found: list[Kept], name: str | None, *, as_if: bool) -> None:
     if not found:
         output.note("no family has a policy, so all are kept; mvc keep FAMILY --last 5 sets one")
     elif name is None:
-        heading = ("FAMILY", "KEEPS", "GRACE", "APPLIED BY", "WOULD WITHDRAW")
-        output.table([heading, *map(_row, found)])
+        tables.show(found, PEOPLE, PROGRAMS)
     elif not found[0].policy.has_rules:
         (kept,) = found
         output.note(f"all versions of '{kept.family}' are kept")
     else:
-        _tell_one(found[0], as_if=as_if)
+        _tell_one(found[0])
+    if as_if:
+        output.note("nothing was set; leave out --dry-run to set it")
 
 
-def _row(kept: Kept) -> tuple[str, ...]:
-    return (
-        kept.family,
-        in_words(kept.policy),
-        _grace(kept.policy),
-        _applied(kept.policy),
-        _sum(kept),
-    )
-
-
-def _tell_one(kept: Kept, *, as_if: bool) -> None:
+def _tell_one(kept: Kept) -> None:
     output.facts(
         [
             ("keeps", in_words(kept.policy)),
@@ -154,21 +147,25 @@ def _tell_one(kept: Kept, *, as_if: bool) -> None:
         rows = [("withdraw", going.id, output.size(going.bytes)) for going in kept.withdraws]
         output.table(rows, right=[2])
     output.note(f"the next {_applied(kept.policy)} would withdraw {_sum(kept)}")
-    if as_if:
-        output.note("nothing was set; leave out --dry-run to set it")
 
 
 def _sum(kept: Kept) -> str:
     if not kept.withdraws:
         return "nothing"
-    sizes = [going.bytes for going in kept.withdraws]
-    known = [size for size in sizes if size is not None]
-    taken = output.size(sum(known) if len(known) == len(sizes) else None)
-    return f"{output.count(len(sizes), 'version')}, {taken}"
+    return f"{output.count(len(kept.withdraws), 'version')}, {output.size(_bytes(kept))}"
+
+
+def _bytes(kept: Kept) -> int | None:
+    known = [going.bytes for going in kept.withdraws if going.bytes is not None]
+    return sum(known) if len(known) == len(kept.withdraws) else None
 
 
 def _grace(policy: Policy) -> str:
-    return written(int(grace_of(policy).total_seconds()))
+    return written(_seconds(policy))
+
+
+def _seconds(policy: Policy) -> int:
+    return int(grace_of(policy).total_seconds())
 
 
 def _applied(policy: Policy) -> str:
@@ -176,10 +173,29 @@ def _applied(policy: Policy) -> str:
 
 
 def _plain(kept: Kept) -> output.Json:
-    grace = int(grace_of(kept.policy).total_seconds())
-    policy = {**asdict(kept.policy), "grace": grace} if kept.policy.has_rules else None
+    policy = {**asdict(kept.policy), "grace": _seconds(kept.policy)}
     return {
         "family": kept.family,
-        "keep": policy,
+        "keep": policy if kept.policy.has_rules else None,
         "withdraws": [asdict(going) for going in kept.withdraws],
     }
+
+
+PEOPLE: tuple[Column[Kept], ...] = (
+    Column("FAMILY", lambda kept: kept.family, style="yellow", elastic=True),
+    Column("KEEPS", lambda kept: in_words(kept.policy), elastic=True),
+    Column("GRACE", lambda kept: _grace(kept.policy), right=True, rank=2),
+    Column("APPLIED BY", lambda kept: _applied(kept.policy), rank=3),
+    Column("WOULD WITHDRAW", _sum, rank=1),
+)
+PROGRAMS: dict[str, Callable[[Kept], Value]] = {
+    "family": lambda kept: kept.family,
+    "last": lambda kept: kept.policy.last,
+    "best": lambda kept: kept.policy.best,
+    "tagged": lambda kept: kept.policy.tagged,
+    "younger": lambda kept: kept.policy.younger,
+    "grace": lambda kept: _seconds(kept.policy),
+    "after_add": lambda kept: kept.policy.after_add,
+    "withdraws": lambda kept: len(kept.withdraws),
+    "bytes": _bytes,
+}

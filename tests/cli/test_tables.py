@@ -29,6 +29,7 @@ TYPED = {
     "show --tensors": ["show", "resnet18", "--tensors"],
     "tag FAMILY": ["tag", "resnet18"],
     "tag --history": ["tag", "--history", "resnet18@prod"],
+    "keep": ["keep"],
 }
 
 
@@ -42,6 +43,7 @@ def test_programs_get_the_columns_promised(resnet18: Path, command: str) -> None
     """Piped, a table begins with its columns, and each line has as many, whatever is in them."""
     mvc("tag", "resnet18@v1", "prod", "--message", HOSTILE)
     mvc("add", "resnet18", "model.safetensors", "--message", HOSTILE)
+    mvc("keep", "resnet18", "--last", "1")
     done = mvc(*TYPED[command])
     head, *lines = done.out.removesuffix("\n").split("\n")
     assert head.split("\t") == PROMISED[command]
