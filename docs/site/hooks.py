@@ -5,7 +5,7 @@ becomes a list of its pages that are not named elsewhere. Made anew at each
 build, and so never out of date:
 
 - ``reference/cli.md``: the help of every command, from the commands
-- ``reference/python.md``: the public names, for mkdocstrings to fill in
+- ``reference/python.md``: the public names, which mkdocstrings fills in
 - ``changes.md``: the change fragments, the newest first
 """
 
@@ -67,6 +67,10 @@ def python() -> Iterator[str]:
     yield from _described("The registry", ["mvc.ModelRegistry"], options)
     values = ["mvc.Version", *(f"mvc.registry.version.{name}" for name in ("Added", "CheckedOut"))]
     yield from _described("Values", values, {"merge_init_into_class": True})
+    training = [f"mvc.training.{name}.MvcCallback" for name in ("lightning", "transformers")]
+    own = {"merge_init_into_class": True, "members": ["versions", "summary"], "show_bases": False}
+    yield from _described("Training", training, {**own, "show_root_full_path": True})
+    yield from _described("Progress", ["mvc.progress.listening", "mvc.progress.Job"], {})
     errors = [f"mvc.{name}" for name in mvc.__all__ if _is_error(name)]
     yield from _described("Errors", errors, {"show_bases": True})
 

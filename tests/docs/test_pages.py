@@ -20,7 +20,14 @@ HOWTO = DOCS / "howto"
 INDEX = HOWTO / "index.md"
 PAGES = [DOCS / "tutorial.md", *sorted(HOWTO.glob("*.md"))]
 PLACE = Path("home/anna/thesis")
-SETTINGS = {"MVC_AUTHOR": "anna", "COLUMNS": "80", "LINES": "100", "NO_COLOR": "1", "PAGER": "cat"}
+SETTINGS = {
+    "MVC_AUTHOR": "anna",
+    "MVC_PROGRESS": "0",  # bars are drawn on slow machines only
+    "COLUMNS": "80",
+    "LINES": "100",
+    "NO_COLOR": "1",
+    "PAGER": "cat",
+}
 
 
 @pytest.fixture
