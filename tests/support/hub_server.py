@@ -3,7 +3,8 @@
 It has repositories with branches; a branch is a commit, a commit is files.
 Files that end in ``.safetensors`` or ``.bin`` are LFS files, known by their
 SHA-256; others by git's digest. Requests, and the bytes of files sent, are
-counted; a repository may be gated, and a file may break off.
+counted; a repository may be gated, and a file may break
+off, or stop without an end.
 
 Public names: ``Hub``, ``serving_hub``, ``commit_of``.
 """
@@ -41,6 +42,8 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     status: int | None = None
     cut: int | None = None
+    stall: int | None = None
+    closing: threading.Event = field(default_factory=threading.Event)
     url: str = ""
     sent: int = 0
     requests: list[str] = field(default_factory=list)
@@ -118,6 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
+            stall = self.server.hub.stall
+            if stall is not None and len(body) > stall:
+                self.wfile.write(body[:stall])
+                self.server.hub.closing.wait(120)
+                return
             self.wfile.write(body[:cut])
             self.close_connection = cut is not None
 
@@ -160,5 +168,6 @@ def serving_hub() -> Iterator[Hub]:
         try:
             yield hub
         finally:
+            hub.closing.set()
             http.shutdown()
             thread.join()

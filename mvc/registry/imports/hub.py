@@ -38,6 +38,8 @@ TWINS = (
     "flax_model*.msgpack",
     "rust_model.ot",
 )
+# Smaller files are downloaded several at once, in threads that Ctrl-C has to wait for.
+LARGE = 1 << 20
 BLOCK = 1 << 20
 SPACE_BESIDE = 1 << 20
 MAX_CONFIG = 1 << 20
@@ -122,16 +124,24 @@ def _downloaded(
         chosen, _ = _chosen(list(files), selection)
         _refuse_none(chosen, repository)
         blobs = Path(library.constants.HF_HUB_CACHE, _folder_of(repository), "blobs")
-        missing = {_blob_of(files[name]): files[name].size or 0 for name in chosen}
-        size = sum(size for blob, size in missing.items() if not (blobs / blob).exists())
+        sizes = {name: files[name].size or 0 for name in chosen}
+        wanted = {_blob_of(files[name]): sizes[name] for name in chosen}
+        size = sum(size for blob, size in wanted.items() if not (blobs / blob).exists())
         _check_space(library, repository, size)
+        small = [name for name in chosen if sizes[name] <= max(LARGE, min(sizes.values()))]
         with progress.job(f"downloading hf:{repository}", size):
+            bar = silent_bar(library)
             folder = library.snapshot_download(
                 repository,
                 revision=revision,
-                allow_patterns=[glob.escape(name) for name in chosen],
-                tqdm_class=silent_bar(library),
+                allow_patterns=[glob.escape(name) for name in small],
+                tqdm_class=bar,
             )
+            for name in chosen:
+                if name not in small:
+                    library.hf_hub_download(
+                        repository, name, revision=Path(folder).name, tqdm_class=bar
+                    )
     return Path(folder), list(files), size
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -202,6 +203,32 @@ def test_a_broken_download_is_an_error_and_whole_files_are_kept(
     done = project.registry().import_("hf:anna/bert")
     assert done.received == len(BODY)
     assert stored(project, "bert") == FILES
+
+
+def test_ctrl_c_ends_the_download_of_a_large_file(
+    project: Project, hub: Hub, tmp_path: Path
+) -> None:
+    """Whoever has enough is not kept waiting by a transfer that does not move."""
+    project.registry().init()
+    hub.repositories["anna/bert"]["main"] = {**FILES, "large.safetensors": bytes(3 << 20)}
+    hub.stall = 1 << 20
+    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "no_proxy": "*"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mvc", "import", "hf:anna/bert"],
+        cwd=project.folder,
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not (hub.sent > 3 << 20 and list(tmp_path.rglob("*.incomplete"))):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.3)  # until it reads
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
 
 
 def test_how_far_it_is_is_told(project: Project, hub: Hub) -> None:
