@@ -31,7 +31,7 @@ from mvc.registry.imports.address import Address, parse
 # Seconds without a sign of life after which a connection is given up.
 PATIENCE = 30.0
 BLOCK = 1 << 20
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_PASSING = {408, 425, 429}
 _LOOK = "look at the address again, as in a browser"
 _WORDS = {
     401: ("wants a login", "https://USER:PASSWORD@HOST/… logs in; it is not noted anywhere"),
@@ -162,7 +162,7 @@ def _refused(address: Address, status: int, headers: Message) -> RemoteFailed:
     message = f"'{address.shown}': {address.host} {words}"
     if str(status) not in message:
         message += f" ({status})"
-    if status in _PASSING:
+    if status in _PASSING or status >= 500:
         return Passing(message, after=_seconds(headers.get("Retry-After")))
     return RemoteFailed(message, hint=hint)
 

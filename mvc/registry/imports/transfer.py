@@ -140,14 +140,18 @@ class Transfer:
         if note is None or reply.status != 200:
             return note is not None and reply.status == 304
         now = _note_of(reply.headers, self._address)
+        dated = (note.last_modified, note.size) == (now.last_modified, now.size)
+        if not self._address.whole:  # it may be another file, whose ETag is as short
+            return dated and note.etag is not None and note.etag == now.etag
         if note.etag is not None or now.etag is not None:
             return note.etag == now.etag
-        known = note.last_modified is not None
-        return known and (note.last_modified, note.size) == (now.last_modified, now.size)
+        return dated and note.last_modified is not None
 
     def _conditions(self) -> dict[str, str]:
         """Return the headers that ask for what is missing, or whether anything has changed."""
         note = self._whole
+        if note is not None and not self._address.whole:
+            return {}
         if note is not None:
             asked = {"If-None-Match": note.etag, "If-Modified-Since": note.last_modified}
             return {name: value for name, value in asked.items() if value}

@@ -79,6 +79,16 @@ def test_a_server_that_sends_it_all_the_same_is_not_listened_to(
     assert first.cached.sha256 == SHA256
 
 
+def test_a_signed_address_is_recognised_and_another_file_is_not(
+    server: Server, tmp_path: Path
+) -> None:
+    """A new signature costs no download; what only its hidden parts tell apart is compared."""
+    get(server, tmp_path, "get.pt?signature=one")
+    assert get(server, tmp_path, "get.pt?signature=two").received == 0
+    server.body = BODY[1:]  # with the same ETag
+    assert get(server, tmp_path, "get.pt?model=other").received == len(BODY) - 1
+
+
 def test_a_known_digest_asks_nobody(server: Server, tmp_path: Path) -> None:
     """What is cached and has the digest that is wanted needs no server."""
     get(server, tmp_path)
@@ -235,6 +245,7 @@ def test_bytes_that_are_not_those_wanted_are_not_kept(server: Server, tmp_path: 
         (429, 5, "too often"),
         (500, 5, "answers 500"),
         (503, 5, "tried 5 times"),
+        (529, 5, "answers 529"),
     ],
 )
 def test_a_refusal_is_a_line_with_its_status(
