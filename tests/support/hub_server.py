@@ -41,6 +41,7 @@ class Hub:
     repositories: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     status: int | None = None
+    status_of_files: int | None = None
     cut: int | None = None
     stall: int | None = None
     closing: threading.Event = field(default_factory=threading.Event)
@@ -85,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = hub.files(name, revision)
         if hub.status is not None:
             self._send(hub.status, b"", {})
+        elif file and hub.status_of_files is not None:
+            self._send(hub.status_of_files, b"", {})
         elif name in hub.gated:
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
         elif name not in hub.repositories:

@@ -169,7 +169,7 @@ def _check_space(library: Any, repository: str, size: int) -> None:
 
 def _snapshot(library: Any, repository: str, revision: str | None) -> Path:
     """Return the snapshot that is cached, whole or not."""
-    with in_words(library, repository, revision):
+    with in_words(library, repository, revision, offline=True):
         return Path(
             library.snapshot_download(
                 repository, revision=revision, local_files_only=True, allow_patterns=[]

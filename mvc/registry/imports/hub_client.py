@@ -14,6 +14,7 @@ from mvc import progress
 from mvc.errors import MvcError, NotFound, RemoteFailed, Unsupported, UsageError
 from mvc.registry.imports.address import without_login
 
+_AGAIN = "look at the network, then run it again; whole files are not downloaded again"
 _LOGIN = "hf auth login, or HF_TOKEN=…, gives access to what is private"
 
 
@@ -61,8 +62,10 @@ def silent_bar(library: Any) -> type:
 
 
 @contextlib.contextmanager
-def in_words(library: Any, repository: str, revision: str | None) -> Iterator[None]:
-    """Turn what the library raises into what it means."""
+def in_words(
+    library: Any, repository: str, revision: str | None, *, offline: bool = False
+) -> Iterator[None]:
+    """Turn what the library raises into what it means; ``offline`` if nobody was to be asked."""
     errors, name = library.errors, f"'hf:{repository}'"
     try:
         yield
@@ -81,6 +84,10 @@ def in_words(library: Any, repository: str, revision: str | None) -> Iterator[No
             f"{name} has no revision '{revision}'", hint="a branch, a tag or a commit; main if none"
         ) from None
     except errors.LocalEntryNotFoundError:
+        if not offline:
+            raise Unreachable(
+                f"{name} cannot be downloaded: the hub does not answer", hint=_AGAIN
+            ) from None
         raise NotFound(
             f"{name} is not cached, and may not be downloaded offline",
             hint="do it once without --offline, MVC_OFFLINE and HF_HUB_OFFLINE",
@@ -99,5 +106,5 @@ def in_words(library: Any, repository: str, revision: str | None) -> Iterator[No
         said = str(error).partition("\n")[0][:120] or type(error).__name__
         raise Unreachable(
             f"{name} cannot be downloaded ({said})",
-            hint="look at the network, then run it again; whole files are not downloaded again",
+            hint=_AGAIN,
         ) from None

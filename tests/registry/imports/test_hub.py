@@ -199,7 +199,10 @@ def test_a_broken_download_is_an_error_and_whole_files_are_kept(
     with pytest.raises(RemoteFailed):
         project.registry().import_("hf:anna/bert")
     assert project.registry().list() == []
-    hub.cut = None
+    hub.cut, hub.status_of_files = None, 503
+    with pytest.raises(RemoteFailed, match=r"'hf:anna/bert' cannot be downloaded|answers 503"):
+        project.registry().import_("hf:anna/bert")
+    hub.status_of_files = None
     done = project.registry().import_("hf:anna/bert")
     assert done.received == len(BODY)
     assert stored(project, "bert") == FILES
