@@ -4,8 +4,8 @@ Everything else is told. What is read here and why: ``docs/terminal.md``, ``docs
 Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
 ``offline``, ``author``, ``code_state``, ``hold_code_state``, ``upward``, ``home``, ``colours``,
-``progress``, ``shell``, ``umask``, ``debug``, ``completion``, ``anyone_may_write``, ``full_path``,
-``host``, ``in_git``, ``keep_memory``, ``boot``.
+``progress``, ``pager``, ``of_pager``, ``shell``, ``umask``, ``debug``, ``completion``,
+``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from mvc.errors import UsageError
 
 GIT_SECONDS = 5
+USUAL_PAGER = "less"
 
 KEPT = 256 << 20
 """Bytes that this process keeps for its next buffers rather than give back."""
@@ -129,6 +130,24 @@ def umask() -> int:
 def progress() -> bool:
     """Return whether progress is shown: ``MVC_PROGRESS`` is not ``0``."""
     return os.environ.get("MVC_PROGRESS", "") != "0"
+
+
+def pager() -> list[str]:
+    """Return the command of a pager: ``MVC_PAGER``, else ``PAGER``, else less; empty for none."""
+    import shlex
+
+    text = os.environ.get("MVC_PAGER", os.environ.get("PAGER", USUAL_PAGER)).strip()
+    if text in ("", "cat") or os.environ.get("TERM", "") == "dumb":
+        return []
+    try:
+        return shlex.split(text)
+    except ValueError:  # quotes that do not match: there will be no such program
+        return [text]
+
+
+def of_pager() -> dict[str, str]:
+    """Return a pager's environment: colours pass through less, unless ``LESS`` says otherwise."""
+    return {"LESS": os.environ.get("LESS", "FRX"), **os.environ}
 
 
 def debug() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,10 +41,12 @@ class Command(click.Command):
         usage: str = "[OPTIONS]",
         examples: Sequence[tuple[str, str]] = (),
         statuses: Mapping[int, str] | None = None,
+        paged: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.usage = usage
+        self.paged = paged
         self.examples = examples
         self.statuses = {**_STATUSES, **(statuses or {})}
         quiet = all("-q" not in option.opts for option in self.params)
@@ -63,8 +66,15 @@ class Command(click.Command):
             ctx.params["quiet"] = manner.manner.quiet
         if ctx.params.get("as_json") and ctx.params.get("quiet"):
             raise UsageError("--json and -q are two ways to answer", hint="choose one")
-        with manner.heard(ctx.command_path):
+        with self._pager(), manner.heard(ctx.command_path):
             return super().invoke(ctx)
+
+    def _pager(self) -> AbstractContextManager[None]:
+        if not self.paged or not manner.manner.pager or output.width() is None:
+            return nullcontext()
+        from mvc.cli import paging
+
+        return paging.paged()
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
@@ -131,11 +141,13 @@ def command(
     usage: str = "[OPTIONS]",
     examples: Sequence[tuple[str, str]],
     statuses: Mapping[int, str] | None = None,
+    paged: bool = False,
 ) -> Callable[[Function], Command]:
     """Make a command from a function whose docstring is its help.
 
     Args:
         usage: The arguments as the first line of the help shows them.
+        paged: Whether a pager shows what does not fit on the screen.
     """
     return click.command(
         name,
@@ -143,6 +155,7 @@ def command(
         usage=usage,
         examples=examples,
         statuses=statuses,
+        paged=paged,
         context_settings=HELP,
     )
 

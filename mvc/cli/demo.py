@@ -166,7 +166,7 @@ def _type(*arguments: str, expect: int = 0) -> int:
 
     here = Path.cwd()
     output.result("\n$ mvc " + " ".join(arguments))
-    status = run(arguments)
+    status = run(("--no-pager", *arguments))
     os.chdir(here)  # -C moves the process
     if status != expect:
         raise MvcError(f"'mvc {' '.join(arguments)}' ended with {status}, not {expect}")

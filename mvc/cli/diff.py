@@ -36,6 +36,7 @@ ARROW = " → "
         3: "what has to be read is damaged or missing",
         4: "no such version, file or tensor",
     },
+    paged=True,
 )
 @click.argument("a", metavar="REF|FILE")
 @click.argument("b", metavar="REF|FILE")

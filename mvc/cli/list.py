@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ("mvc list resnet18 --all | cut -f1,4", "ids and metrics of all, for a script"),
     ],
     statuses=versions.NO_FAMILY,
+    paged=True,
 )
 @click.argument("family", required=False)
 @click.option(

@@ -32,6 +32,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
         ("mvc log resnet18 --withdrawn", "with those taken out of use"),
     ],
     statuses=versions.NO_FAMILY,
+    paged=True,
 )
 @click.argument("family", required=False)
 @click.option("--graph", is_flag=True, help="Draw what was made from what.")

@@ -1,4 +1,4 @@
-"""Manner: how much a command says, as ``-v``, ``-q``, ``--no-progress`` and ``--debug`` ask for.
+"""Manner: how much a command says, and how, as options of every command ask for.
 
 They may stand before the command's name and after it. Progress is drawn, and
 what else a call tells is printed, by a listener to ``mvc.progress``.
@@ -27,6 +27,7 @@ class Manner:
     quiet: bool = False
     debug: bool = False
     progress: bool = True
+    pager: bool = True
 
 
 manner = Manner()
@@ -35,7 +36,7 @@ manner = Manner()
 
 def anew() -> None:
     """Start with what the environment says."""
-    manner.verbose = manner.quiet = False
+    manner.verbose, manner.quiet, manner.pager = False, False, True
     manner.debug, manner.progress = environment.debug(), environment.progress()
 
 
@@ -63,6 +64,7 @@ def options(*, hidden: bool, quiet: bool = True) -> list[click.Parameter]:
         _option("-v", "--verbose", help="Say more: where, how and how long.", hidden=hidden),
         *(own if quiet else []),
         _option("--no-progress", help="Draw no progress.", hidden=hidden),
+        _option("--no-pager", help="Print without a pager, however long.", hidden=hidden),
         _option("--debug", help="After an error, show where in the code.", hidden=hidden),
     ]
 

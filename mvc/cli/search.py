@@ -28,6 +28,7 @@ _OPERATORS = frozenset("=<>~!()")
         ("mvc search '' --sort loss -q", "all versions, as ids, the lowest loss first"),
     ],
     statuses=versions.NO_FAMILY,
+    paged=True,
 )
 @click.argument("expression", metavar="EXPR")
 @click.argument("families", metavar="FAMILY", nargs=-1)

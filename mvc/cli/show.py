@@ -37,6 +37,7 @@ MOST_FILES = 50
         ("mvc show resnet18@best --json | jq .metrics", "for a script"),
     ],
     statuses={4: "no such version, file or tensor"},
+    paged=True,
 )
 @click.argument("ref", metavar="REF|FILE", required=False)
 @click.option("--all", "everything", is_flag=True, help="Show all files of a directory.")

@@ -10,7 +10,7 @@ import pytest
 from mvc.cli.app import ENTRIES
 from tests.cli.running import ROOT, mvc, write_model
 
-COMMON = ("-v", "--verbose", "-q", "--quiet", "--no-progress", "--debug")
+COMMON = ("-v", "--verbose", "-q", "--quiet", "--no-progress", "--no-pager", "--debug")
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -1,8 +1,8 @@
 """A terminal of a given size: what a person sees of a command, and types while it runs.
 
 ``open_terminal(["mvc", …])`` starts a command in one; ``shown`` is the screen as it is
-now, ``written`` every byte that came, ``type`` presses keys, ``wait_for``
-waits until some text is on the screen, ``finish`` until the command has ended.
+now, ``written`` every byte that came, ``type`` and ``type_until_ended`` press keys,
+``wait_for`` waits until some text is on the screen, ``finish`` until the command has ended.
 ``mvc`` is the one of this working tree. A kernel's pseudo-terminal carries
 the bytes, and ``pyte`` understands them as an xterm does.
 
@@ -59,6 +59,14 @@ class Terminal:
         while text not in self.shown:
             assert self._read(end), f"{text!r} was not shown, but:\n{self.shown}"
         return self.shown
+
+    def type_until_ended(self, keys: str) -> None:
+        """Press keys again and again, as where Ctrl-C may have swallowed what was typed before."""
+        end = time.monotonic() + SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError):  # it ended just now
+                self.type(keys)
+            time.sleep(0.1)
 
     def finish(self) -> int:
         """Wait until the command has ended, and return its exit status."""
@@ -123,7 +131,11 @@ def ended(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Terminal, int]:
-    """Run a command in a terminal to its end; return what that shows, and the exit status."""
+    """Run a command in a terminal to its end; return what that shows, and the exit status.
+
+    There is no pager, which would wait for keys.
+    """
+    environment = {"MVC_PAGER": "", **(environment or {})}
     with open_terminal(
         command, columns=columns, rows=rows, folder=folder, environment=environment
     ) as terminal:
