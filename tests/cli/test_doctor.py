@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -206,3 +207,15 @@ def test_the_kind_of_file_system_is_known(tmp_path: Path) -> None:
     """What the system calls the file system of a folder is told, also below a mount."""
     assert doctor.file_system(Path("/proc/self")) == "proc"
     assert doctor.file_system(tmp_path) not in ("unknown", "proc")
+
+
+def test_a_full_disk_is_not_taken_for_somebody_elses(
+    resnet18: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a trial fails for want of space, what to type frees some."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "trial")
+
+    monkeypatch.setattr(fileio, "NewFile", full)
+    assert problems() == {"no space left on device: 'trial'": "mvc gc frees space"}

@@ -11,6 +11,7 @@ Public names: ``Fact``, ``Diagnosis``, ``examine``, ``software``, ``failed``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import time
@@ -130,8 +131,10 @@ def failed(group: str, name: str, error: MvcError | OSError) -> Fact:
         found = "none" if isinstance(error, NotFound) else "not usable"
         return Fact(group, name, found, error.message, error.hint or "mvc fsck says more")
     where = f" '{error.filename}'" if error.filename else ""
-    return Fact(group, name, "not usable", f"{(error.strerror or str(error)).lower()}:{where}",
-                f"ls -ld{where} shows whose it is")  # fmt: skip
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "mvc gc frees space" if full else f"ls -ld{where} shows whose it is"
+    problem = f"{(error.strerror or str(error)).lower()}:{where}"
+    return Fact(group, name, "not usable", problem, hint)
 
 
 def _registry(place: Place, manifest: Callable[[], Manifest]) -> Iterator[Fact]:
