@@ -84,12 +84,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a trainer saved, and what is to be said of it; ``leave_out`` tells of a path in it."""
+    """What a trainer saved, and what is to be said of it.
+
+    ``leave_out`` tells of a path in it that it is not wanted; ``beside`` is
+    what its second name is to lie beside, if not the checkpoint itself.
+    """
 
     path: str
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
     leave_out: Callable[[str], bool] = lambda path: False
+    beside: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,8 @@ class Recorder:
             self._worker = Worker(
                 {**self._told, "parents": self.versions[-1:] or self._told["parents"]}
             )
-        secured = secure(Path(checkpoint.path), self._worker.pid, checkpoint.leave_out)
+        path, owner = Path(checkpoint.path), self._worker.pid
+        secured = secure(path, owner, checkpoint.leave_out, checkpoint.beside)
         self._saved[os.fspath(secured.path)] = checkpoint.path
         self._worker.give(secured, checkpoint.metrics, checkpoint.lineage)
 

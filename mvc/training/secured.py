@@ -53,12 +53,15 @@ class Secured:
                 raise Conflict(f"'{self.path.name}' was written to after it was saved")
 
 
-def secure(source: Path, owner: int, leave_out: Callable[[str], bool]) -> Secured:
+def secure(
+    source: Path, owner: int, leave_out: Callable[[str], bool], beside: Path | None = None
+) -> Secured:
     """Give a checkpoint, a file or a folder, a second name beside it.
 
     Args:
         owner: The process that will release it; when it is dead, others may.
         leave_out: Says of a path in a folder that it is not wanted.
+        beside: Beside what else, if a link can be made there.
 
     Raises:
         NotFound: There is no such file, or nothing in the folder.
@@ -68,7 +71,10 @@ def secure(source: Path, owner: int, leave_out: Callable[[str], bool]) -> Secure
     real = Path(os.path.realpath(source))
     if not real.exists():
         raise NotFound(f"there is no checkpoint '{source}'")
-    folder = real.parent / f"{_prefix()}{owner}.{os.urandom(8).hex()}"
+    above = real.parent
+    if beside is not None and os.stat(beside.parent).st_dev == os.stat(above).st_dev:
+        above = beside.parent if fileio.may_write(beside.parent) else above
+    folder = above / f"{_prefix()}{owner}.{os.urandom(8).hex()}"
     folder.mkdir()
     secured = Secured(folder / source.name, {})
     try:

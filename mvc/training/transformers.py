@@ -133,7 +133,9 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
         metrics = _metrics(state.log_history, step, best[0] if best else None)
         epochs = [entry["epoch"] for entry in state.log_history if entry.get("step") == step]
         lineage = {"step": step, "epoch": epochs[0] if epochs else state.epoch}
-        return Checkpoint(os.fspath(path), metrics, lineage, self._leave_out)
+        # What is pushed to the Hub is all that is in this folder.
+        beside = Path(os.path.abspath(args.output_dir)) if args.push_to_hub else None
+        return Checkpoint(os.fspath(path), metrics, lineage, self._leave_out, beside)
 
     def _weights(self, folder: Path) -> Path | None:
         """Return the largest file of a checkpoint's model, if there is such a folder."""

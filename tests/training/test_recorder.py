@@ -89,6 +89,18 @@ def test_a_folder_with_what_cannot_be_kept_is_told_of(
     assert left_over(folder.parent) == []
 
 
+def test_the_second_name_may_lie_elsewhere(project: Project, recorder: MakeRecorder) -> None:
+    """Where all in the folder of the checkpoints is uploaded, nothing is put into it."""
+    mine = recorder()
+    stopped(pid(mine))
+    path = checkpoint(project, 1)
+    mine.save(Checkpoint(str(path), {}, {}, beside=path.parent))
+    assert [found.parent for found in left_over(project.folder)] == [project.folder]
+    os.kill(pid(mine), signal.SIGCONT)
+    mine.end()
+    assert mine.summary.versions == ("net/v1",)
+
+
 def test_names_that_go_while_a_file_is_read_are_no_change(
     project: Project, recorder: MakeRecorder
 ) -> None:
