@@ -57,7 +57,6 @@ class Job:
 
 def main(descriptor: int) -> None:
     """Add what comes over a socket until the training has no more, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is some time before what follows it
     with contextlib.suppress(OSError):
         os.nice(_NICE)

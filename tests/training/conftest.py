@@ -119,4 +119,5 @@ def run_script(text: str, *arguments: object, folder: Path) -> subprocess.Comple
         text=True,
         timeout=PATIENCE,
         check=False,
+        start_new_session=True,  # so that an interrupt can be for it and all that it started
     )

@@ -273,7 +273,7 @@ class Net(LightningModule):
 
     def training_step(self, batch, index):
         if self.kind == "interrupted" and self.current_epoch == 1 and index == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.killpg(0, signal.SIGINT)  # as a terminal does
         return self.layer(batch).pow(2).mean()
 
     def configure_optimizers(self):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,15 +108,26 @@ def test_names_that_go_while_a_file_is_read_are_no_change(
 ) -> None:
     """The trainer rotates a checkpoint away while it is being added: it is added all the same."""
     mine = recorder()
-    path = checkpoint(project, 1, size=48 << 20)
-    more = project.folder / "checkpoints" / "more"
+    path = checkpoint(project, 1, size=64 << 20)
     mine.save(Checkpoint(str(path), {}, {}))
-    for _ in range(200):
-        os.link(path, more)
-        os.unlink(more)
+    reading = f"{left_over(project.folder)[0]}/{path.name}"
+    until(lambda: _has_open(pid(mine), reading))
     path.unlink()
     mine.end()
     assert mine.summary.versions == ("net/v1",)
+
+
+def _has_open(process: int, path: str) -> bool:
+    """Say whether a process has a file open, and had for a while."""
+    for _ in range(2):
+        found = []
+        for one in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                found.append(os.readlink(one))
+        if path not in found:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def test_what_is_overwritten_in_place_is_not_registered_as_what_it_was(
