@@ -30,6 +30,7 @@ bless: $(READY) ## rewrite transcripts and pages that teach from what mvc prints
 
 docs: $(READY) ## build the site: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q --strict -f docs/site/mkdocs.yml
+	@echo build/site/index.html
 
 size: ## lines of code per module
 	@find mvc -name '*.py' -exec awk '!/^[ \t]*(#|$$)/ { n[FILENAME]++; all++ } END { for (f in n) printf "%6d %s\n", n[f], f; printf "%6d all\n", all }' {} + | sort -n

@@ -84,6 +84,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    """Who looks for a subject finds its page in the index."""
+    index = ROOT / "docs" / "index.md"
+    linked = set(LINK.findall(index.read_text()))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {index.name}
+    assert pages - linked == set()
+
+
 def test_every_block_is_run_or_excused() -> None:
     """No block of code stands in the docs unless a test runs it or says why not."""
     run = {"python"}

@@ -117,8 +117,7 @@ def _written_out(nav: Any, named: set[str]) -> Any:
         return {title: _written_out(below, named) for title, below in nav.items()}
     if nav.endswith("/"):
         found = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / nav).glob("*.md"))
-        index = [path for path in found if path.endswith("/index.md")]
-        return index + [path for path in found if path not in named and path not in index]
+        return [path for path in found if path not in named]
     return nav
 
 

@@ -14,8 +14,8 @@ any with ``title="NAME"``     the file NAME is written
 
 Everything happens in one folder that is empty at first. ``cd`` and ``export``
 last until the page ends. Shown text is compared as the transcripts compare it,
-without any sizes and ages; runs of spaces count as one, because columns are as wide as
-what varies; a line ``…`` stands for any lines.
+without any sizes and ages; runs of spaces count as one, because columns are as
+wide as what varies; a line ``…`` stands for any lines.
 
 Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``, ``plain``.
 """
@@ -44,8 +44,7 @@ from tests.transcripts.replay import NEEDS_SHELL, PROMPT, Session, normal
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"(?<![\w.])\d[\d.]* [kMGT]?B\b|<size>|(?<=\()[\d.]+(?= of plain)|<ratio>")
-AGE = re.compile(r"(?<=\s)\d+ (s|min|h|d)(?= )")
-AGE = re.compile(r"(?<= )\d+ (s|min)\b")
+AGE = re.compile(r"(?<=\s)\d+ (s|min)\b")
 CONTINUED = "> "
 LEFT_OUT = "…"
 
@@ -81,10 +80,8 @@ class Reader:
     def _console(self, text: str) -> str:
         shown = []
         for lines in _commands(text):
-            shown += [
-                f"{lines}\n",
-                self._typed(lines[len(PROMPT) :].replace(f"\n{CONTINUED}", "\n")),
-            ]
+            line = lines[len(PROMPT) :].replace(f"\n{CONTINUED}", "\n")
+            shown += [f"{lines}\n", self._typed(line)]
         return "".join(shown)
 
     def _typed(self, line: str) -> str:
@@ -143,6 +140,7 @@ def _alike(shown: str, told: str) -> bool:
 
 
 def plain(text: str) -> str:
+    """Return what two runs of a page have in common."""
     return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(text))))
 
 
