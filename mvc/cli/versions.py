@@ -112,10 +112,16 @@ def _title(version: Version) -> str:
 
 PEOPLE: tuple[Column[Version], ...] = (
     Column("AGE", lambda version: output.age(version.created), right=True),
-    Column("SIZE", lambda version: output.size(version.artifact.size), right=True, rank=2),
-    Column("METRICS", lambda version: output.pairs(version.metrics), style="green", elastic=True),
-    Column("NAMES", standing, style="cyan", elastic=True, rank=1),
-    Column("MESSAGE", _title, elastic=True, rank=3),
+    Column("SIZE", lambda version: output.size(version.artifact.size), right=True, rank=3),
+    Column(
+        "METRICS",
+        lambda version: output.pairs(version.metrics),
+        style="green",
+        elastic=True,
+        rank=1,
+    ),
+    Column("NAMES", standing, style="cyan", elastic=True, rank=2),
+    Column("MESSAGE", _title, elastic=True, rank=4),
 )
 PROGRAMS: dict[str, Callable[[Version], Value]] = {
     "id": lambda version: version.id,

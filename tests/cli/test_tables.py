@@ -92,6 +92,27 @@ def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], wi
     assert all(cell_len(line) <= width and line.isprintable() for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 57, 80, 120, 200])
+def test_long_names_fit_and_ids_are_whole(
+    registry: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """With the longest names there are each table fits, and from 80 columns on no id is cut."""
+    family, tag = "f" * 64, "t" * 64
+    for metric in ("a" * 60, "b" * 60):
+        facts = ("-m", f"{metric}=0.123456789012", "-t", tag, "--message", "モデル " * 50)
+        assert mvc("add", family, "model.safetensors", *facts).status == 0
+    assert mvc("keep", family, "--last", "1", "--younger", "90d").status == 0
+    monkeypatch.setattr(output, "width", lambda: width)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for command in TYPED.values():
+        words = [word.replace("resnet18", family).replace("prod", tag) for word in command]
+        done = mvc(*words)
+        assert done.status == 0, done.err
+        assert max(map(cell_len, done.out.splitlines())) <= width, done.out
+        if width >= 80 and command[0] == "search":
+            assert f"{family}/v2 " in done.out
+
+
 def test_a_terminal_gets_colours_unless_it_is_asked_not_to(resnet18: Path) -> None:
     """Colours are for terminals; ``NO_COLOR`` and a dumb terminal get plain text."""
     shown = {}
