@@ -6,6 +6,7 @@ Public names: ``checkout``, ``path``.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -113,11 +114,17 @@ def _happened(done: CheckedOut, link: bool, seconds: float) -> str:
     if not done.written:
         return "was there already"
     size = done.path.stat().st_size if done.path.is_file() else done.artifact.size
-    said = f"{output.size(size)} {'linked' if link else 'written'}"
+    said = f"{output.size(size)} {'linked' if link and _is_link(done.path) else 'written'}"
     if done.removed:
         count = output.count(len(done.removed), "file")
         said += f", {count} of another version removed"
     return f"{said}, {seconds:.1f} s"
+
+
+def _is_link(path: Path) -> bool:
+    """Say whether what was checked out shares its bytes with the cache, as not every disk can."""
+    files = [path] if path.is_file() else (file for file in path.rglob("*") if file.is_file())
+    return any(file.stat().st_nlink > 1 for file in files)
 
 
 def _few(names: tuple[str, ...]) -> str:

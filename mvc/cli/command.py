@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvc import environment, progress
-from mvc.cli import manner, output
+from mvc.cli import failures, manner, output
 from mvc.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -117,6 +117,16 @@ class Group(Command, click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, above = args[0], ctx.command_path
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = failures.nearest(name, list(self.commands))
+            meant = f"did you mean '{above} {near}'?" if near else f"{above} --help lists them"
+            raise UsageError(f"{above} has no command '{name}'", hint=meant)
+        return super().resolve_command(ctx, args)
 
 
 def write_examples(

@@ -5,7 +5,7 @@ alike: ``error:`` and what is wrong with which thing, ``hint:`` and what to
 type. With ``--json`` the last line on stderr is the same as one JSON value.
 
 Statuses: ``mvc.errors`` and ``docs/model.md``.
-Public names: ``Failure``, ``explain``, ``report``, ``Terminated``, ``terminate``,
+Public names: ``Failure``, ``explain``, ``report``, ``Terminated``, ``terminate``, ``nearest``,
 ``INTERRUPTED``, ``TERMINATED``, ``PIPE_CLOSED``.
 """
 
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import click
 
 from mvc.cli import output
-from mvc.errors import MvcError, NotFound, UsageError
+from mvc.errors import Damaged, MvcError, NotFound, UsageError
 from mvc.fileio import PRIVATE_PREFIX
 
 # What a shell shows for SIGINT and SIGTERM.
@@ -28,6 +30,8 @@ TERMINATED = 143
 PIPE_CLOSED = 141
 OTHER = MvcError.status
 
+MEMORY_HINT = "close other programs; a limit may be too low: ulimit -v, or the container's"
+DAMAGE_HINT = "mvc fsck says which versions that hurts, and what mends it"
 DEBUG_HINT = "a fault of mvc itself; run it again with --debug and report what that shows"
 
 
@@ -70,22 +74,42 @@ def report(failure: Failure, *, as_json: bool) -> None:
 def explain(error: BaseException) -> Failure:
     """Put any error into words. What nobody foresaw is ``internal``."""
     if isinstance(error, MvcError):
-        return Failure(error.message, error.hint, error.code, error.status)
+        hint = error.hint or (DAMAGE_HINT if isinstance(error, Damaged) else None)
+        return Failure(error.message, hint, error.code, error.status)
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, Terminated):
         return Failure("terminated", None, "terminated", TERMINATED)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Failure("interrupted", None, "interrupted", INTERRUPTED)
+    if _is_out_of_memory(error):
+        return Failure("out of memory", MEMORY_HINT, "memory", OTHER)
     if isinstance(error, OSError):
         return _system(error)
-    if isinstance(error, MemoryError):
-        return Failure("out of memory", "close other programs, or try elsewhere", "memory", OTHER)
     said = str(error).strip().partition("\n")[0]
     name = type(error).__name__
     return Failure(
         f"internal: {name}: {said}" if said else f"internal: {name}", DEBUG_HINT, "internal", OTHER
     )
+
+
+# What libraries, the loader of their modules and Python itself say where no memory is left.
+_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new thread")
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Say whether memory ran out, also where a library raised something else because of it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, (ImportError, RuntimeError)):
+            said = str(error).lower()
+            if any(words in said for words in _NO_MEMORY):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _usage(error: click.ClickException) -> Failure:
@@ -95,17 +119,42 @@ def _usage(error: click.ClickException) -> Failure:
     message = error.format_message().strip()
     if isinstance(error, click.NoSuchOption):
         message = f"'{command}' has no option '{error.option_name}'"
-        if error.option_name in ("-C", "--store", "--version"):
-            hint = f"{error.option_name} comes before the command: mvc {error.option_name} …"
-        elif error.possibilities:
-            near = " or ".join(f"'{name}'" for name in sorted(error.possibilities))
-            hint = f"did you mean {near}?"
+        hint = _option_hint(error.option_name, context, hint)
     elif isinstance(error, click.MissingParameter) and context and error.param:
         message = f"{error.param.make_metavar(context)} is missing"
         hint = " ".join([command, *context.command.collect_usage_pieces(context)])
+    elif isinstance(error, click.BadParameter) and _is_number(error.param):
+        name, typed = error.param.opts[-1], message.partition(": ")[2].partition(" is not ")[0]
+        message = f"{name} wants a whole number from 1 on, not {typed}"
+        hint = f"as in {name} 5"
     elif context and "extra argument" in message and "ref" in context.params:
         hint = "a version is one word: FAMILY@VERSION, as in resnet18@v2"
     return Failure(_lower(message), hint, UsageError.code, UsageError.status)
+
+
+def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> str:
+    """Say which option was meant: one that goes on or ends like what was typed, or is like it."""
+    if typed in ("-C", "--store", "--version"):
+        return f"{typed} comes before the command: mvc {typed} …"
+    parameters = context.command.params if context else []
+    known = [name for parameter in parameters for name in parameter.opts if name[:2] == "--"]
+    near = nearest(typed, known)
+    return f"did you mean '{near}'?" if near else otherwise
+
+
+def nearest(typed: str, known: Sequence[str]) -> str | None:
+    """Return the one of ``known`` that was meant, if any is like what was typed."""
+    import difflib
+
+    begun = [name for name in known if typed.startswith(name) or name.startswith(typed)]
+    if typed[:2] == "--" and len(begun) == 1 and len(typed) > 3:
+        return begun[0]
+    return next(iter(difflib.get_close_matches(typed, known, n=1, cutoff=0.6)), None)
+
+
+def _is_number(parameter: click.Parameter | None) -> TypeGuard[click.Parameter]:
+    kind = parameter.type if parameter else None
+    return isinstance(kind, click.IntRange) and kind.min == 1
 
 
 def _lower(message: str) -> str:

@@ -122,7 +122,8 @@ def tag(
 ) -> None:
     """Move a tag. Raises as ``ModelRegistry.tag`` says."""
     if expect is not None and expect != "none" and not refs.parse(f"x@{expect}").exact:
-        raise UsageError(f"'{expect}' is no version", hint="--expect takes vN or none")
+        hint = "--expect takes a version by its number, or none: --expect v3"
+        raise UsageError(f"'{expect}' is no version", hint=hint)
     check_tag(name)
     fileio.run(tag_steps(manifest, family.folder, number, name, expect, message, check))
 
@@ -171,7 +172,7 @@ def rollback(manifest: Manifest, text: str, to: str | None) -> RolledBack:
         if not moves:
             raise _no_tag(current, name)
         before = current.tagged(name)
-        number, undone = tags.rollback(moves, current.withdrawn, target)
+        number, undone = tags.rollback(moves, current.withdrawn, target, f"{current.name}@{name}")
         return Tagged(name, number, manifest.record(family.folder, number)[1], undone)
 
     event = fileio.run(record_change(manifest, family.folder, decide))
@@ -296,12 +297,16 @@ def _stand(family: Family, number: int, digest: Digest, kind: str) -> Change | N
 def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
     ref = refs.parse(text)
     if ref.tag is None or ref.when or ref.back or ref.path:
-        raise UsageError(f"'{text}' does not name a tag", hint="a tag is written family@word")
+        hint = f"a tag is written {ref.family}@TAG; mvc tag {ref.family} lists those there are"
+        raise UsageError(f"'{text}' does not name a tag", hint=hint)
     return families.load(manifest, ref.family), ref.tag
 
 
 def _no_tag(family: Family, name: str) -> NotFound:
-    hint = near(name, family.tags) or f"mvc tag {family.name}@v{family.highest} {name} sets it"
+    hint = (
+        near(name, family.tags, f"{family.name}@")
+        or f"mvc tag {family.name}@v{family.highest} {name} sets it"
+    )
     return NotFound(f"'{family.name}' has no tag '{name}'", hint=hint)
 
 
@@ -312,7 +317,9 @@ def _shown(number: int | None) -> str:
 def _version_number(text: str) -> int:
     ref = refs.parse(f"x@{text}")
     if not ref.exact or ref.number is None:
-        raise UsageError(f"'{text}' is no version", hint="--to takes vN")
+        raise UsageError(
+            f"'{text}' is no version", hint="--to takes a version by its number, as in --to v3"
+        )
     return ref.number
 
 

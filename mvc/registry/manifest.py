@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import Event, Standing, Tagged
-from mvc.registry.names import check_family, folder_of, is_folder, near
+from mvc.registry.names import MODEL_SUFFIXES, check_family, folder_of, is_folder, near
 from mvc.registry.record import Record
 from mvc.store.settings import refuse_link
 
@@ -137,7 +137,8 @@ class Manifest:
         except FileNotFoundError:
             self.require(family)
             raise NotFound(
-                f"no version v{number} of '{family}'", hint=f"mvc log {family} lists what it has"
+                f"no version v{number} of '{family}'",
+                hint=f"it has {_span(self.numbers(family))}; mvc log {family} lists them",
             ) from None
         except (MvcError, OSError) as error:
             raise self._damaged(f"{folder_of(family)}/v{number}", error) from None
@@ -304,7 +305,13 @@ class Manifest:
         known = self.families()
         if not known:
             return "mvc add FAMILY PATH registers the first version"
-        return near(name, known) or "mvc list shows all families"
+        if (meant := near(name, known)) is None and os.path.splitext(name)[1] in MODEL_SUFFIXES:
+            return f"mvc show and diff take a file as ./{name}; mvc list shows all families"
+        return meant or "mvc list shows all families"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"v{numbers[0]} to v{numbers[-1]}" if len(numbers) > 1 else f"v{numbers[0]} only"
 
 
 def _check_owner(family: str, folder: str) -> None:

@@ -82,25 +82,31 @@ def is_folder(name: str) -> bool:
         return False
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
-    """Return a hint with the known names most like ``name``, or ``None``."""
+def near(name: str, known: Iterable[str], head: str = "") -> str | None:
+    """Return a hint with the known names most like ``name``, after ``head``, or ``None``."""
     import difflib
 
     by_low = {item.lower(): item for item in known}
     close = difflib.get_close_matches(name.lower(), by_low, n=3, cutoff=0.6)
     if not close:
         return None
-    return "did you mean " + " or ".join(f"'{by_low[low]}'" for low in close) + "?"
+    return "did you mean " + " or ".join(f"'{head}{by_low[low]}'" for low in close) + "?"
 
 
 def _check(name: str, what: str) -> str:
     shown = name if len(name) <= MAX_NAME else name[:40] + "…"
     if len(name) > MAX_NAME:
-        raise UsageError(f"{what} name '{shown}' has {len(name)} characters, at most {MAX_NAME}")
+        raise UsageError(
+            f"{what} name '{shown}' has {len(name)} characters, at most {MAX_NAME}",
+            hint="choose a shorter one; --message and --label take more",
+        )
     if not _NAME.match(name):
         raise UsageError(f"'{shown}' is no name for a {what}", hint=_SHAPE)
     if name.split(".")[0].lower() in _DEVICES:
         raise UsageError(f"'{shown}' names a device on Windows", hint="choose another name")
     if name.endswith("."):
-        raise UsageError(f"'{shown}' ends with a dot", hint="Windows cannot hold such a name")
+        raise UsageError(
+            f"'{shown}' ends with a dot",
+            hint=f"Windows cannot hold such a name; as in {name.rstrip('.') or 'prod'}",
+        )
     return name

@@ -144,7 +144,10 @@ def files_of(store: Store | None, artifact: Artifact) -> tuple[TreeFile, ...]:
     if artifact.listing is not None:
         return artifact.listing
     if store is None:
-        raise NotFound(f"the files of '{artifact.name}' are listed in the store, which is away")
+        raise NotFound(
+            f"the files of '{artifact.name}' are listed in the store, which is not there",
+            hint="mvc doctor says where it is looked for",
+        )
     found = tree.decode(store.get_object(artifact.digest))
     if (len(found.files), found.size) != (artifact.files, artifact.size):
         raise FormatError(f"tree {artifact.digest.short} is not the one that its record tells of")

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from mvc.registry.search.columns import Columns
 
 
+# What others call it.
+_OTHER_WORDS = {
+    **dict.fromkeys(("last", "newest", "new", "current", "head", "tip", "main"), "latest"),
+    **dict.fromkeys(("top", "winner", "optimal"), "best"),
+}
+
+
 def resolve(
     manifest: Manifest, text: str, *, withdrawn: bool = False, whole: bool = False
 ) -> tuple[Family, int]:
@@ -59,7 +66,7 @@ def resolve(
     if whole and not file and ref.path is not None:
         raise UsageError(
             f"'{text}' names one file, but a whole version is needed",
-            hint=f"that is {family.name}@v{number}",
+            hint=f"leave the file out: {family.name}@v{number}",
         )
     return family, number
 
@@ -191,14 +198,20 @@ def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> i
     number = family.tagged(tag)
     if when is not None:
         moves = tags.moves_of(manifest, family.folder, tag)
-        number = tags.before(moves, when) if moves else None
+        number = tags.before(moves, when, f"{family.name}@{tag}") if moves else None
     if number is None:
         raise NotFound(
             f"'{family.name}' has no tag '{tag}'" + (f" at '{when}'" if when else ""),
-            hint=near(tag, [*family.tags, "latest", "best"])
-            or f"mvc tag {family.name}@v{family.highest} {tag} sets it",
+            hint=_meant(family, tag) or f"mvc tag {family.name}@v{family.highest} {tag} sets it",
         )
     return number
+
+
+def _meant(family: Family, tag: str) -> str | None:
+    head, meant = f"{family.name}@", _OTHER_WORDS.get(tag.lower())
+    if meant is not None:
+        return f"did you mean '{head}{meant}'?"
+    return near(tag, [*family.tags, "latest", "best"], head)
 
 
 def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
@@ -207,7 +220,7 @@ def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     earlier = [n for n in family.live(manifest) if n < number]
     if ref.back > len(earlier):
         raise NotFound(
-            f"'{family.name}' goes {len(earlier)} back from v{number}, not {ref.back}",
+            f"there are no {ref.back} versions before {family.name}/v{number}, only {len(earlier)}",
             hint=f"mvc log {family.name} lists them",
         )
     return earlier[-ref.back]

@@ -27,7 +27,7 @@ def moves_of(manifest: Manifest, family: str, tag: str) -> list[tuple[Event, Tag
     return moves
 
 
-def before(moves: list[tuple[Event, Tagged]], when: str) -> int | None:
+def before(moves: list[tuple[Event, Tagged]], when: str, ref: str) -> int | None:
     """Return the version a tag had N moves ago, or at the end of a day or at a moment.
 
     Raises:
@@ -36,18 +36,19 @@ def before(moves: list[tuple[Event, Tagged]], when: str) -> int | None:
     """
     if _COUNT.match(when):
         kept = moves[: max(0, len(moves) - int(when))]
-        reason = f"it was moved {len(moves)} times"
+        reason = f"it was set {len(moves)} time{'s' * (len(moves) != 1)}"
     else:
         moment = _moment(when)
         kept = [(event, move) for event, move in moves if parse_time(event.created) <= moment]
         reason = f"its first move was {moves[0][0].created}" if moves else "it was never set"
     if not kept:
-        raise NotFound(f"the tag did not exist at '{when}'", hint=reason)
+        hint = f"{reason}; mvc tag --history {ref} shows when"
+        raise NotFound(f"there was no tag '{ref}' yet at '{when}'", hint=hint)
     return kept[-1][1].version
 
 
 def rollback(
-    moves: list[tuple[Event, Tagged]], withdrawn: Container[int], to: int | None
+    moves: list[tuple[Event, Tagged]], withdrawn: Container[int], to: int | None, ref: str
 ) -> tuple[int, int]:
     """Return the version to go back to, and the number of the oldest move that this undoes.
 
@@ -72,8 +73,13 @@ def rollback(
             continue
         return target, undone
     if to is not None:
-        raise NotFound(f"the tag did not stand on v{to} before", hint="mvc tag moves it there")
-    raise NotFound("there is no earlier version to go back to", hint="mvc tag --history shows all")
+        family, _, tag = ref.partition("@")
+        moved = f"mvc tag {family}@v{to} {tag} moves it there"
+        raise NotFound(f"'{ref}' did not stand on v{to} before", hint=moved)
+    raise NotFound(
+        f"'{ref}' has no earlier version to go back to",
+        hint=f"mvc tag --history {ref} shows where it was",
+    )
 
 
 def _moment(when: str) -> datetime:

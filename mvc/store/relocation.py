@@ -369,7 +369,10 @@ def _close(plan: MovePlan) -> Steps[None]:
     data = lines.dumps({"mvc": FORMAT, "to": str(plan.target)})
     yield from fileio.create_once(plan.source / MOVED, data, plan.source)
     if moved_to(plan.source) != plan.target:
-        raise Conflict(f"the store in '{plan.source}' is being moved elsewhere just now")
+        raise Conflict(
+            f"the store in '{plan.source}' is being moved elsewhere just now",
+            hint="mvc store info says where, once that is done",
+        )
     yield "old place closed"
 
 
@@ -384,7 +387,7 @@ def _commit(plan: MovePlan, claim: Path) -> Steps[None]:
         _check_claim(claim)
         raise
     if not made:
-        raise Conflict(f"there is a store in '{target}' already")
+        raise Conflict(f"there is a store in '{target}' already", hint="choose another folder")
     yield "target whole"
     fileio.sync_folder(target)
     durability.check_done((target / SETTINGS).exists(), target)

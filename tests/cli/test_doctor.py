@@ -109,7 +109,7 @@ def lose_alternate(here: Path) -> None:
         (move_store_by_hand, "mvc store relink", ""),
         (open_to_all, "anyone may write to", "chmod o-w "),
         (forget_git, "git would take what is this machine's own: /store/, /config.yaml", ">> "),
-        (damage_settings, "config.yaml", "mvc fsck"),
+        (damage_settings, "config.yaml", "mvc init"),
         (lose_alternate, "other", "mvc store alternates --remove "),
     ],
     ids=lambda value: getattr(value, "__name__", None),

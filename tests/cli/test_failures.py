@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 
 import mvc.errors
 from mvc.cli import failures
-from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
+from mvc.errors import Damaged, MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry import ModelRegistry
 from tests.cli.running import mvc as run
-from tests.cli.running import process
+from tests.cli.running import process, write_model
+from tests.support.linkless import without_links
 
 ERRNOS = sorted({*failures._SYSTEM, errno.ENOTTY, errno.EXDEV, errno.ENOLCK})
 
@@ -205,3 +207,70 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
         assert "\x1b" not in out
         assert "\r" not in out
         assert "safe\\x1b" in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("add resnet18 better.safetensors --metrics acc=1", "did you mean '--metric'?"),
+        ("add resnet18 better.safetensors --parents resnet18", "did you mean '--parent'?"),
+        ("add resnet18 better.safetensors --metadata m.yaml", "did you mean '--meta'?"),
+        ("list --al", "did you mean '--all'?"),
+        ("--verbos list", "did you mean '--verbose'?"),
+        ("list --frobnicate", "mvc list --help shows how it is used"),
+        ("store mov x", "did you mean 'mvc store move'?"),
+        ("store frobnicate", "mvc store --help lists them"),
+        ("log -n 0", "as in --limit 5"),
+        ("show resnt18", "did you mean 'resnet18'?"),
+        ("show resnet18@lates", "did you mean 'resnet18@latest'?"),
+        ("show resnet18@newest", "did you mean 'resnet18@latest'?"),
+        ("show resnet18@v7", "it has v1 to v2; mvc log resnet18 lists them"),
+        ("path m.pt", "mvc show and diff take a file as ./m.pt; mvc list shows all families"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(resnet18: Path, typed: str, hint: str) -> None:
+    """A wrong option, command, family, tag or version is answered with the one it is most like."""
+    assert run(*typed.split()).err.splitlines()[-1] == f"hint: {hint}"
+
+
+def test_damage_without_a_hint_of_its_own_leads_to_fsck(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where damaged bytes are met on the way, the hint is the command that says more."""
+    monkeypatch.setattr(ModelRegistry, "families", _raising(Damaged("object 1f is damaged")))
+    done = run("list")
+    assert (done.status, done.err.splitlines()[-1].startswith("hint: mvc fsck says")) == (3, True)
+
+
+def test_a_library_that_finds_no_memory_is_out_of_memory() -> None:
+    """However a library, the loader or Python says it, too little memory is one clear line."""
+    loader = ImportError("libopenblas.so: failed to map segment from shared object")
+    wrapped = ImportError("IMPORTANT: PLEASE READ THIS")
+    wrapped.__cause__ = loader
+    thread = RuntimeError("can't start new thread")
+    for error in (wrapped, loader, thread, OSError(errno.ENOMEM, "Cannot allocate memory")):
+        failure = failures.explain(error)
+        assert (failure.message, failure.status, failure.code) == ("out of memory", 8, "memory")
+    other = ImportError("No module named 'frobnicate'")
+    assert failures.explain(other).code == "internal"
+
+
+def test_little_memory_is_no_fault_of_mvc(resnet18: Path) -> None:
+    """A process that may have 60 MB says that they are too few, and nothing of a fault."""
+    script = f'ulimit -v 60000; "{sys.executable}" -m mvc add small large.safetensors'
+    write_model(resnet18 / "large.safetensors", 9)
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert "internal" not in done.stderr
+    assert done.returncode == 0 or "error: out of memory\n" in done.stderr
+
+
+def test_a_copy_is_not_called_a_link(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``checkout --link`` had to copy, that is what it says it did."""
+    monkeypatch.setattr(os, "link", without_links)
+    done = run("checkout", "resnet18", "--link", "-o", "out.safetensors")
+    assert done.status == 0
+    assert "was copied: it cannot be linked" in done.err
+    assert done.err.splitlines()[-1].startswith("resnet18/v2: 101 kB written")

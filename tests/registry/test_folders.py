@@ -668,6 +668,6 @@ def test_one_file_does_not_stand_for_a_whole_version(project: Project) -> None:
         ):
             with pytest.raises(UsageError, match="a whole version is needed") as raised:
                 wanted()
-            assert raised.value.hint == "that is bert@v1"
+            assert raised.value.hint == "leave the file out: bert@v1"
     assert registry.list() == ["bert"]
     assert registry.list("bert") == ["v1"]

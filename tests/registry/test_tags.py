@@ -134,7 +134,7 @@ def test_rolling_back_ends_and_never_goes_forward(
     undone: list[int] = []
     while True:
         try:
-            target, oldest = tags.rollback(made, withdrawn, None)
+            target, oldest = tags.rollback(made, withdrawn, None, "net@prod")
         except NotFound:
             break
         assert target not in withdrawn
@@ -171,14 +171,14 @@ def event(number: int, version: int | None, undoes: int | None = None) -> tuple[
 )
 def test_time_travel(when: str, version: int | None) -> None:
     """A number counts moves; a day is its end in UTC; a time is UTC unless it says otherwise."""
-    assert tags.before([event(1, 1), event(2, 2), event(3, None)], when) == version
+    assert tags.before([event(1, 1), event(2, 2), event(3, None)], when, "net@prod") == version
 
 
 @pytest.mark.parametrize("when", ["3", "999999999", "2026-11-01", "0001-01-01T00:00:00+23:59"])
 def test_before_the_first_move_there_was_no_tag(when: str) -> None:
     """A time before the tag's first move is not found."""
-    with pytest.raises(NotFound, match="did not exist"):
-        tags.before([event(1, 1), event(2, 2), event(3, None)], when)
+    with pytest.raises(NotFound, match=r"no tag .net@prod. yet"):
+        tags.before([event(1, 1), event(2, 2), event(3, None)], when, "net@prod")
 
 
 def test_a_tag_moves_only_from_where_it_is_expected(versions: Project) -> None:
@@ -271,5 +271,5 @@ def test_an_unknown_tag_suggests_what_there_is(versions: Project) -> None:
     registry = versions.registry()
     calls: list[Any] = [registry.rollback, registry.delete_tag, registry.history]
     for call in calls:
-        with pytest.raises(NotFound, match="did you mean 'prod'"):
+        with pytest.raises(NotFound, match="did you mean 'net@prod'"):
             call("net@pord")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from mvc import fileio
 from mvc.beneath import Folder
@@ -206,14 +207,15 @@ def _file_target(name: str, output: Path | None, into: bool) -> Path:
             raise UsageError(f"{name!r} is no name for a file here", hint="name one: -o PATH")
         return (output or Path()) / name
     if into:
-        raise UsageError(f"there is no folder '{output}'", hint="make it first")
+        raise UsageError(f"there is no folder '{output}'", hint=f"mkdir -p {quote(str(output))}")
     _check_parent(output)
     return output
 
 
 def _check_parent(output: Path) -> None:
     if not output.parent.is_dir():
-        raise UsageError(f"there is no folder '{output.parent}'", hint="make it first")
+        hint = f"mkdir -p {quote(str(output.parent))}"
+        raise UsageError(f"there is no folder '{output.parent}'", hint=hint)
 
 
 def _refuse_own(target: Path, presence: Presence) -> None:

@@ -37,6 +37,7 @@ class Shape:
     words: str
 
 
+_EXAMPLE = 'as in a line  metrics: {"acc": 0.95}'
 _PAIRS = Shape(dict, str, "NAME: VALUE pairs")
 _TEXT = Shape(str, str, "text")
 KEYS: Mapping[str, Shape] = {
@@ -63,7 +64,10 @@ def read(path: Path) -> dict[str, Any]:
     """
     with SourceFile(path) as source:
         if source.size > MAX_SIZE:
-            raise UsageError(f"'{path}' has {source.size:,} bytes, at most {MAX_SIZE:,} are read")
+            raise UsageError(
+                f"'{path}' has {source.size:,} bytes, at most {MAX_SIZE:,} are read",
+                hint="--meta takes a short file of metrics, params and the like; is it the model?",
+            )
         values = _load(source.read(0, source.size), path)
     if values is None:
         return {}
@@ -74,7 +78,7 @@ def read(path: Path) -> dict[str, Any]:
             hint = near(str(name), KEYS) or f"it may say {', '.join(KEYS)}"
             raise UsageError(f"'{path}' says '{name}', which no version has", hint=hint)
         if not _fits(value, KEYS[name]):
-            raise UsageError(f"'{path}': '{name}' is not {KEYS[name].words}")
+            raise UsageError(f"'{path}': '{name}' is not {KEYS[name].words}", hint=_EXAMPLE)
     return values
 
 
@@ -92,10 +96,11 @@ def _load(data: bytes, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}" if mark else ""
-        raise UsageError(f"'{path}' is no YAML{where}: {error.problem}") from None
+        raise UsageError(f"'{path}' is no YAML{where}: {error.problem}", hint=_EXAMPLE) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = str(error).partition("\n")[0][:80]
-        raise UsageError(f"'{path}' is no YAML: {said or 'nested too deep'}") from None
+        words = f"'{path}' is no YAML: {said or 'nested too deep'}"
+        raise UsageError(words, hint=_EXAMPLE) from None
 
 
 def _loader(library: Any) -> Any:

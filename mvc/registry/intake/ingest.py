@@ -433,5 +433,8 @@ def _read(source: SourceFile, offset: int, size: int) -> bytes:
     data = source.read(offset, size)
     if len(data) != size:
         source.check_unchanged()
-        raise Conflict(f"'{source.path}' ends at {offset + len(data)} bytes, not {source.size}")
+        raise Conflict(
+            f"'{source.path}' ends at {offset + len(data)} bytes, not {source.size}",
+            hint="nothing was stored; run it again when the file is finished",
+        )
     return data

@@ -28,6 +28,11 @@ CONFIG = "config.yaml"
 MANIFEST = "manifest"
 CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by mvc; may be deleted\n"
 
+_SETTINGS_HINT = (
+    "put it back from a copy; or delete it, and mvc init makes one for the store in .mvc/store, "
+    "mvc init --store DIR for one elsewhere"
+)
+
 AnyPath = str | os.PathLike[str]
 
 
@@ -141,14 +146,14 @@ def read(folder: Path) -> Place:
     check_format(values.get("mvc"), f"registry '{folder}'")
     path, store = folder / CONFIG, values.get("store")
     if not is_id(values.get("id")) or not isinstance(store, dict) or not is_id(store.get("id")):
-        raise FormatError(f"'{path}' names no registry and store")
+        raise FormatError(f"'{path}' names no registry and store", hint=_SETTINGS_HINT)
     if not isinstance(store.get("path"), str):
-        raise FormatError(f"'{path}' does not say where the store is")
+        raise FormatError(f"'{path}' does not say where the store is", hint=_SETTINGS_HINT)
     fallbacks, inode = values.get("fallbacks", []), values.get("inode")
     if not isinstance(fallbacks, list) or not all(isinstance(item, str) for item in fallbacks):
-        raise FormatError(f"'{path}': the fallbacks are not a list of folders")
+        raise FormatError(f"'{path}': the fallbacks are not a list of folders", hint=_SETTINGS_HINT)
     if inode is not None and type(inode) is not int:
-        raise FormatError(f"'{path}': the inode is not a number")
+        raise FormatError(f"'{path}': the inode is not a number", hint=_SETTINGS_HINT)
     return Place(
         folder,
         values["id"],
@@ -208,7 +213,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"no registry in '{folder}'", hint="mvc init makes one") from None
     except FormatError as error:
-        raise FormatError(f"'{path}': {error.message}") from None
+        raise FormatError(f"'{path}': {error.message}", hint=_SETTINGS_HINT) from None
 
 
 def _cache(folder: Path) -> Path | None:

@@ -78,7 +78,10 @@ class _Parser:
         self._text = text
         self._depth = 0
         if len(text) > MAX_LENGTH:
-            raise UsageError(f"an expression of {len(text):,} characters, at most {MAX_LENGTH:,}")
+            raise UsageError(
+                f"the expression has {len(text):,} characters, at most {MAX_LENGTH:,} are read",
+                hint="ask for less at once, as in acc > 0.9 and tag = prod",
+            )
         self._tokens = self._cut()
         self._place = 0
 
