@@ -47,10 +47,6 @@ class Address:
     login: str | None = field(default=None, repr=False)
 
     @property
-    def is_secure(self) -> bool:
-        return self.url.startswith("https:")
-
-    @property
     def folder(self) -> str:
         """A name for a folder that no other address has."""
         digest = hashlib.sha256(self.shown.encode()).hexdigest()

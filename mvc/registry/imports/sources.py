@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from mvc.errors import UsageError
 from mvc.registry.imports.address import without_login
@@ -51,7 +52,7 @@ class Brought:
     """A file or folder that is here now, and what its source says of it.
 
     ``imported`` is what lineage keeps, ``facts`` what else ``add`` is told;
-    ``received`` are the bytes that came just now.
+    ``received`` are the bytes that came just now, ``notes`` what should be known.
     """
 
     path: Path
@@ -59,9 +60,6 @@ class Brought:
     facts: Mapping[str, Any] = field(default_factory=dict)
     received: int = 0
     notes: tuple[str, ...] = ()
-
-
-Bring: TypeAlias = "Callable[[Wish], Brought]"
 
 
 def bring(wish: Wish) -> Brought:
@@ -98,4 +96,6 @@ def _kind(source: str) -> Any:
     shown = without_login(source)
     if os.path.lexists(source):
         raise UsageError(f"'{shown}' is here already", hint=f"mvc add FAMILY {shown}")
-    raise UsageError(f"'{shown}' is no source that mvc knows", hint=f"as in {EXAMPLES}")
+    repository = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source)
+    hint = f"mvc import hf:{source}" if repository else f"as in {EXAMPLES}"
+    raise UsageError(f"'{shown}' is no source that mvc knows", hint=hint)

@@ -29,6 +29,8 @@ from mvc.registry.sealed import now
 # A transfer slower than this, in bytes a second over so many seconds, is stuck.
 SLOWEST, STUCK = 1 << 10, 30.0
 SPACE_BESIDE = 1 << 20
+# Where a file is whose page has ``/blob/`` in its address.
+FILES_AT = {"huggingface.co": "/resolve/", "github.com": "/raw/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,4 +294,6 @@ def _page_hint(address: Address) -> str:
     match = re.fullmatch(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/?", address.shown)
     if match is not None:
         return f"mvc import hf:{match[1]}"
+    if address.host in FILES_AT and "/blob/" in address.shown:
+        return f"mvc import {address.shown.replace('/blob/', FILES_AT[address.host], 1)}"
     return "copy the address of its download link"

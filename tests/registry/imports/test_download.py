@@ -305,6 +305,27 @@ def test_a_web_page_is_no_model(server: Server, tmp_path: Path) -> None:
         get(server, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("page", "hint"),
+    [
+        ("https://huggingface.co/anna/bert", "mvc import hf:anna/bert"),
+        (
+            "https://huggingface.co/anna/bert/blob/main/m.safetensors?token=x",
+            "mvc import https://huggingface.co/anna/bert/resolve/main/m.safetensors",
+        ),
+        ("https://github.com/a/b/blob/v1/m.pt", "mvc import https://github.com/a/b/raw/v1/m.pt"),
+        ("https://example.org/blob/m.pt", "copy the address of its download link"),
+    ],
+)
+def test_a_page_is_answered_with_the_address_of_the_file(page: str, hint: str) -> None:
+    """What people copy from the browser's address line leads to what they meant."""
+    headers = Message()
+    headers["Content-Type"] = "text/html"
+    with pytest.raises(RemoteFailed) as raised:
+        transfer._refuse_other(headers, parse(page))
+    assert raised.value.hint == hint
+
+
 def test_silence_and_a_drip_are_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
