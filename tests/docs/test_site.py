@@ -40,7 +40,14 @@ for (const kind of ["error", "warn"]) console[kind] = (...words) => wrong.push(w
 
 LOOKER = """<!doctype html><title>looker</title>
 <iframe style="width:%dpx;height:800px;border:0"></iframe><script>
+const SESSIONS = ".language-console code, .language-pycon code";
 const frame = document.querySelector("iframe"), found = {};
+function prompted(code) {  // what the copy button takes
+  code.setAttribute("data-md-copying", "");
+  const copied = code.innerText;
+  code.removeAttribute("data-md-copying");
+  return /^([$]|>>>) /m.test(copied);
+}
 async function look() {
   for (const page of %s) {
     await new Promise(done => { frame.onload = done; frame.src = "/" + page; });
@@ -51,6 +58,7 @@ async function look() {
       title: page_.title,
       heading: main?.querySelector("h1")?.innerText,
       links: page_.querySelectorAll("nav.md-nav a").length,
+      prompts: [...page_.querySelectorAll(SESSIONS)].filter(prompted).length,
       width: Math.max(page_.documentElement.scrollWidth, main ? main.scrollWidth : 0),
     };
   }
@@ -100,7 +108,7 @@ def test_no_page_asks_anything_of_another_host(site: Path) -> None:
 
 @pytest.mark.long
 def test_every_page_shows_itself_well_in_a_browser(site: Path, tmp_path: Path) -> None:
-    """No page has an error, lacks a file, or is wider than the screen of a telephone."""
+    """No page has an error, lacks a file, or is wider than a telephone; prompts are not copied."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("there is no chromium")
@@ -113,7 +121,11 @@ def test_every_page_shows_itself_well_in_a_browser(site: Path, tmp_path: Path) -
     wrong = {
         page: seen
         for page, seen in served.found.items()
-        if seen["wrong"] or not seen["heading"] or seen["links"] < 10 or seen["width"] > NARROW
+        if seen["wrong"]
+        or seen["prompts"]
+        or seen["width"] > NARROW
+        or not seen["heading"]
+        or seen["links"] < 10
     }
     assert wrong == {}
 
