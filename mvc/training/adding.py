@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mvc import environment
-from mvc.errors import Conflict, MvcError, MvcWarning
+from mvc.errors import Conflict, MvcWarning
 from mvc.registry import ModelRegistry
 from mvc.registry.location import place
 from mvc.registry.version import Added
@@ -88,7 +88,7 @@ class _Newest:
         threading.Thread(target=self._receive, daemon=True).start()
 
     def _receive(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while (job := Job(**json.loads(self.connection.recv_bytes()))).path is not None:
                 # Soon, for a link is safe only until the trainer writes to the file.
                 job = replace(job, linked=detach(job.secured).linked)
@@ -98,9 +98,12 @@ class _Newest:
                 if older is not None:
                     release(older.secured.folder)
                     self.answer(path=older.path, dropped=True)
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
+        except (EOFError, OSError):
+            pass  # the training is gone
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
 
     def __iter__(self) -> Iterator[Job]:
         while True:
@@ -123,7 +126,7 @@ class _Adder:
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._family: str = told["family"]
         self._facts: Mapping[str, Any] = told["facts"]
-        self._best: tuple[str, str] | None = told["best"]
+        self._best: tuple[str, str] | None = told["best"] and tuple(told["best"])
         self._parents: list[str] = told["parents"]
         self._resumed: str | None = told["resumed"]
         self._cleared: set[Path] = set()
@@ -137,7 +140,7 @@ class _Adder:
                 self._registry.presence.writable()
             if self._resumed and not self._parents:
                 self._parents = self._versions_of(Path(self._resumed))[-1:]
-        except (MvcError, OSError) as error:
+        except Exception as error:
             return plain.problem(error)
         return None
 
@@ -145,7 +148,8 @@ class _Adder:
         """Return the versions of the family that are a file, or have it, oldest first."""
         same = self._registry.describe(file).same_bytes or ()
         ids = [identity.partition(":")[0] for identity in same]
-        return [identity for identity in ids if identity.startswith(f"{self._family}/")]
+        own = f"{self._family}/".lower()
+        return [identity for identity in ids if identity.lower().startswith(own)]
 
     def add(self, job: Job) -> dict[str, Any]:
         """Add a checkpoint, and say how it went."""

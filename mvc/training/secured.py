@@ -92,13 +92,9 @@ def detach(secured: Secured) -> Secured:
     """Make the files that are still the trainer's into own ones, where that costs nothing."""
     linked = dict(secured.linked)
     for name, before in secured.linked.items():
-        path = secured.folder / name
-        new = NewFile(fileio.private_path(secured.folder), _mode(path))
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            if new.clone(file.fileno()) and _written(os.fstat(file.fileno())) == before:
-                fileio.rename(new.path, path)
+        with contextlib.suppress(OSError):  # then it stays a link
+            if _cloned(secured.folder / name, before):
                 del linked[name]
-        new.discard()
     return Secured(secured.path, linked)
 
 
@@ -155,6 +151,17 @@ def _copy(source: Path, target: Path) -> None:
         if not new.clone(file.fileno()):
             for piece in _pieces(file.fileno()):
                 new.write([piece])
+
+
+def _cloned(path: Path, before: tuple[int, int]) -> bool:
+    """Put a clone in the place of a file, if it is as it was."""
+    new = NewFile(fileio.private_path(path.parent), _mode(path))
+    try:
+        with open(path, "rb") as file:
+            same = new.clone(file.fileno()) and _written(os.fstat(file.fileno())) == before
+        return same and fileio.rename(new.path, path)
+    finally:
+        new.discard()
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:

@@ -185,6 +185,22 @@ def test_the_best_is_added_in_the_end_though_it_was_passed_over(
     assert 3 in found
 
 
+@pytest.mark.parametrize(
+    ("best", "source"), [(("loss", "min"), "known"), (("score", "min"), "event")]
+)
+def test_best_is_what_the_trainer_goes_by(
+    project: Project, best: tuple[str, str], source: str
+) -> None:
+    """In a new family ``best`` means the monitored metric, whatever its name would say."""
+    mine = Recorder(Options("net", project.folder, "all", 60.0, {}))
+    mine.begin({}, best)
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {best[0]: 0.5, "acc": 1.0}, {}))
+    mine.end()
+    rule, _ = project.registry().best("net")
+    assert rule is not None
+    assert (rule.metric, rule.mode, rule.source) == (*best, source)
+
+
 def test_nothing_is_read_while_the_trainer_waits(project: Project, recorder: MakeRecorder) -> None:
     """To secure a checkpoint, the training's process neither reads nor writes its bytes."""
     mine = recorder()
