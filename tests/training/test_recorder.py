@@ -16,6 +16,7 @@ from mvc import ModelRegistry, UsageError
 from mvc.training.recorder import Checkpoint, Options, Recorder
 from tests.support.registry_builders import Project
 from tests.training.conftest import (
+    PATIENCE,
     checkpoint,
     left_over,
     pid,
@@ -385,6 +386,52 @@ def test_the_end_does_not_wait_for_ever(project: Project, recorder: MakeRecorder
     os.kill(adding, signal.SIGCONT)
     until(lambda: project.registry().list() == ["net"])
     until(lambda: not left_over(project.folder))
+
+
+@pytest.fixture(params=["xfs", "btrfs"])
+def cloning_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk whose file system has reflinks."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(1 << 30)
+    for command in ([f"mkfs.{request.param}", image], ["mount", "-o", "loop", image, folder]):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip(f"there is no {command[0]} here")
+        if done.returncode:
+            pytest.skip(f"cannot be made here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.long
+def test_with_reflinks_a_write_in_place_comes_too_late(cloning_disk: Path) -> None:
+    """While a checkpoint waits it is a file of its own, which the trainer cannot write to."""
+    project = Project(cloning_disk)
+    mine = Recorder(Options("net", cloning_disk, "all", PATIENCE, {}))
+    mine.begin({}, None)
+    large = checkpoint(project, 1, size=256 << 20)
+    small = checkpoint(project, 2)
+    before = small.stat().st_ino
+    mine.save(Checkpoint(str(large), {}, {}))
+    mine.save(Checkpoint(str(small), {}, {}))
+    until(lambda: before not in _inodes(project, small.name))
+    assert _inodes(project, small.name), "it was added before it was a file of its own"
+    small.write_bytes(b"something else")
+    mine.end()
+    assert mine.summary.failed == 0
+    assert project.registry().path("net@latest").read_bytes() == bytes([2]) * 1000
+
+
+def _inodes(project: Project, name: str) -> set[int]:
+    """Return the inodes of the second names of a file."""
+    found = set()
+    for folder in left_over(project.folder):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((folder / name).stat().st_ino)
+    return found
 
 
 KILLED = """
