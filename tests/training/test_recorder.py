@@ -395,7 +395,8 @@ def cloning_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pat
     folder.mkdir()
     with open(image, "wb") as file:
         file.truncate(1 << 30)
-    for command in ([f"mkfs.{request.param}", image], ["mount", "-o", "loop", image, folder]):
+    make, mount = f"mkfs.{request.param} {image}", f"mount -o loop {image} {folder}"
+    for command in (make.split(), mount.split()):
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:
