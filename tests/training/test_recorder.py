@@ -335,10 +335,10 @@ def test_a_registry_that_cannot_be_is_one_warning(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
+    """A disk of three megabytes."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a file system cannot be mounted here")
     yield folder
@@ -350,12 +350,30 @@ def test_a_full_disk_is_one_warning_and_later_ones_go_on(
 ) -> None:
     """What does not fit is counted; what comes later and fits is registered."""
     mine = recorder(folder=small_disk)
-    mine.save(Checkpoint(str(checkpoint(project, 1, size=2 << 20)), {}, {}))
+    mine.save(Checkpoint(str(checkpoint(project, 1, size=4 << 20)), {}, {}))
     until(lambda: not left_over(project.folder))
     mine.end()
     assert mine.summary.failed == 1
     assert "bytes" in said()[0]
     assert mine.summary.versions == ()
+
+
+def test_a_store_that_cannot_be_written_to_is_told_at_the_beginning(
+    project: Project, small_disk: Path, recorder: MakeRecorder, said: Said
+) -> None:
+    """A read-only disk is one warning, before the first checkpoint, and the end goes well."""
+    Project(small_disk).add(b"weights")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    mine = recorder(folder=small_disk)
+    worker = mine._worker
+    assert worker is not None
+    until(lambda: worker._ours.poll())
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
+    assert len(said()) == 1
+    mine.end()
+    assert mine.summary.failed == 1
+    assert len(said()) == 1
+    assert str(small_disk) in said()[0]
 
 
 def test_a_process_that_dies_is_followed_by_another(
