@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, tables
+from mvc.cli.tables import Column
 from mvc.errors import Damaged, UsageError
 
 if TYPE_CHECKING:
     from mvc.registry.care.coverage import Coverage
     from mvc.registry.care.fsck import Finding, Report
-    from mvc.registry.care.usage import Usage
+    from mvc.registry.care.usage import FamilyUsage, Usage
 
 # What a person asks for first; other kinds follow.
 ORDER = ("versions", "records", "events", "roots", "packs", "objects", "files", "bytes")
@@ -141,7 +142,7 @@ def du(as_json: bool) -> None:
     output.table(_totals(used), right=[1])
     if used.families:
         output.result("")
-        output.table(_families(used), right=[1, 2, 3])
+        tables.show(used.families, FAMILIES, None)
 
 
 def _tell(report: Report) -> None:
@@ -215,10 +216,9 @@ def _totals(used: Usage) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _families(used: Usage) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("FAMILY", "VERSIONS", "PLAIN", "STORED")]
-    rows += [
-        (f.family, f"{f.versions:,}", output.size(f.plain), output.size(f.stored))
-        for f in used.families
-    ]
-    return rows
+FAMILIES: tuple[Column[FamilyUsage], ...] = (
+    Column("FAMILY", lambda family: family.family, style="yellow", elastic=True),
+    Column("VERSIONS", lambda family: f"{family.versions:,}", right=True, rank=1),
+    Column("PLAIN", lambda family: output.size(family.plain), right=True),
+    Column("STORED", lambda family: output.size(family.stored), right=True),
+)

@@ -5,14 +5,15 @@ Public names: ``diff``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, tables
 from mvc.cli.show import is_file
+from mvc.cli.tables import Column
 
 if TYPE_CHECKING:
     from mvc.registry.diff import Difference, FactChange, FileChange, TensorChange
@@ -89,7 +90,7 @@ def _tell(found: Difference, stat: bool, everything: bool) -> None:
         output.facts([(group, told)])
     if found.tensors:
         shown = found.tensors if everything else found.tensors[:MOST_TENSORS]
-        _tensor_table(shown, stat)
+        tables.show(shown, TENSORS + STATISTICS * stat, None)
         if len(shown) < len(found.tensors):
             more = output.count(len(found.tensors) - len(shown), "other tensor")
             output.note(f"{more} differ; --all shows all")
@@ -118,28 +119,41 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _tensor_table(tensors: Iterable[TensorChange], stat: bool) -> None:
-    head = ["TENSOR", "CHANGE", "DTYPE", "SHAPE"]
-    if stat:
-        head += ["SHARE", "LARGEST", "MEAN", "RELATIVE", "COSINE"]
-    rows = [head]
-    for each in tensors:
-        types = (dtype for dtype in (each.dtype_a, each.dtype_b) if dtype is not None)
-        shapes = (shape for shape in (each.shape_a, each.shape_b) if shape is not None)
-        row = [
-            each.name,
-            each.change,
-            ARROW.join(dict.fromkeys(types)),
-            ARROW.join(dict.fromkeys("×".join(map(str, shape)) or "scalar" for shape in shapes)),
-        ]
-        rows.append(row + _statistics(each) * stat)
-    output.table(rows, right=range(4, len(head)))
+def _dtypes(tensor: TensorChange) -> str:
+    types = (dtype for dtype in (tensor.dtype_a, tensor.dtype_b) if dtype is not None)
+    return ARROW.join(dict.fromkeys(types))
 
 
-def _statistics(change: TensorChange) -> list[str]:
-    found = change.statistics
-    if found is None:
-        return [""] * 5
-    rest = (found.largest, found.mean, found.relative, found.cosine)
-    share = "<0.1%" if 0 < found.share < 0.001 else f"{found.share:.1%}"
-    return [share, *("" if value is None else f"{value:.4g}" for value in rest)]
+def _shapes(tensor: TensorChange) -> str:
+    shapes = (shape for shape in (tensor.shape_a, tensor.shape_b) if shape is not None)
+    return ARROW.join(dict.fromkeys("×".join(map(str, shape)) or "scalar" for shape in shapes))
+
+
+def _share(tensor: TensorChange) -> str:
+    if tensor.statistics is None:
+        return ""
+    share = tensor.statistics.share
+    return "<0.1%" if 0 < share < 0.001 else f"{share:.1%}"
+
+
+def _statistic(name: str) -> Callable[[TensorChange], str]:
+    def write(tensor: TensorChange) -> str:
+        value = getattr(tensor.statistics, name, None)
+        return "" if value is None else f"{value:.4g}"
+
+    return write
+
+
+TENSORS: tuple[Column[TensorChange], ...] = (
+    Column("TENSOR", lambda tensor: tensor.name, style="yellow", elastic=True),
+    Column("CHANGE", lambda tensor: tensor.change),
+    Column("DTYPE", _dtypes, rank=2),
+    Column("SHAPE", _shapes, rank=1),
+)
+STATISTICS: tuple[Column[TensorChange], ...] = (
+    Column("SHARE", _share, right=True),
+    Column("LARGEST", _statistic("largest"), right=True, rank=4),
+    Column("MEAN", _statistic("mean"), right=True, rank=5),
+    Column("RELATIVE", _statistic("relative"), right=True, rank=3),
+    Column("COSINE", _statistic("cosine"), right=True, rank=6),
+)

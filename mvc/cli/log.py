@@ -117,17 +117,18 @@ def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
 
 def _tell_courses(registry: ModelRegistry, found: Sequence[Version]) -> None:
     """Print for each family how its best metric went over the versions found."""
-    told = False
-    for name in dict.fromkeys(version.family for version in found):
+    by_family: dict[str, list[Version]] = {}
+    for version in found:
+        by_family.setdefault(version.family, []).append(version)
+    lines = []
+    for name, of_it in by_family.items():
         rule = registry.family(name).rule
-        if rule is None:
-            continue
-        of_it = [v for v in reversed(found) if v.family == name and not v.withdrawn]
-        line = course(name, rule.metric, [v.metrics.get(rule.metric) for v in of_it])
-        if line:
-            output.result(line)
-            told = True
-    if told:
+        if rule is not None:
+            live = (version for version in reversed(of_it) if not version.withdrawn)
+            lines.append(course(name, rule.metric, (v.metrics.get(rule.metric) for v in live)))
+    for line in filter(None, lines):
+        output.result(line)
+    if any(lines):
         output.result("")
 
 
@@ -167,7 +168,7 @@ def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
     A parent is known by the digest of its record, because where branches of
     git met it may bear another number than when it was named.
     """
-    from mvc.cli.graph import Node
+    from mvc.cli.graph import MOST_PARENTS, Node
 
     keys = {v.id: str(registry.manifest.record(v.family, v.number)[1]) for v in found}
     shown = frozenset(keys.values())
@@ -175,7 +176,7 @@ def _nodes(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[Node]:
     others: dict[str, versions.Parent] = {}
     for version in found:
         parents = []
-        for parent in versions.parents_of(version):
+        for parent in versions.parents_of(version)[:MOST_PARENTS]:
             key = parent.record or keys.get(parent.id, parent.id)
             if key not in shown:
                 key = f"{parent.id} {key}"

@@ -96,7 +96,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str 
     margin = sum(widths[:-1]) + len(gap) * (len(widths) - 1)
     room = (width() or sys.maxsize) - margin
     for row in cells:
-        if room < LITTLE_ROOM:
+        if room < min(LITTLE_ROOM, widths[-1]):
             result(gap.join(filter(None, row)))
             continue
         *before, last = [

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output, versions
+from mvc.cli import command, output, tables, versions
+from mvc.cli.tables import Column
 from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -226,8 +227,7 @@ def _artifact(version: Version | Described) -> str:
 def _file_table(files: Sequence[TreeFile], everything: bool) -> None:
     shown = files if everything else files[:MOST_FILES]
     output.result("")
-    rows = [(f"{file.mode:04o}", output.size(file.size), file.path) for file in shown]
-    output.table([("MODE", "SIZE", "PATH"), *rows], right=[1])
+    tables.show(shown, FILES, None)
     if len(shown) < len(files):
         output.note(f"the first {len(shown)} of {len(files):,} files; --all shows all")
 
@@ -257,3 +257,10 @@ def _lines(values: Mapping[str, object]) -> str:
     known = {name: value for name, value in values.items() if value is not None}
     width = max(map(len, known), default=0)
     return "\n".join(f"{name:<{width}}  {output.number(value)}" for name, value in known.items())
+
+
+FILES: tuple[Column[TreeFile], ...] = (
+    Column("MODE", lambda file: f"{file.mode:04o}", rank=1),
+    Column("SIZE", lambda file: output.size(file.size), right=True),
+    Column("PATH", lambda file: file.path, style="yellow", elastic=True),
+)

@@ -45,26 +45,31 @@ class Column(Generic[T]):
 def show(
     items: Sequence[T],
     people: Sequence[Column[T]],
-    programs: Mapping[str, Callable[[T], Value]],
+    programs: Mapping[str, Callable[[T], Value]] | None,
     *,
     total: Mapping[str, str] | None = None,
 ) -> None:
     """Print a line for each item on stdout, below a line of heads.
 
     Args:
-        programs: The columns where stdout is no terminal, by name.
+        programs: The columns where stdout is no terminal, by name; ``None`` in
+            a report, which is for people wherever it goes.
         total: A last line for people, by head.
     """
     width = output.width()
-    if width is not None:
-        rows = [[output.clean(column.text(item)) for column in people] for item in items]
-        if total:
-            rows.append([total.get(column.head, "") for column in people])
-        _draw(people, rows, width)
+    if width is None and programs is not None:
+        output.result("\t".join(programs))
+        for item in items:
+            output.result("\t".join(_field(value(item)) for value in programs.values()))
         return
-    output.result("\t".join(programs))
-    for item in items:
-        output.result("\t".join(_field(value(item)) for value in programs.values()))
+    rows = [[output.clean(column.text(item)) for column in people] for item in items]
+    if total:
+        rows.append([total.get(column.head, "") for column in people])
+    if width is None:
+        right = [place for place, column in enumerate(people) if column.right]
+        output.table([[column.head for column in people], *rows], right=right)
+    else:
+        _draw(people, rows, width)
 
 
 def _field(value: Value) -> str:

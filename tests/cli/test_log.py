@@ -114,6 +114,19 @@ def test_a_forged_lineage_harms_nobody(project: Project, lineage: dict[str, Any]
         assert done.out.replace("\n", "").isprintable()
 
 
+def test_of_very_many_parents_the_first_are_looked_at(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that names thousands of parents costs neither time nor a screen of lines."""
+    rewrite(project, 1, {"parents": [{"id": f"resnet18/v{n}"} for n in range(1, 5000)]}, "soup")
+    with counted(monkeypatch) as counts:
+        done = mvc("log", "soup", "--graph")
+    assert done.status == 0
+    assert counts["record_bytes"] <= 20
+    assert sum("(not here)" in line for line in done.out.splitlines()) == 14
+    assert "resnet18/v4999" in done.out
+
+
 @pytest.mark.parametrize("options", [[], ["--graph"]], ids=["told", "drawn"])
 def test_what_a_log_reads_does_not_grow(
     project: Project, monkeypatch: pytest.MonkeyPatch, options: list[str]
