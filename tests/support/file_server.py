@@ -11,6 +11,7 @@ Public names: ``Manner``, ``Server``, ``serving``.
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -155,11 +157,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(body: bytes = b"") -> Iterator[Server]:
-    """Serve ``body`` until the end of the block."""
+def serving(body: bytes = b"", certificate: Path | None = None) -> Iterator[Server]:
+    """Serve ``body`` until the end of the block; with a certificate (and its key), encrypted."""
     served = Server(body)
     with _Http(served) as http:
         served.url = f"http://127.0.0.1:{http.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            http.socket = context.wrap_socket(http.socket, server_side=True)
+            served.url = served.url.replace("http:", "https:")
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
 import threading
 import urllib.request
 from email.message import Message
@@ -22,7 +24,7 @@ from mvc.registry.imports.address import parse
 from mvc.registry.imports.download import download
 from mvc.registry.imports.transfer import Downloaded, Wanted
 from tests.registry.imports.conftest import BODY
-from tests.support.file_server import Manner, Server
+from tests.support.file_server import Manner, Server, serving
 
 SHA256 = hashlib.sha256(BODY).hexdigest()
 RIGHT = Wanted(SHA256, "not, as asked for,")
@@ -389,6 +391,32 @@ def test_a_redirect_leaves_no_encryption_behind() -> None:
             asked, None, 302, "Found", HTTPMessage(), "http://other.org/m?key=hunter2"  # type: ignore[arg-type]  # not looked at
         )  # fmt: skip
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+def test_an_encrypted_server_must_be_one_that_is_trusted(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate of nobody is refused, of an authority of one's own taken; it stays https."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.read_bytes() + certificate.read_bytes())
+    with serving(BODY, both) as encrypted:
+        with pytest.raises(RemoteFailed, match="a certificate that is not trusted") as raised:
+            get(encrypted, tmp_path / "cache")
+        assert "SSL_CERT_FILE" in (raised.value.hint or "")
+        assert encrypted.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert get(encrypted, tmp_path / "cache").cached.path.read_bytes() == BODY
+        encrypted.always = Manner(status=302, headers={"Location": f"{server.url}/model.pt"})
+        with pytest.raises(RemoteFailed, match="which is not encrypted"):
+            get(encrypted, tmp_path / "other")
+        assert server.asked == []
 
 
 def test_a_circle_of_redirects_ends(server: Server, tmp_path: Path) -> None:
