@@ -40,7 +40,7 @@ for (const kind of ["error", "warn"]) console[kind] = (...words) => wrong.push(w
 
 LOOKER = """<!doctype html><title>looker</title>
 <iframe style="width:%dpx;height:800px;border:0"></iframe><script>
-const SESSIONS = ".language-console code, .language-pycon code";
+const SESSIONS = "pre > code:has(.gp)";  // of prompts and what follows them
 const frame = document.querySelector("iframe"), found = {};
 function prompted(code) {  // what the copy button takes
   code.setAttribute("data-md-copying", "");
