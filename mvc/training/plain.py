@@ -9,9 +9,11 @@ Public names: ``metrics``, ``params``, ``problem``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from enum import Enum
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -81,12 +83,13 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _mapping(values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     found = {}
-    for key, value in list(values.items())[:MOST_VALUES]:
-        name = str(key)
-        if name and name.isprintable() and len(name) <= _NAME and not _SECRET.search(name):
-            plain = _plain(value, depth)
-            if plain is not _NONE:
-                found[name] = plain
+    for key, value in islice(values.items(), MOST_VALUES):
+        with contextlib.suppress(Exception):  # what cannot even be looked at is left out
+            name = str(key)
+            if name and name.isprintable() and len(name) <= _NAME and not _SECRET.search(name):
+                plain = _plain(value, depth)
+                if plain is not _NONE:
+                    found[name] = plain
     return found
 
 

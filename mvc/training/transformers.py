@@ -129,10 +129,11 @@ class MvcCallback(TrainerCallback):  # type: ignore[misc]  # its library may be 
 
     def _checkpoint(self, path: Path, args: Any, state: Any) -> Checkpoint:
         step = int(path.name.rpartition("-")[2])
+        logged = _logged(state.log_history, step)
+        epoch = logged.pop("epoch", None)
+        lineage = {"step": step, "epoch": state.epoch if epoch is None else epoch}
         best = _best(args)
-        metrics = _metrics(state.log_history, step, best[0] if best else None)
-        epochs = [entry["epoch"] for entry in state.log_history if entry.get("step") == step]
-        lineage = {"step": step, "epoch": epochs[0] if epochs else state.epoch}
+        metrics = plain.metrics(logged, best[0] if best else None)
         # What is pushed to the Hub is all that is in this folder.
         beside = Path(os.path.abspath(args.output_dir)) if args.push_to_hub else None
         return Checkpoint(os.fspath(path), metrics, lineage, self._leave_out, beside)
@@ -177,15 +178,18 @@ def _best(args: Any) -> tuple[str, str] | None:
     return name, "max" if args.greater_is_better else "min"
 
 
-def _metrics(history: list[dict[str, Any]], step: int, best: str | None) -> dict[str, float]:
-    """Return what was measured of the model at ``step``, and the losses last logged before."""
+def _logged(history: list[dict[str, Any]], step: int) -> dict[str, Any]:
+    """Return what was measured of the model at ``step``, its epoch, and the last loss before."""
     found: dict[str, Any] = {}
-    for entry in history:
-        measured = any(name.startswith("eval_") for name in entry)
-        if entry.get("step") == step or (not measured and entry.get("step", step) < step):
-            found.update(entry)
-    of_model = {name: value for name, value in found.items() if not name.endswith(_NO_METRIC)}
-    return plain.metrics({**of_model, "step": None, "epoch": None}, best)
+    for entry in reversed(history):
+        at = entry.get("step", 0)
+        if at == step:
+            found = {**entry, **found}
+        elif at < step and not any(name.startswith("eval_") for name in entry):
+            found = {**entry, **found, "epoch": found.get("epoch")}
+            break
+    found.pop("step", None)
+    return {name: value for name, value in found.items() if not name.endswith(_NO_METRIC)}
 
 
 def _params(args: Any) -> dict[str, Any]:

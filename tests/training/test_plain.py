@@ -45,8 +45,25 @@ def test_what_has_a_plain_form_has_it(value: Any, kept: Any) -> None:
     assert plain.params({"it": value}) == {"it": kept}
 
 
+class Unspeakable:
+    """Fails whenever it is looked at."""
+
+    ndim = 0
+
+    def item(self) -> None:
+        raise RuntimeError("no such element")
+
+
 @pytest.mark.parametrize(
-    "value", [object(), "x" * 2000, np.ones(3), list(range(5000)), functools.partial(print, 1)]
+    "value",
+    [
+        object(),
+        Unspeakable(),
+        "x" * 2000,
+        np.ones(3),
+        list(range(5000)),
+        functools.partial(print, 1),
+    ],
 )
 def test_what_has_none_is_left_out(value: Any) -> None:
     """No address of an object, and nothing endless, gets into a record."""
