@@ -100,8 +100,6 @@ def _standings(registry: ModelRegistry, found: Sequence[Version]) -> dict[str, s
 
 
 def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
-    standing = versions.standing(version)
-    called = "  " + output.styled(f"({standing})", "cyan") if standing else ""
     who = output.clean(f"{output.when(version.created)} UTC  {version.author}")
     told = (version.message or "").split("\n") if version.message else []
     if version.metrics:
@@ -112,7 +110,7 @@ def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
     if version.withdrawn and version.id in standings:
         told.append(standings[version.id])
     identity = output.styled(version.id, "yellow")
-    return [f"{identity}  {who}{called}", *map(output.clean, told)]
+    return [f"{identity}  {who}{versions.called(version)}", *map(output.clean, told)]
 
 
 def _tell_courses(registry: ModelRegistry, found: Sequence[Version]) -> None:

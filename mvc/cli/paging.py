@@ -62,9 +62,10 @@ def paged() -> Iterator[None]:
 
 def _size() -> os.terminal_size | None:
     try:
-        return os.get_terminal_size(sys.stdout.fileno())
+        size = os.get_terminal_size(sys.stdout.fileno())
     except (OSError, ValueError):
         return None
+    return size if size.lines else None  # some terminals say that they have none
 
 
 def _height(text: str, columns: int) -> int:

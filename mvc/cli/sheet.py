@@ -45,9 +45,7 @@ def show_version(
     registry: ModelRegistry, version: Version, rows: Sequence[tuple[str, str]]
 ) -> None:
     """Print on a terminal what is known of a version; ``rows`` is what is told elsewhere."""
-    standing = versions.standing(version)
-    called = "  " + output.styled(f"({standing})", "cyan") if standing else ""
-    output.result(output.styled(version.id, "yellow") + called)
+    output.result(output.styled(version.id, "yellow") + versions.called(version))
     family = registry.family(version.family)
     told: dict[str, Shown] = dict(rows)
     told["created"] = f"{told['created']}, {output.age(version.created)} ago"

@@ -1,7 +1,7 @@
 """How commands that look print versions.
 
-Public names: ``answer``, ``version_table``, ``standing``, ``measure``, ``Parent``,
-``parents_of``, ``look_up``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
+Public names: ``answer``, ``version_table``, ``called``, ``standing``, ``measure``,
+``Parent``, ``parents_of``, ``look_up``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
 """
 
 from __future__ import annotations
@@ -54,6 +54,12 @@ def version_table(found: Sequence[Version], column: str = "version") -> None:
     tables.show(found, (named, *PEOPLE), PROGRAMS)
 
 
+def called(version: Version) -> str:
+    """Return in brackets how a version stands, in colour on a terminal; nothing if it does not."""
+    told = output.clean(standing(version))
+    return "  " + output.styled(f"({told})", "cyan") if told else ""
+
+
 def standing(version: Version) -> str:
     """Write what else a version is called, and whether it can be had."""
     missing = [] if version.present or version.released else ["bytes missing"]
@@ -102,10 +108,6 @@ def look_up(registry: ModelRegistry, parent: Parent) -> tuple[Record | None, str
     return record, "withdrawn" if int(number) in family.withdrawn else ""
 
 
-def _names(version: Version) -> list[str]:
-    return [*(name for name in ("latest", "best") if getattr(version, name)), *version.tags]
-
-
 def _title(version: Version) -> str:
     return (version.message or "").partition("\n")[0]
 
@@ -128,7 +130,7 @@ PROGRAMS: dict[str, Callable[[Version], Value]] = {
     "created": lambda version: version.created,
     "size": lambda version: version.artifact.size,
     "metrics": lambda version: output.pairs(version.metrics),
-    "names": _names,
+    "names": lambda version: version.names,
     "present": lambda version: version.present,
     "author": lambda version: version.author,
     "message": lambda version: version.message,

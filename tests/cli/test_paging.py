@@ -101,6 +101,13 @@ def test_there_are_ways_without(many: Path, words: list[str], environment: dict[
     assert not (many / "kept").exists()
 
 
+def test_a_terminal_without_a_size_is_not_paged(many: Path) -> None:
+    """Where nobody knows how much fits, nothing waits for a key."""
+    _, status = seen(many, "log", rows=0, **KEPT)
+    assert status == 0
+    assert not (many / "kept").exists()
+
+
 def test_a_pipe_is_never_paged(many: Path) -> None:
     """Where stdout is no terminal there is no pager, whatever is set."""
     assert process(["log"], KEPT).returncode == 0
