@@ -6,6 +6,7 @@ Public names: ``doctor``.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,7 +105,15 @@ def _of_terminal() -> Iterator[Fact]:
     else:
         problem = f"output is in {encoding}: what that has no letter for is shown as \\u…"
         yield Fact("terminal", "encoding", encoding, problem, "export LC_ALL=C.UTF-8")
+    yield Fact("terminal", "pager", _pager())
     yield Fact("terminal", "completion", _completion())
+
+
+def _pager() -> str:
+    name = next(iter(environment.pager()), None)
+    if name is None:
+        return "none"
+    return name if shutil.which(name) else f"{name}, which is not there: nothing is paged"
 
 
 def _completion() -> str:

@@ -219,7 +219,7 @@ def _disk(folder: Path) -> Iterator[Fact]:
 
 def _tried(store: Path) -> Iterator[Fact]:
     """Try with a small file what adding needs."""
-    one, other = (fileio.private_path(store / STAGING, "-doctor") for _ in range(2))
+    one, other, third = (fileio.private_path(store / STAGING, "-doctor") for _ in range(3))
     try:
         begun = time.monotonic()
         file = fileio.NewFile(one)
@@ -236,10 +236,11 @@ def _tried(store: Path) -> Iterator[Fact]:
                        f"the clock of '{_short(store)}' and this machine's are {apart:.0f} s apart",
                        "set both by the same time server: timedatectl set-ntp true")  # fmt: skip
         yield Fact("store", "hard links", _links(one, other))
+        yield Fact("store", "reflinks", _reflinks(one, third))
     except OSError as error:
         yield failed("store", "tried", error)
     finally:
-        for path in (one, other):
+        for path in (one, other, third):
             fileio.remove(path)
 
 
@@ -249,6 +250,15 @@ def _links(one: Path, other: Path) -> str:
     except Unsupported:
         return "none: files get their names by renaming, and mvc path makes copies"
     return "yes"
+
+
+def _reflinks(one: Path, other: Path) -> str:
+    file, descriptor = fileio.NewFile(other), fileio.open_regular(one)
+    try:
+        return "yes" if file.clone(descriptor) else "none: training callbacks make links or copies"
+    finally:
+        os.close(descriptor)
+        file.close()
 
 
 def _of_level(level: str) -> str:
