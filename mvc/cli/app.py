@@ -24,7 +24,7 @@ import click
 from mvc import environment
 from mvc.cli import failures, manner, output
 from mvc.cli.command import HELP, complete_names, write_examples
-from mvc.errors import MvcWarning, UsageError
+from mvc.errors import MvcWarning, NotFound, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -258,9 +258,19 @@ def root(ctx: click.Context, folder: str | None, store: str | None) -> None:
     folder below it.
     """
     if folder is not None:
-        os.chdir(folder)
+        _work_in(folder)
     if ctx.invoked_subcommand is None:
         output.result(ctx.get_help())
+
+
+def _work_in(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is a file, not a folder" if os.path.isfile(folder) else "is no folder"
+        raise NotFound(
+            f"-C '{folder}' {what}", hint="-C DIR names the folder to work in, as if typed there"
+        ) from None
 
 
 root.params += manner.options(hidden=False)

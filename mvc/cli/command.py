@@ -259,6 +259,11 @@ def find_registry() -> tuple[Path, str]:
 
     named = environment.registry_folder()
     if named is not None:
+        if not place.exists(place.at(named)):
+            raise NotFound(
+                f"no registry in '{named}', which MVC_DIR names",
+                hint="mvc init makes one there; unset MVC_DIR looks upward from here instead",
+            )
         return named, "as MVC_DIR says"
     given = click.get_current_context().find_root().params.get("folder") is not None
     found = place.find(Path.cwd(), named=given)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -93,6 +94,7 @@ def explain(error: BaseException) -> Failure:
     )
 
 
+_EXTRA = re.compile(r"unexpected extra arguments? \((\S+).*\)")
 # What libraries, the loader of their modules and Python itself say where no memory is left.
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new thread")
 
@@ -127,9 +129,21 @@ def _usage(error: click.ClickException) -> Failure:
         name, typed = error.param.opts[-1], message.partition(": ")[2].partition(" is not ")[0]
         message = f"{name} wants a whole number from 1 on, not {typed}"
         hint = f"as in {name} 5"
-    elif context and "extra argument" in message and "ref" in context.params:
-        hint = "a version is one word: FAMILY@VERSION, as in resnet18@v2"
+    elif isinstance(error, click.BadOptionUsage) and "requires" in message and context:
+        value = _metavar(error.option_name, context)
+        message = f"{error.option_name} wants a value: {value}"
+        hint = f"{command} {error.option_name} {value}"
+    elif context and (extra := _EXTRA.search(message)):
+        message = f"'{extra[1]}' is one word too many"
+        hint = " ".join([command, *context.command.collect_usage_pieces(context)])
+        if "ref" in context.params:
+            hint = "a version is one word: FAMILY@VERSION, as in resnet18@v2"
     return Failure(_lower(message), hint, UsageError.code, UsageError.status)
+
+
+def _metavar(option: str, context: click.Context) -> str:
+    named = (p for p in context.command.params if option in p.opts)
+    return next((p.make_metavar(context) for p in named), "VALUE")
 
 
 def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> str:

@@ -87,7 +87,10 @@ def scope_of(sample: str | None, limit: timedelta | str | None) -> Scope:
     found = _SAMPLE.fullmatch(sample)
     part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 0 < part <= parts:
-        raise UsageError(f"'{sample}' is no part", hint="2/7 is the second of seven parts")
+        raise UsageError(
+            f"'{sample}' is no part of what is stored",
+            hint="N/T is one, as in --sample 2/7: the second of seven parts",
+        )
     return Scope(part, parts)
 
 

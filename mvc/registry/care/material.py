@@ -45,7 +45,10 @@ def collect(given: Sequence[Path], ours: Sequence[Path]) -> Material:
     found = Material([Path(os.path.abspath(path)) for path in given])
     for path in found.given:
         if not path.exists():
-            raise NotFound(f"no file or folder '{path}'", hint="--from FILE_OR_DIR is a whole copy")
+            raise NotFound(
+                f"no file or folder '{path}'",
+                hint="--from names a whole copy of the file, or a backup of the store",
+            )
         for file in [path] if path.is_file() else _files_below(path):
             if any(file.is_relative_to(folder) for folder in ours):
                 continue

@@ -122,7 +122,10 @@ def explained(path: Path, error: OSError, hint: str | None = None) -> OSError | 
         where = os.readlink(path)
         return NotFound(f"'{path}' is a link to '{where}', which is not there", hint=mend)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFound(f"no file '{path}'", hint=hint or "check the path; mvc add FAMILY PATH")
+        return NotFound(
+            f"no file '{path}'",
+            hint=hint or "ls shows what is here; a name with spaces needs quotes",
+        )
     if error.errno == errno.ELOOP:
         return UsageError(f"'{path}' is a link that leads back to itself", hint=mend)
     if error.errno == errno.ENXIO:
