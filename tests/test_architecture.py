@@ -264,7 +264,7 @@ def writing(call: ast.Call) -> str | None:
     """Return the word for what a call changes on disk, ``None`` for any other call."""
     word, owner = name_of(call.func), owner_of(call.func)
     if owner in ("shutil", "tempfile"):
-        return f"{owner}.{word}"
+        return None if word == "which" else f"{owner}.{word}"
     if owner == "os":
         if word == "open":
             flags = {name_of(node) for node in ast.walk(call) if isinstance(node, ast.Attribute)}

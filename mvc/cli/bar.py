@@ -66,7 +66,7 @@ class Bar:
     def close(self) -> None:
         """Take the bar away."""
         if self._live is not None:
-            live, self._live = self._live, None
+            live, self._live, output.above = self._live, None, None
             live.stop()
 
     def _announce(self, job: Job, seconds: float) -> None:
@@ -88,6 +88,7 @@ def _live(job: Job) -> Any:
         TransferSpeedColumn,
     )
     from rich.table import Column
+    from rich.text import Text
 
     console = Console(stderr=True)
     console.width = max(console.width - BESIDE, 1)
@@ -100,9 +101,11 @@ def _live(job: Job) -> Any:
         console=console,
         transient=True,
         redirect_stdout=False,  # an answer goes where it was sent
+        redirect_stderr=False,
         expand=True,
     )
     live.start()
     live.console.show_cursor(True)  # whatever ends the process, the cursor is there
+    output.above = lambda text: console.print(Text.from_ansi(text), soft_wrap=True)
     live.add_task(output.clean(job.title), total=job.total, completed=job.done)
     return live

@@ -66,6 +66,8 @@ class Command(click.Command):
             ctx.params["quiet"] = manner.manner.quiet
         if ctx.params.get("as_json") and ctx.params.get("quiet"):
             raise UsageError("--json and -q are two ways to answer", hint="choose one")
+        if isinstance(self, click.Group):  # the command in it is heard, and says how long it took
+            return super().invoke(ctx)
         with self._pager(), manner.heard(ctx.command_path):
             return super().invoke(ctx)
 

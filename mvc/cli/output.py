@@ -17,7 +17,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,6 +54,17 @@ def json_result(value: Json) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
+above: Callable[[str], object] | None = None
+"""Prints a line on stderr while a bar stands there: above it."""
+
+
+def _echo(text: str) -> None:
+    if above is None:
+        click.echo(text, err=True)
+    else:
+        above(text)
+
+
 def error_json(value: Json) -> None:
     """Print an error as one JSON value in one line on stderr."""
     click.echo(json.dumps(value, allow_nan=False), err=True)
@@ -70,7 +81,7 @@ def line(kind: str, text: str) -> None:
     label = f"{kind}:"
     if kind in _COLOURS and sys.stderr.isatty() and environment.colours():
         label = click.style(label, fg=_COLOURS[kind], bold=True)
-    click.echo(f"{label} {clean(text)}", err=True)
+    _echo(f"{label} {clean(text)}")
 
 
 def note(text: str) -> None:
@@ -82,7 +93,7 @@ def note(text: str) -> None:
 def say(text: str) -> None:
     """Print on stderr what was done, unless ``-q`` is given."""
     if not manner.manner.quiet:
-        click.echo(clean(text), err=True)
+        _echo(clean(text))
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:

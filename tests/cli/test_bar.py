@@ -124,6 +124,22 @@ def test_a_log_file_has_a_line_for_what_takes_long(
     ]
 
 
+def test_what_is_said_meanwhile_stands_above_the_bar(large: Path) -> None:
+    """A warning under a bar is a line of its own, and the bar goes on below it."""
+    program = SLOW.replace("def slowly", "told = []\ndef slowly").replace(
+        "    moved(self, job)",
+        "    moved(self, job)\n    if job.done and not told:\n"
+        "        told.append(app.output.line('warning', 'the disk is [slow]'))",
+    )
+    command = [sys.executable, "-c", program, "0.2", "add", "large", "large.bin"]
+    with open_terminal(command, folder=large) as terminal:
+        screen = terminal.wait_for("warning: the disk is [slow]\nreading large.bin")
+        status = terminal.finish()
+    assert (status, len(screen.splitlines())) == (0, 2)
+    assert terminal.shown.splitlines()[0] == "warning: the disk is [slow]"
+    assert "━" not in terminal.shown
+
+
 def test_an_answer_is_not_mixed_with_progress(large: Path) -> None:
     """With a bar on the terminal, stdout goes where it was sent, and holds the answer alone."""
     command = " ".join(f"'{word}'" for word in slow(0, "add", "large", "large.bin"))

@@ -27,7 +27,7 @@ def test_commands_of_commands_understand_them_as_well(resnet18: Path) -> None:
     for typed in (["-v", "store", "info"], ["store", "-v", "info"], ["store", "info", "-v"]):
         done = mvc(*typed)
         assert (done.out, done.status) == (plain.out, 0)
-        assert "registry: " in done.err
+        assert done.err.count("registry: ") == done.err.count(" s in all") == 1
 
 
 def test_verbose_says_where_how_and_how_long(registry: Path) -> None:
