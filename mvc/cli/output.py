@@ -163,12 +163,14 @@ def speaks_unicode() -> bool:
 
 
 def facts(rows: Iterable[tuple[str, str]], *, name_width: int = 12) -> None:
-    """Print ``name  value`` lines; a value of several lines is indented below the first."""
+    """Print ``name  value`` lines; a value goes on below itself, by its lines and where it must."""
+    room = (width() or sys.maxsize) - name_width - len(GAP)
     for name, value in rows:
-        lines = value.split("\n") if value else [""]
-        for place, text in enumerate(lines):
-            label = name if place == 0 else ""
-            result(f"{clean(label):<{name_width}}{GAP}{clean(text)}".rstrip())
+        label = clean(name)
+        for text in value.split("\n"):
+            for part in _wrapped(clean(text), max(room, LITTLE_ROOM)):
+                result(f"{label:<{name_width}}{GAP}{part}".rstrip())
+                label = ""
 
 
 def size(amount: int | None) -> str:
@@ -270,4 +272,4 @@ def _wrapped(text: str, room: int) -> list[str]:
         return [text]
     import textwrap
 
-    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]

@@ -113,18 +113,23 @@ def test_long_names_fit_and_ids_are_whole(
             assert f"{family}/v2 " in done.out
 
 
-def test_a_terminal_gets_colours_unless_it_is_asked_not_to(resnet18: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [["list"], ["show", "resnet18"], ["log", "--graph"]], ids=" ".join
+)
+def test_a_terminal_gets_colours_unless_it_is_asked_not_to(
+    resnet18: Path, words: list[str]
+) -> None:
     """Colours are for terminals; ``NO_COLOR`` and a dumb terminal get plain text."""
     shown = {}
     for name, environment in (
         ("colours", {}), ("none", {"NO_COLOR": "1"}), ("dumb", {"TERM": "dumb"})
     ):  # fmt: skip
-        terminal, status = ended(["mvc", "list"], folder=resnet18, environment=environment)
+        terminal, status = ended(["mvc", *words], folder=resnet18, environment=environment)
         assert status == 0
         shown[name] = re.sub(r"\d+ s", "0 s", terminal.shown)
         assert (b"\x1b[" in terminal.written) == (name == "colours")
     assert shown["colours"] == shown["none"] == shown["dumb"]
-    assert "\x1b" not in mvc("list").out
+    assert "\x1b" not in mvc(*words).out
 
 
 def test_a_terminal_that_knows_no_unicode_is_spoken_to_in_ascii(resnet18: Path) -> None:
