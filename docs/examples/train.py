@@ -26,6 +26,7 @@ def spirals(count, seed):
 def main():
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     registry = ModelRegistry()
+    torch.manual_seed(0)
     hidden = PARAMS["hidden"]
     model = torch.nn.Sequential(
         torch.nn.Linear(2, hidden), torch.nn.Tanh(),

@@ -30,4 +30,4 @@ def test_the_example_goes_on_where_it_stopped(
     assert [version.id for version in found if "candidate" in version.tags] == [
         version.id for version in found if version.best
     ]
-    assert float(found[-1].metrics["acc"]) > 0.6
+    assert set(found[-1].metrics) == {"acc", "loss"}
