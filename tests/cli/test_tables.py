@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,25 @@ def test_programs_get_values_in_full(resnet18: Path) -> None:
     assert family["plain"] == str(3 * version["artifact"]["size"])
     assert family["created"] == version["created"]
     assert family["tags"] == "canary=v3,prod=v3"
+
+
+@pytest.mark.parametrize(
+    ("ago", "written"),
+    [
+        (timedelta(days=-3), "0 s"),  # by a clock that went wrong
+        (timedelta(seconds=30.5), "30 s"),
+        (timedelta(seconds=90), "1 min"),
+        (timedelta(minutes=61), "1 h"),
+        (timedelta(hours=47.5), "47 h"),
+        (timedelta(hours=49), "2 d"),
+        (timedelta(days=729.5), "729 d"),
+        (timedelta(days=3 * 366), "3 y"),
+    ],
+)
+def test_ages_are_said_in_one_unit(ago: timedelta, written: str) -> None:
+    """An age is the number of whole seconds, minutes, hours, days or years; never below none."""
+    created = datetime.now(timezone.utc) - ago
+    assert output.age(created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")) == written
 
 
 texts = st.text(st.characters(codec="utf-8") | st.sampled_from("日本語モデル\t\n\x1b"), max_size=60)

@@ -48,7 +48,7 @@ VERSIONS: tuple[tuple[str, str, timedelta, dict[str, Any]], ...] = (
         timedelta(hours=3.5),
         {"metrics": {"acc": 0.95}, "parents": ["resnet18@v1"]},
     ),
-    (LONG, "anna", timedelta(minutes=50.5), {}),
+    (LONG, "anna", timedelta(hours=1.1), {}),
     ("whisper", "anna", timedelta(days=800), {"metrics": {"wer": 0.12}, "message": JAPANESE}),
     (
         "soup",
