@@ -367,14 +367,15 @@ def test_status_of_an_unchanged_tree_opens_no_data_file(
     monkeypatch.setattr("builtins.open", _not_of(project.folder))
     assert registry.status(project.folder).files == before
     assert [(file.path.name, file.state) for file in before] == [
-        ("four.pt", "new"),
         ("one.pt", "registered"),
         ("three.pt", "registered"),
         ("two.pt", "changed"),
+        ("four.pt", "new"),
     ]
     monkeypatch.undo()
     project.file(b"two.pt", "two.pt")
-    assert registry.status(project.folder).files[-1].state == "registered"
+    states = {file.path.name: file.state for file in registry.status(project.folder).files}
+    assert states["two.pt"] == "registered"
 
 
 def _not_of(folder: Path) -> Callable[..., Any]:
