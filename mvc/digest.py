@@ -12,6 +12,7 @@ Public names: ``Buffer``, ``Digest``, ``Hasher``, ``digest_of``, ``digest_of_ope
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TypeAlias
 
 import blake3
@@ -78,11 +79,12 @@ def digest_of(data: Buffer) -> Digest:
     return Digest(blake3.blake3(data).digest())
 
 
-def digest_of_open(descriptor: int) -> Digest:
-    """Return the digest of an open file from where it stands, read piece by piece."""
+def digest_of_open(descriptor: int, read: Callable[[int], object] = lambda size: None) -> Digest:
+    """Return the digest of an open file from where it stands; ``read`` is told of each piece."""
     hasher = Hasher()
     while data := os.read(descriptor, _READ_SIZE):
         hasher.update(data)
+        read(len(data))
     return hasher.digest()
 
 

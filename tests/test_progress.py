@@ -142,6 +142,9 @@ def test_all_that_passes_bytes_tells_all_of_them(tmp_path: Path) -> None:
         registry.fsck("full")
         registry.diff("one", "many:2.safetensors")
         registry.move_store(tmp_path / "store")
+        (tmp_path / "fresh").mkdir()
+        write_model(tmp_path / "fresh/new.safetensors", 4)
+        registry.status(tmp_path / "fresh")
     assert [job.title for job in jobs] == [
         "reading big.safetensors",
         "reading folder",
@@ -152,6 +155,7 @@ def test_all_that_passes_bytes_tells_all_of_them(tmp_path: Path) -> None:
         "checking packs",
         "comparing tensors",
         "copying packs",
+        "reading new.safetensors",
     ]
     assert [job.total for job in jobs] == [job.done for job in jobs]
     assert all(job.done for job in jobs)

@@ -22,6 +22,7 @@ from pathlib import Path
 from mvc import environment, fileio
 from mvc.digest import Digest, checksum_of, digest_of_open
 from mvc.errors import MvcError
+from mvc.progress import advance
 
 FILE = "digests"
 MAX_SIZE = 64 << 20
@@ -118,7 +119,7 @@ class Notes:
         """Return the digest of an open file, which is read unless it is known, and its status."""
         status = self.settle(path, descriptor)
         note = self.believed(path, status)
-        return (note.digest if note else digest_of_open(descriptor)), status
+        return (note.digest if note else digest_of_open(descriptor, advance)), status
 
     def note(
         self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.errors import MvcError, MvcWarning
+from mvc.progress import job
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
 from mvc.registry.location.place import Place
@@ -97,7 +98,7 @@ def _states(
             if note and held:
                 digest = note.digest
             else:
-                with open(path, "rb") as file:
+                with open(path, "rb") as file, job(f"reading {path.name}", status.st_size):
                     digest, status = notes.digest(path, file.fileno())
         except OSError as error:
             warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)

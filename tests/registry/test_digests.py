@@ -179,7 +179,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the inodes of files whose digest is taken."""
     inodes: list[int] = []
 
-    def counted(descriptor: int) -> Digest:
+    def counted(descriptor: int, *_: object) -> Digest:
         inodes.append(os.fstat(descriptor).st_ino)
         return digest_of_open(descriptor)
 

@@ -83,7 +83,7 @@ def test_a_file_that_did_not_change_is_not_read_again(
     states(project)
     read: list[int] = []
 
-    def counted(descriptor: int) -> Digest:
+    def counted(descriptor: int, *_: object) -> Digest:
         read.append(os.fstat(descriptor).st_ino)
         return digest_of_open(descriptor)
 
@@ -147,7 +147,7 @@ def test_an_unreadable_file_is_passed_over(
 
     refused = (project.folder / "two.pt").stat().st_ino
 
-    def refuse(descriptor: int) -> Digest:
+    def refuse(descriptor: int, *_: object) -> Digest:
         if os.fstat(descriptor).st_ino == refused:
             raise PermissionError(13, "Permission denied")
         return digest_of_open(descriptor)
