@@ -73,6 +73,12 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
 def _tell(registry: ModelRegistry, made: bool, above: Path | None) -> None:
     if not made:
         output.note("there is a registry already; nothing was changed")
+        if registry.presence.if_there() is None:
+            settings = shlex.quote(output.path(registry.folder / "config.yaml"))
+            output.note(
+                "if its store is lost for good, an empty one is made for the records by: "
+                f"mv {settings} lost.yaml && mvc init"
+            )
         return
     if above is not None:
         output.note(f"from here on it is used instead of '{output.path(above)}'")
