@@ -14,8 +14,9 @@ any with ``title="NAME"``     the file NAME is written
 
 Everything happens in one folder that is empty at first. ``cd`` and ``export``
 last until the page ends. Shown text is compared as the transcripts compare it,
-without any sizes and ages; runs of spaces count as one, because columns are as
-wide as what varies; a line ``…`` stands for any lines.
+without any sizes and ages; runs of spaces count as one, and values that go on
+below themselves as one line, because they are as wide as what varies; a line
+``…`` stands for any lines.
 
 Public names: ``AtTerminal``, ``Reader``, ``Screen``, ``play``, ``plain``.
 """
@@ -141,7 +142,8 @@ def _alike(shown: str, told: str) -> bool:
 
 def plain(text: str) -> str:
     """Return what two runs of a page have in common."""
-    return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(text))))
+    whole = re.sub(r"\n {8,}", " ", text)  # a value that goes on below itself
+    return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(whole))))
 
 
 def _run(call: Callable[[], object]) -> str:
