@@ -20,6 +20,7 @@ from mvc.digest import Digest, digest_of
 from mvc.errors import FormatError
 from mvc.lines import Value
 from mvc.registry.sealed import Reader, sealed
+from mvc.registry.unchanging import unchanging
 from mvc.tree import Tree, TreeFile
 from mvc.verdict import Safety
 
@@ -55,6 +56,9 @@ class Artifact:
     safety: Safety | None = None
     files: int | None = None
     listing: tuple[TreeFile, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtypes", unchanging(self.dtypes))
 
     def as_values(self) -> dict[str, Value]:
         values: dict[str, Value] = {
@@ -142,7 +146,7 @@ def directory(name: str, files: Tree) -> Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One immutable state of a family; ``id`` is that of its transaction."""
+    """One immutable state of a family, all the way down; ``id`` is that of its transaction."""
 
     family: str
     id: str
@@ -156,6 +160,10 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
     author: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("model", "metrics", "params", "lineage", "labels"):
+            object.__setattr__(self, name, unchanging(getattr(self, name)))
 
 
 def encode(record: Record) -> bytes:

@@ -21,6 +21,7 @@ class Version:
 
     ``id`` is ``family/vN``; ``present`` tells whether the store is known to
     hold its bytes. What is ``released`` is withdrawn, and gc gave up its bytes.
+    Nothing in it can be written to, and it can be a key or in a set.
     """
 
     id: str
@@ -59,6 +60,9 @@ class Version:
         values = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
         return {**values, "artifact": self.artifact.as_values()}
 
+    def __hash__(self) -> int:
+        return hash((self.id, self.artifact.digest))
+
     def __repr__(self) -> str:
         from mvc.registry import card  # nothing that the command line needs
 
@@ -87,6 +91,8 @@ class Added(Version):
     untagged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    __hash__ = Version.__hash__
+
 
 @dataclass(frozen=True, repr=False)
 class Imported(Added):
@@ -97,6 +103,8 @@ class Imported(Added):
 
     received: int = 0
     path: Path = field(default_factory=Path)
+
+    __hash__ = Version.__hash__
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +119,8 @@ class CheckedOut(Version):
     written: bool = True
     removed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+
+    __hash__ = Version.__hash__
 
 
 def view(
