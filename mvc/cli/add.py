@@ -87,7 +87,10 @@ ARCHIVE_SUFFIXES = (".tar", ".zip")
     "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
 )
 @click.option(
-    "--require", metavar="EXPR", help="Store it only if this is true of it (else status 1)."
+    "--require",
+    multiple=True,
+    metavar="EXPR",
+    help="Store it only if this is true of it (else status 1).",
 )
 @click.option(
     "--refuse-code", is_flag=True, help="Refuse what may run code when it is loaded (status 1)."
@@ -120,8 +123,8 @@ def add(
     metrics given now; it becomes the new version's parent.
 
     The last line printed is the new version's id, as resnet18/v1; of several,
-    each has a line that begins with it. -m, -p, -l, --label, --parent and -t
-    may be given several times. Values of -p and -l become numbers where nothing
+    each has a line that begins with it. -m, -p, -l, --label, --parent, -t and
+    --require may be given several times. Values of -p and -l become numbers where nothing
     is lost by it: 1.10 stays text.
 
     --require compares what is given with numbers or with other versions, as in

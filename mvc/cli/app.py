@@ -23,7 +23,7 @@ import click
 
 from mvc import environment
 from mvc.cli import failures, manner, output
-from mvc.cli.command import HELP, complete_names, write_examples
+from mvc.cli.command import HELP, complete_names, once_each, write_examples
 from mvc.errors import MvcWarning, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -179,6 +179,10 @@ class Root(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(ENTRIES)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        once_each(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = ENTRIES.get(cmd_name)

@@ -1,7 +1,8 @@
 """What all commands share: the shape of their help, common options, opening a registry.
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
-``open_registry``, ``find_registry``, ``registry_or_none``, ``family_name``, ``complete_names``.
+``open_registry``, ``find_registry``, ``registry_or_none``, ``family_name``,
+``complete_names``, ``once_each``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +32,27 @@ Function = Callable[..., Any]
 NEWEST = 50
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
 _STATUSES = {0: "done", 2: "the command line is wrong", 8: "anything else, such as a full disk"}
+
+
+def once_each(of: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Refuse an option that takes one value and is given two: nobody knows which was meant."""
+    if ctx.resilient_parsing:
+        return
+    options = [p for p in of.get_params(ctx) if isinstance(p, click.Option)]
+    single = [option for option in options if not (option.multiple or option.is_flag)]
+    parser = of.make_parser(ctx)
+    for option in single:
+        gathering = copy(option)
+        gathering.multiple = True
+        gathering.add_to_parser(parser, ctx)
+    given, _, _ = parser.parse_args([*args])
+    for option in single:
+        found = given.get(option.name or "", ())
+        values = {v if isinstance(v, str) else option.flag_value: None for v in found}
+        if len(values) > 1:
+            both = " and ".join(f"'{value}'" for value in [*values][:2])
+            text = f"{max(option.opts, key=len)} is given twice, with {both}"
+            raise UsageError(text, hint="give it once")
 
 
 class Command(click.Command):
@@ -55,6 +78,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
+            once_each(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.UsageError as error:  # some do not say which command was meant
             error.ctx = error.ctx or ctx

@@ -35,14 +35,17 @@ if TYPE_CHECKING:
 )
 @click.argument("family", required=False)
 @click.option(
-    "--where", metavar="EXPR", help="Only what this is true of; mvc search --help explains it."
+    "--where",
+    multiple=True,
+    metavar="EXPR",
+    help="Only what this is true of; mvc search --help explains it.",
 )
 @command.limit
 @command.as_json
 @command.quiet
 def list_(
     family: str | None,
-    where: str | None,
+    where: tuple[str, ...],
     most: int | None,
     everything: bool,
     as_json: bool,
@@ -55,7 +58,7 @@ def list_(
     all would take, and its tags. With FAMILY, a line for each of its versions,
     newest first. Withdrawn versions are left out; mvc log --withdrawn shows
     them. With --where, only the families that have a version of which EXPR is
-    true, or only these versions of FAMILY.
+    true, or only these versions of FAMILY; given several times, all must be true.
 
     Where a pipe or a file takes the answer it is lines of tab-separated
     columns, with bytes and times (UTC) in full.
@@ -65,16 +68,19 @@ def list_(
         name = command.family_name(family)
 
         def find(limit: int | None) -> list[Version]:
-            if where is None:
+            if not where:
                 return registry.log(name, limit=limit)
             return registry.search(where, name=name, limit=limit)
 
-        nothing = versions.NO_VERSIONS if where is None else versions.NOTHING_FITS
+        nothing = versions.NOTHING_FITS if where else versions.NO_VERSIONS
         found = command.limited(find, most, everything)
         versions.answer(found, as_json, quiet, versions.version_table, nothing=nothing)
         return
     families = command.limited(
-        lambda limit: registry.families(where=where, limit=limit), most, everything, these="first"
+        lambda limit: registry.families(where=where or None, limit=limit),
+        most,
+        everything,
+        these="first",
     )
     if as_json:
         output.json_result([_family_json(known) for known in families])
@@ -84,7 +90,7 @@ def list_(
     elif families:
         rows = [Row(known, _newest(registry, known)) for known in families]
         tables.show(rows, PEOPLE, PROGRAMS)
-    elif where is not None:
+    elif where:
         output.note(versions.NOTHING_FITS)
     else:
         output.note("no families yet; mvc add FAMILY PATH registers the first version")

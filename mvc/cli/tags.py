@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,7 +38,7 @@ CONFLICT = "the tag does not stand where --expect says"
 @click.argument("ref")
 @click.argument("name", metavar="TAG", required=False)
 @click.option("--expect", metavar="vN|none", help="Refuse if the tag stands elsewhere.")
-@click.option("--require", metavar="EXPR", help="Refuse unless this is true of REF.")
+@click.option("--require", multiple=True, metavar="EXPR", help="Refuse unless this is true of REF.")
 @click.option("--message", metavar="TEXT", help="A note on this move.")
 @click.option("--history", is_flag=True, help="Show every move of FAMILY@TAG.")
 @click.option("--delete", is_flag=True, help="Delete FAMILY@TAG.")
@@ -48,7 +48,7 @@ def tag(
     ref: str,
     name: str | None,
     expect: str | None,
-    require: str | None,
+    require: tuple[str, ...],
     message: str | None,
     history: bool,
     delete: bool,
@@ -63,8 +63,9 @@ def tag(
     gives itself. Without TAG, the tags of a family are listed.
 
     --require compares REF with numbers or with other versions, such as the one
-    that bears the tag now; mvc search explains EXPR. A comparison with a version
-    that is not there yet is left out, with a warning.
+    that bears the tag now; mvc search explains EXPR. Of several, all must
+    be true. A comparison with a version that is not there yet is left out, with a
+    warning.
     """
     _check_combination(ref, name, history, delete, setting=bool(expect or require or message))
     registry = command.open_registry()
@@ -75,8 +76,8 @@ def tag(
     elif name is None:
         _list_tags(registry, _only_family(ref), as_json, quiet)
     else:
-        conditions = {"expect": expect, "require": require}
-        _set(registry, ref, name, conditions, message, as_json, quiet)
+        options = {"expect": expect, "require": require or None, "message": message}
+        _set(registry, ref, name, options, as_json, quiet)
 
 
 @command.command(
@@ -169,14 +170,13 @@ def _set(
     registry: ModelRegistry,
     ref: str,
     name: str,
-    conditions: dict[str, str | None],
-    message: str | None,
+    options: dict[str, Any],
     as_json: bool,
     quiet: bool,
 ) -> None:
     found = registry.resolve(ref)
     before = _standing(registry, found.family, name)
-    version = registry.tag(ref, name, message=message, **conditions)
+    version = registry.tag(ref, name, **options)
     if as_json:
         output.json_result(version.as_dict())
         return

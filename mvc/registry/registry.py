@@ -179,7 +179,7 @@ class ModelRegistry(ImportMethods):
         from_version: str | None = None,
         if_changed: bool = False,
         refuse_code: bool = False,
-        require: str | None = None,
+        require: str | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         lineage: Mapping[str, Any] | None = None,
         parents: Sequence[str] = (),
@@ -202,7 +202,7 @@ class ModelRegistry(ImportMethods):
             from_version: A ref instead of a path: its file, model, parameters and lineage.
             if_changed: Return the latest version (not ``new``) if it says the same; not of code.
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
-            require: An expression that must be true of it; see ``docs/search.md``.
+            require: An expression, or several, that must be true of it; see ``docs/search.md``.
             metrics: Anything with ``__float__`` by name; what is not finite is never best.
             parents: Refs of the versions this one was made from.
             framework: Detected from the file where not given.

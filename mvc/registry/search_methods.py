@@ -22,12 +22,12 @@ class SearchMethods(CareMethods):
     """Questions about many versions at once."""
 
     def families(
-        self, *, where: str | None = None, limit: int | None = None
+        self, *, where: str | Sequence[str] | None = None, limit: int | None = None
     ) -> builtins.list[Family]:
         """Return the state of every family, sorted by name; of ``limit`` of them at most.
 
         Args:
-            where: An expression: only families with a version of which it is true.
+            where: An expression, or several: only families with a version of which all are true.
         """
         if where is None:
             names = self.manifest.families()[:limit]
@@ -38,7 +38,7 @@ class SearchMethods(CareMethods):
 
     def search(
         self,
-        expression: str = "",
+        expression: str | Sequence[str] = "",
         *,
         name: str | Sequence[str] | None = None,
         sort: str | None = None,
@@ -47,8 +47,8 @@ class SearchMethods(CareMethods):
         """Return the versions of which an expression is true; withdrawn ones never.
 
         Args:
-            expression: As ``"acc > 0.9 and not tag = archived"``; empty means
-                all. Grammar and names: ``docs/search.md``.
+            expression: As ``"acc > 0.9 and not tag = archived"``, or several, all
+                of which must hold; empty means all. Grammar and names: ``docs/search.md``.
             name: The family to look in, or several; all if not given.
             sort: The value to sort by, lowest first; with ``-`` before it,
                 highest first. What lacks it comes last. Newest first if not given.

@@ -5,6 +5,7 @@ Public names: ``TagMethods``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mvc.registry import changes, resolve
@@ -28,14 +29,15 @@ class TagMethods(SearchMethods):
         tag: str,
         *,
         expect: str | None = None,
-        require: str | None = None,
+        require: str | Sequence[str] | None = None,
         message: str | None = None,
     ) -> Version:
         """Move ``tag`` to the version that ``ref`` means.
 
         Args:
             expect: ``vN`` or ``none``: what the tag must stand on now.
-            require: An expression that must be true of the version; see ``docs/search.md``.
+            require: An expression, or several, that must be true of the version; see
+                ``docs/search.md``.
 
         Raises:
             Conflict: The tag stands elsewhere than ``expect``.

@@ -64,3 +64,43 @@ def test_list_where_keeps_the_shape_of_list(resnet18: Path) -> None:
     both = mvc("list", "--json").json
     assert mvc("list", "--where", "acc > 0.92", "--json").json == both[1:]
     assert mvc("list", "--where", "acc > 0.99", "--json").json == []
+
+
+TWICE = ["acc > 0.93", "acc > 0.1"]
+
+
+@pytest.mark.parametrize("given", [TWICE, TWICE[::-1]], ids=" ".join)
+def test_conditions_given_several_times_must_all_be_true(resnet18: Path, given: list[str]) -> None:
+    """None of them replaces another, in whatever order they stand."""
+
+    def each(option: str) -> list[str]:
+        return [word for text in given for word in (option, text)]
+
+    assert mvc("list", "resnet18", "-q", *each("--where")).out == "resnet18/v2\n"
+    assert mvc("list", "-q", "--where", "acc > 0.99", *each("--where")).out == ""
+    assert mvc("tag", "resnet18@v1", "prod", *each("--require")).status == 1
+    add = ["add", "resnet18", "--from", "resnet18@v1", "-m", "acc=0.2"]
+    assert mvc(*add, *each("--require")).status == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["tag", "resnet18@v1", "prod", "--expect", "v5", "--expect=none"],
+         "--expect is given twice, with 'v5' and 'none'"),
+        (["list", "-n", "1", "--limit", "2"], "--limit is given twice, with '1' and '2'"),
+        (["show", "resnet18", "--tensors", "--tensors=x"],
+         "--tensors is given twice, with '*' and 'x'"),
+        (["-C", ".", "-C", "..", "list"], "-C is given twice, with '.' and '..'"),
+        (["store", "alternates", "--add", "a", "--add", "b"], "--add is given twice"),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else "",
+)  # fmt: skip
+def test_a_value_given_twice_is_asked_about(
+    resnet18: Path, arguments: list[str], told: str
+) -> None:
+    """An option with one value is not taken to mean the last of two; the same twice is one."""
+    done = mvc(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert f"error: {told}" in done.err
+    assert mvc("list", "-n", "1", "-n", "1").status == 0

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -73,7 +73,7 @@ class Facts:
     tags: tuple[str, ...] = ()
     if_changed: bool = False
     refuse_code: bool = False
-    require: str | None = None
+    require: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for tag in self.tags:

@@ -10,7 +10,7 @@ Public names: ``parse``, ``MAX_LENGTH``, ``MAX_WORDS``, ``MAX_DEPTH``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -62,12 +62,16 @@ class _Token:
         return self.kind == "word" and len(self.text) == 1 and self.text in signs
 
 
-def parse(text: str) -> Condition:
-    """Read an expression.
+def parse(text: str | Sequence[str]) -> Condition:
+    """Read an expression; of several all must hold.
+
+    Each is read by itself, so that none can end within another.
 
     Raises:
         UsageError: It does not follow the grammar; the message names the column.
     """
+    if not isinstance(text, str):
+        return Joined("and", tuple(parse(one) for one in text))
     parser = _Parser(text)
     condition = parser.condition()
     return condition if parser.token.kind == "end" else parser.unexpected()

@@ -11,7 +11,7 @@ Public names: ``Requirement``, ``of_version``, ``of_new``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,14 +110,20 @@ class Requirement:
                 yield from self._failing(item, table)
 
 
-def of_version(manifest: Manifest, name: str, number: int, text: str) -> Requirement:
+def of_version(
+    manifest: Manifest, name: str, number: int, text: str | Sequence[str]
+) -> Requirement:
     """Return what is required of a version that is there."""
     facts = facts_of(manifest.record(name, number)[0])
     return Requirement(manifest, name, number, facts, parse(text))
 
 
 def of_new(
-    manifest: Manifest, name: str, said: Mapping[str, Any], source: Record | None, text: str
+    manifest: Manifest,
+    name: str,
+    said: Mapping[str, Any],
+    source: Record | None,
+    text: str | Sequence[str],
 ) -> Requirement:
     """Return what is required of a version that is to be made.
 

@@ -28,7 +28,7 @@ from mvc.registry.version import Version
 def search(
     manifest: Manifest,
     presence: Presence,
-    text: str,
+    text: str | Sequence[str],
     *,
     names: Sequence[str] | None,
     sort: str | None,
@@ -59,8 +59,8 @@ def search(
     ]
 
 
-def families_with(manifest: Manifest, text: str) -> list[Family]:
-    """Return the families that have a version of which an expression is true."""
+def families_with(manifest: Manifest, text: str | Sequence[str]) -> list[Family]:
+    """Return the families that have a version of which an expression is true, or all of several."""
     known = _loaded(manifest, None)
     with columns.opened(manifest, known) as facts:
         return [family for family, _ in _found_in(manifest, facts, text, known)]
@@ -72,23 +72,23 @@ def _loaded(manifest: Manifest, names: Sequence[str] | None) -> list[Family]:
 
 
 def _found_in(
-    manifest: Manifest, facts: Columns, text: str, known: Iterable[Family]
+    manifest: Manifest, facts: Columns, text: str | Sequence[str], known: Iterable[Family]
 ) -> list[tuple[Family, set[int]]]:
     """Return the families that have versions of which an expression is true, and these.
 
     Warns:
         MvcWarning: None is found, and no version has a value that was asked for.
     """
-    condition = parse(text) if text.strip() else None
+    texts = (text,) if isinstance(text, str) else text
+    condition = parse([one for one in texts if one.strip()])
     found = []
     for family in known:
         live = set(family.live(manifest))
-        if condition is not None:
-            table = _table(manifest, facts, family, selectors_of(condition))
-            live = matching(condition, table, live)
+        table = _table(manifest, facts, family, selectors_of(condition))
+        live = matching(condition, table, live)
         if live:
             found.append((family, live))
-    if condition is not None and not found:
+    if not found:
         _warn_of_unknown(fields_of(condition), facts)
     return found
 

@@ -199,3 +199,22 @@ def test_processes_that_must_be_better_only_ever_get_better(project: Project) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert project.registry().fsck("full").ok
+
+
+@pytest.mark.parametrize("false", [0, 1])
+def test_of_several_all_must_be_true(two: Project, false: int) -> None:
+    """A requirement that fails is not forgotten because another one, before or after it, holds."""
+    several = ["acc > 0.1", "acc > 0.1"]
+    several[false] = "acc > 0.94"
+    with pytest.raises(Refused, match=r"acc > 0.94, but acc is 0.93"):
+        two.add(b"three", metrics={"acc": 0.93}, require=several)
+    with pytest.raises(Refused, match=r"acc > 0.94, but acc is 0.9"):
+        two.registry().tag("net@v1", "best-so-far", require=several)
+    assert two.registry().list("net") == ["v1", "v2"]
+
+
+def test_of_several_none_can_open_another(two: Project) -> None:
+    """Each requirement is an expression by itself: no bracket of one closes in the next."""
+    with pytest.raises(UsageError, match="'\\)' was not expected"):
+        two.add(b"three", metrics={"acc": 0.93}, require=["acc > 0.1) or (acc > 0", "acc > 0.94"])
+    assert two.add(b"three", require=[]) == "net/v3"
