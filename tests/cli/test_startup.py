@@ -40,7 +40,7 @@ RECORDS = _ours(
     registry.location.store_methods
     registry.changes registry.directions registry.duration registry.event registry.family
     registry.manifest registry.names registry.reach registry.record registry.refs registry.resolve
-    registry.sealed registry.tags registry.version
+    registry.sealed registry.tags registry.unchanging registry.version
     registry.location registry.location.finding registry.location.lost registry.location.newest
     registry.location.place registry.location.presence
     store store.alternates store.settings
