@@ -233,7 +233,7 @@ def test_what_only_an_alternate_has_is_noted_and_brought_home(held: Project, bac
     assert held.bytes_of("big@v1") == LARGE
     report = held.registry().fsck("full")
     assert report.ok
-    assert "2 versions are read from alternates" in " ".join(report.notes)
+    assert "2 versions are read from an alternate" in " ".join(report.notes)
     assert repair(held).ok
     shutil.rmtree(backup)
     assert held.bytes_of("big@v2") == LARGE + b"more"

@@ -73,6 +73,27 @@ def test_the_next_writing_command_keeps_a_pulled_version(
     assert theirs.registry().fsck("full").ok
 
 
+def test_a_pulled_version_is_no_damage(both: tuple[Project, Project]) -> None:
+    """After a pull a check finds nothing, and says who keeps the version until a command writes."""
+    _, theirs = both
+    report = theirs.registry().fsck("full")
+    assert report.ok
+    assert [note for note in report.notes if note.startswith("net/v2 is kept only for others")]
+    add_other(theirs)
+    assert theirs.registry().fsck().notes == ()
+
+
+def test_a_root_of_ours_that_is_lost_is_damage(both: tuple[Project, Project]) -> None:
+    """Where nothing came since all was rooted, a missing root is found, whoever else has one."""
+    _, theirs = both
+    add_other(theirs)
+    registry = theirs.registry()
+    _, record = registry.manifest.record("net", 2)
+    store = registry.presence.store.folder
+    (store / "roots" / registry.place.id / f"{record.hex()}.yaml").unlink()
+    assert [found.kind for found in registry.fsck().findings] == ["root"]
+
+
 def test_reading_roots_nothing(both: tuple[Project, Project], tmp_path: Path) -> None:
     """What only reads writes no root, and so keeps nothing."""
     _, theirs = both

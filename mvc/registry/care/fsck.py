@@ -22,16 +22,17 @@ from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
-from mvc import environment, fileio, lines
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
 from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.progress import advance, job
 from mvc.registry import family as families
-from mvc.registry.care import coverage, modes, remarks, rooted
+from mvc.registry.care import coverage, modes, remarks
+from mvc.registry.care.check_roots import check_roots
 from mvc.registry.care.coverage import Coverage, Progress, Scope, cost_of_file, cost_of_frame
 from mvc.registry.care.dependents import Dependents
 from mvc.registry.care.frames import Frames, deep, shallow
+from mvc.registry.care.remarks import MENDS
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -40,12 +41,10 @@ from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pack import PackReader
 from mvc.store.pipeline import in_order
-from mvc.store.settings import root_name
 from mvc.tree import TreeFile
 
 # Further missing numbers in a row are taken for one file with a wrong name.
 MOST_MISSING = 1000
-MENDS = "mvc fsck --repair"
 FROM_A_COPY = "mvc fsck --repair --from FILE_OR_DIR, a whole copy of the file or a backup"
 LEVELS = ("quick", "default", "full")
 EVERYTHING = Scope()
@@ -108,9 +107,9 @@ class Check:
     """A check under way, or done: what it found, for people and for a repair.
 
     ``lost`` are records and events, ``rootless`` versions whose root is not
-    whole; ``damaged`` are objects without any whole frame. Of ``packs`` the
-    structure is damaged, or a frame is whole but lies; in ``rotten`` ones
-    single frames are. ``made`` are files that were put together, ``unmade`` those
+    whole, ``pulled`` those that only others have rooted yet; ``damaged`` are
+    objects without any whole frame. Of ``packs`` the structure is damaged, or a
+    frame is whole but lies; in ``rotten`` ones single frames are. ``made`` are files that were put together, ``unmade`` those
     that could not be, each with why, ``derived`` families whose file answers wrongly.
     """
 
@@ -125,6 +124,7 @@ class Check:
     unreadable: dict[str, str] = field(default_factory=dict)
     lost: list[Lost] = field(default_factory=list)
     rootless: list[Held] = field(default_factory=list)
+    pulled: list[str] = field(default_factory=list)
     damaged: dict[Digest, str] = field(default_factory=dict)
     packs: set[str] = field(default_factory=set)
     rotten: set[str] = field(default_factory=set)
@@ -141,6 +141,10 @@ class Check:
 
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
+
+    def lose(self, lost: tuple[str, str, str, int], where: Path, copies: Iterable[Path]) -> None:
+        """Note a record or event: its kind, id, family and number."""
+        self.lost.append(Lost(*lost, where, tuple(copies)))
 
     def report(self, mended: Iterable[Mended] = ()) -> Report:
         """Return what was found, as values that stay."""
@@ -194,7 +198,7 @@ def examine(
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
         _check_records(run)
-        _check_roots(run)
+        check_roots(run)
         _check_packs(run, scope)
         _check_needs(run, presence.store)
         _find_files(run)
@@ -282,56 +286,6 @@ def _unresolved(run: Check, folder: str) -> list[str]:
             if answer(run.manifest, folder, numbers, events):
                 return []
     return [f"{folder}/v{number}" for number in numbers]
-
-
-def _check_roots(run: Check) -> None:
-    """Every version has its root; a root without a version may mend a damaged record."""
-    folder = run.store.folder / "roots" / run.place.id
-    unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
-    run.counts["roots"] = len(unmatched)
-    first: dict[str, Held] = {}
-    twice: list[tuple[Held, Held]] = []
-    for version in run.versions:
-        data = run.manifest.record_bytes(version.family, version.number)
-        name = root_name(data)
-        unmatched.discard(name)
-        if first.setdefault(name, version) is not version:
-            twice.append((first[name], version))
-        source = run.manifest.record_path(version.family, version.number)
-        try:
-            whole = fileio.read(folder / name, lines.MAX_SIZE) == data
-        except (OSError, MvcError):
-            whole = False
-        if not whole:
-            closed = modes.unreadable(folder / name)
-            remedy = closed or f"{MENDS}, or: cp '{source}' '{folder / name}'"
-            run.rootless.append(version)
-            run.find("root", version.id, folder / name, [version.id], remedy)
-    for one, other in () if environment.in_git(run.manifest.folder) else twice:
-        if lost := rooted.copied_over(folder, sorted(unmatched), one, other):
-            run.unreadable[lost.id] = f"{one.id} and {other.id} have the same record"
-    for identity, reason in run.unreadable.items():
-        family, _, number = identity.rpartition("/v")
-        where = run.manifest.record_path(family, int(number))
-        closed = modes.unreadable(where)
-        copies = sorted(
-            name for name in unmatched if not closed and rooted.is_of(folder / name, family)
-        )
-        paths = tuple(folder / copy for copy in copies)
-        run.lost.append(Lost("record", identity, family, int(number), where, paths))
-        remedy = closed or "put the file back from a copy (git, a backup)"
-        if copies:
-            commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
-            remedy = f"the store keeps it: {MENDS}" if len(copies) == 1 else "one of these was it"
-            remedy = ", or: ".join([remedy, *commands])
-        run.find("record", identity, where, [identity], f"{reason}; {remedy}")
-    if unmatched and not run.unreadable:
-        have = "root in the store has" if len(unmatched) == 1 else "roots in the store have"
-        run.notes.append(
-            f"{len(unmatched)} {have} no version here: "
-            "another git branch, or an add that was cut off"
-        )
-        run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
 
 
 def _check_packs(run: Check, scope: Scope) -> None:
@@ -445,7 +399,7 @@ def _check_needs(run: Check, with_alternates: Store) -> None:
         for reason in reasons:
             missing.setdefault(reason, []).append(version.id)
     if borrowed:
-        run.notes.append(f"{borrowed} versions are read from alternates; {MENDS} from there")
+        run.notes.append(remarks.of_borrowed(borrowed))
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
             run.find("missing", reason, run.store.folder / "packs", versions, FROM_A_COPY)

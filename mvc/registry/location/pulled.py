@@ -5,7 +5,8 @@ for whoever added them. A root under our own id keeps them for us as well.
 So that nothing is read when nothing came, a stamp of the folders of versions
 is noted beside ``config.yaml``, outside git.
 
-Public names: ``Stamps``, ``needed``, ``root_pulled``, ``note_added``.
+Public names: ``Stamps``, ``needed``, ``root_pulled``, ``note_added``, ``is_pending``,
+``is_kept_by_others``.
 """
 
 from __future__ import annotations
@@ -79,6 +80,23 @@ def root_pulled(
         )
     _note(place, store, stamps)
     return stamps
+
+
+def is_pending(place: Place, manifest: Manifest, store: Store) -> bool:
+    """Say whether versions may have come since ``root_pulled`` last rooted what is here."""
+    return _noted(place) != _stamp(place, store, _stamps(manifest))
+
+
+def is_kept_by_others(place: Place, store: Store, record: bytes) -> bool:
+    """Say whether another registry has a whole root of a record, and we have none at all."""
+    top, name = store.folder / ROOTS, root_name(record)
+    if (top / place.id / name).exists():
+        return False
+    for registry in filter(is_id, fileio.list_folder(top)):
+        with contextlib.suppress(MvcError, OSError):
+            if fileio.read(top / registry / name, lines.MAX_SIZE) == record:
+                return True
+    return False
 
 
 def note_added(

@@ -1,0 +1,74 @@
+"""The roots of a check: each version has its own, and one without a version may be a lost record.
+
+Public names: ``check_roots``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mvc import environment, fileio, lines
+from mvc.errors import MvcError
+from mvc.registry.care import modes, remarks, rooted
+from mvc.registry.care.remarks import MENDS
+from mvc.registry.location import pulled
+from mvc.registry.reach import Held
+from mvc.store.settings import root_name
+
+if TYPE_CHECKING:
+    from mvc.registry.care.fsck import Check
+
+
+def check_roots(run: Check) -> None:
+    """Every version has its root; a root without a version may mend a damaged record."""
+    folder = run.store.folder / "roots" / run.place.id
+    unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
+    run.counts["roots"] = len(unmatched)
+    first: dict[str, Held] = {}
+    twice: list[tuple[Held, Held]] = []
+    came = pulled.is_pending(run.place, run.manifest, run.store)
+    for version in run.versions:
+        data = run.manifest.record_bytes(version.family, version.number)
+        name = root_name(data)
+        unmatched.discard(name)
+        if first.setdefault(name, version) is not version:
+            twice.append((first[name], version))
+        _check_root(run, version, data, came)
+    if run.pulled:
+        run.notes.append(remarks.of_pulled(run.pulled))
+    for one, other in () if environment.in_git(run.manifest.folder) else twice:
+        if lost := rooted.copied_over(folder, sorted(unmatched), one, other):
+            run.unreadable[lost.id] = f"{one.id} and {other.id} have the same record"
+    for identity, reason in run.unreadable.items():
+        family, _, number = identity.rpartition("/v")
+        where = run.manifest.record_path(family, int(number))
+        closed = modes.unreadable(where)
+        copies = sorted(
+            name for name in unmatched if not closed and rooted.is_of(folder / name, family)
+        )
+        paths = [folder / copy for copy in copies]
+        run.lose(("record", identity, family, int(number)), where, paths)
+        remedy = closed or "put the file back from a copy (git, a backup)"
+        if copies:
+            commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
+            remedy = f"the store keeps it: {MENDS}" if len(copies) == 1 else "one of these was it"
+            remedy = ", or: ".join([remedy, *commands])
+        run.find("record", identity, where, [identity], f"{reason}; {remedy}")
+    if unmatched and not run.unreadable:
+        run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
+
+
+def _check_root(run: Check, version: Held, data: bytes, came: bool) -> None:
+    """Compare a version's root; of one that just came by git others may have it."""
+    path = run.store.folder / "roots" / run.place.id / root_name(data)
+    with contextlib.suppress(OSError, MvcError):
+        if fileio.read(path, lines.MAX_SIZE) == data:
+            return
+    if came and pulled.is_kept_by_others(run.place, run.store, data):
+        run.pulled.append(version.id)
+        return
+    source = run.manifest.record_path(version.family, version.number)
+    remedy = modes.unreadable(path) or f"{MENDS}, or: cp '{source}' '{path}'"
+    run.rootless.append(version)
+    run.find("root", version.id, path, [version.id], remedy)
