@@ -14,6 +14,7 @@ import pytest
 from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
 from mvc.registry.care import fsck, gc, modes, repack, rooted
+from mvc.registry.care.check_roots import check_roots
 from mvc.registry.location import place
 from mvc.store import relocation
 from mvc.store.mark import Need
@@ -101,7 +102,7 @@ def test_a_check_that_a_move_overtakes_is_made_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``fsck`` does not take an old place for a damaged store."""
-    moves_when(project, monkeypatch, fsck, "_check_roots")
+    moves_when(project, monkeypatch, fsck, "check_roots")
     report = project.registry().fsck("full")
     assert (report.ok, report.checked["versions"]) == (True, 2)
 
@@ -111,14 +112,14 @@ def test_a_check_names_nothing_that_gc_gave_up_meanwhile(
 ) -> None:
     """A version that is released while ``fsck`` looks is no damage; one that stays is."""
     project.registry().rm("net@v1")
-    real = fsck._check_roots
+    real = check_roots
 
     def late(run: fsck.Check) -> None:
-        monkeypatch.setattr(fsck, "_check_roots", real)
+        monkeypatch.setattr(fsck, "check_roots", real)
         assert collected(project).freed > 3000
         real(run)
 
-    monkeypatch.setattr(fsck, "_check_roots", late)
+    monkeypatch.setattr(fsck, "check_roots", late)
     report = project.registry().fsck("full")
     assert (report.ok, report.checked["versions"]) == (True, 1)
 

@@ -109,8 +109,9 @@ class Check:
     ``lost`` are records and events, ``rootless`` versions whose root is not
     whole, ``pulled`` those that only others have rooted yet; ``damaged`` are
     objects without any whole frame. Of ``packs`` the structure is damaged, or a
-    frame is whole but lies; in ``rotten`` ones single frames are. ``made`` are files that were put together, ``unmade`` those
-    that could not be, each with why, ``derived`` families whose file answers wrongly.
+    frame is whole but lies; in ``rotten`` ones single frames are. ``made`` are files that
+    were put together, ``unmade`` those that could not be, each with why, ``derived``
+    families whose file answers wrongly.
     """
 
     level: str
