@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output, tables
+from mvc.cli import command, output, tables, versions
 from mvc.cli.tables import Column, Value
 from mvc.errors import UsageError
 from mvc.registry.duration import written
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mvc.registry.event import Policy
     from mvc.registry.retention import Kept
 
+# So many versions are named of those that are kept for what was made from them.
+MOST_PARENTS = 5
 COUNT = click.IntRange(min=1)
 
 
@@ -70,10 +72,11 @@ def keep(
     """Say which versions of a family are kept.
 
     A version is kept if any rule names it. So are the newest, those with a
-    tag, and those that mvc restore took back, until mvc rm. The others are
-    withdrawn by the next mvc gc, as if by mvc rm: mvc restore takes each back,
-    until its bytes are freed, 14 days later or when --grace has passed. What a
-    policy would withdraw now is printed when it is set and when it is shown.
+    tag, those from which a version of another family was made, and those that
+    mvc restore took back, until mvc rm. The others are withdrawn by the next
+    mvc gc, as if by mvc rm: mvc restore takes each back, until its bytes are
+    freed, 14 days later or when --grace has passed. What a policy would
+    withdraw now is printed when it is set and when it is shown.
 
     The rules given replace those set before. A policy is part of the family's
     history, and travels with it through git.
@@ -146,6 +149,10 @@ def _tell_one(kept: Kept) -> None:
     if kept.withdraws:
         rows = [("withdraw", going.id, output.size(going.bytes)) for going in kept.withdraws]
         output.table(rows, right=[2])
+    for parent in kept.parents[:MOST_PARENTS]:
+        output.note(f"{parent.id} is kept: {versions.made_from(parent.children)} made from it")
+    if more := len(kept.parents[MOST_PARENTS:]):
+        output.note(f"{output.count(more, 'more version')} kept in the same way")
     output.note(f"the next {_applied(kept.policy)} would withdraw {_sum(kept)}")
 
 
@@ -178,6 +185,7 @@ def _plain(kept: Kept) -> output.Json:
         "family": kept.family,
         "keep": policy if kept.policy.has_rules else None,
         "withdraws": [asdict(going) for going in kept.withdraws],
+        "parents": [asdict(parent) for parent in kept.parents],
     }
 
 

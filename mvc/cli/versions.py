@@ -1,7 +1,8 @@
 """How commands that look print versions.
 
 Public names: ``answer``, ``version_table``, ``called``, ``standing``, ``measure``,
-``Parent``, ``parents_of``, ``look_up``, ``NO_FAMILY``, ``NO_VERSIONS``, ``NOTHING_FITS``.
+``Parent``, ``parents_of``, ``look_up``, ``made_from``, ``NO_FAMILY``, ``NO_VERSIONS``,
+``NOTHING_FITS``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mvc.registry.record import Record
     from mvc.registry.version import Version
 
+# So many versions are named of those that were made from one.
+MOST_CHILDREN = 3
 NO_FAMILY = {4: "no such family or registry"}
 NO_VERSIONS = "no versions; mvc log --withdrawn shows withdrawn ones too"
 NOTHING_FITS = "this is true of no version"
@@ -106,6 +109,12 @@ def look_up(registry: ModelRegistry, parent: Parent) -> tuple[Record | None, str
     if parent.record not in (None, str(digest)):
         return None, "not here: another version has its number"
     return record, "withdrawn" if int(number) in family.withdrawn else ""
+
+
+def made_from(children: Sequence[str]) -> str:
+    """Write the first of some versions, as in ``lora/v1 and 2 more were``."""
+    more = f" and {len(children) - MOST_CHILDREN:,} more" if len(children) > MOST_CHILDREN else ""
+    return f"{', '.join(children[:MOST_CHILDREN])}{more} {'was' if len(children) == 1 else 'were'}"
 
 
 def _title(version: Version) -> str:

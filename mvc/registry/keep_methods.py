@@ -45,8 +45,8 @@ class KeepMethods(TagMethods):
         """Return which versions families keep; with a rule, set that for one; see ``gc``.
 
         A version is kept if any rule names it, if it is the newest, or bears a tag, or was
-        restored. ``gc`` withdraws the others, and frees their bytes when the grace time has
-        passed. What is set replaces what was set before.
+        restored, or one of another family was made from it. ``gc`` withdraws the others, and
+        frees their bytes when the grace time has passed. What is set replaces what was set before.
 
         Args:
             name: The family; if not given, all that have a policy.
@@ -150,12 +150,12 @@ class KeepMethods(TagMethods):
 
     def _kept(self, found: builtins.list[Family]) -> builtins.list[Kept]:
         """Return the policies of families, and what each would withdraw, with bytes if it can."""
-        from mvc.registry.retention import Going, Kept, unnamed
+        from mvc.registry.retention import Going, Kept, Parent, sorted_out
 
         moment = datetime.now(timezone.utc)
-        going = {f.folder: unnamed(self.manifest, f, f.keep, moment) for f in found}
+        told = {f.folder: sorted_out(self.manifest, f, f.keep, moment) for f in found}
         sizes: dict[str, int] = {}
-        if any(going.values()):
+        if any(going for going, _ in told.values()):
             from mvc.registry.care import gc_plan
 
             try:
@@ -171,7 +171,11 @@ class KeepMethods(TagMethods):
                 family.keep,
                 tuple(
                     Going(identity, sizes.get(identity))
-                    for identity in (f"{family.name}/v{n}" for n in going[family.folder])
+                    for identity in (f"{family.name}/v{n}" for n in told[family.folder][0])
+                ),
+                tuple(
+                    Parent(f"{family.name}/v{number}", children)
+                    for number, children in told[family.folder][1].items()
                 ),
             )
             for family in found

@@ -1,10 +1,12 @@
 """Retention: which versions a family's policy keeps, and the withdrawing of the others.
 
-What any rule names is kept; so are the newest version, those with a tag and those
-that somebody restored. Withdrawing is the ordinary event, with the policy as its reason.
+What any rule names is kept; so are the newest version, those with a tag, those that
+somebody restored and those from which another family's were made. Withdrawing is the
+ordinary event, with the policy as its reason.
 
 What is promised: ``docs/retention.md``.
-Public names: ``GRACE``, ``Kept``, ``Going``, ``unnamed``, ``grace_of``, ``graces``,
+Public names: ``GRACE``, ``Kept``, ``Going``, ``Parent``, ``sorted_out``, ``unnamed``,
+``grace_of``, ``graces``,
 ``in_words``, ``set_policy``, ``withdraw_steps``.
 """
 
@@ -18,7 +20,7 @@ from datetime import datetime, timedelta, timezone
 from mvc import fileio
 from mvc.errors import StoreWarning, UsageError
 from mvc.fileio import Steps
-from mvc.registry import changes, reach
+from mvc.registry import changes, descent, reach
 from mvc.registry import family as families
 from mvc.registry.duration import written
 from mvc.registry.event import Change, Policy, Standing
@@ -40,16 +42,32 @@ class Going:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """A version that no rule names and that is kept: from it those of other families were made."""
+
+    id: str
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
-    """A family's policy, and what it would withdraw now."""
+    """A family's policy, what it would withdraw now, and what only its children keep."""
 
     family: str
     policy: Policy
     withdraws: tuple[Going, ...]
+    parents: tuple[Parent, ...] = ()
 
 
 def unnamed(manifest: Manifest, family: Family, policy: Policy, moment: datetime) -> list[int]:
-    """Return the versions not withdrawn that nothing keeps, ascending.
+    """Return the versions not withdrawn that nothing keeps, ascending. Raises as ``sorted_out``."""
+    return sorted_out(manifest, family, policy, moment)[0]
+
+
+def sorted_out(
+    manifest: Manifest, family: Family, policy: Policy, moment: datetime
+) -> tuple[list[int], dict[int, tuple[str, ...]]]:
+    """Return the versions that nothing keeps, ascending, and those that only children keep.
 
     None where the policy has no rule, or where nobody can tell which versions are best.
 
@@ -57,7 +75,7 @@ def unnamed(manifest: Manifest, family: Family, policy: Policy, moment: datetime
         Damaged: A record or event cannot be read.
     """
     if not policy.has_rules:
-        return []
+        return [], {}
     live = family.live(manifest)
     kept = {*live[-(policy.last or 1) :], *family.tags.values()}
     if policy.best:
@@ -67,7 +85,7 @@ def unnamed(manifest: Manifest, family: Family, policy: Policy, moment: datetime
                 StoreWarning,
                 stacklevel=2,
             )
-            return []
+            return [], {}
         assert family.rule is not None
         kept.update(_best(manifest, family, family.rule, policy.best))
     if policy.younger:
@@ -76,7 +94,9 @@ def unnamed(manifest: Manifest, family: Family, policy: Policy, moment: datetime
         kept.update(n for n in others if manifest.record(family.folder, n)[0].created >= since)
     left = [number for number in live if number not in kept]
     standings = reach.standings(manifest, family.folder) if left else {}
-    return [number for number in left if number not in standings]  # or it was restored
+    left = [number for number in left if number not in standings]  # or it was restored
+    children = descent.children(manifest, family.folder, left) if left else {}
+    return [number for number in left if number not in children], children
 
 
 def grace_of(policy: Policy) -> timedelta:
