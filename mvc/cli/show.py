@@ -15,7 +15,7 @@ import click
 
 from mvc.cli import command, output, tables, versions
 from mvc.cli.tables import Column
-from mvc.errors import MvcError, NotFound, UsageError
+from mvc.errors import MvcError, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
@@ -102,17 +102,9 @@ def show(
 
 def is_file(text: str) -> bool:
     """Say whether a file is meant: by how it begins, or because it is there and no family is."""
-    if text.startswith(("/", ".")):
-        return True
-    if not os.path.lexists(text):
-        return False
     from mvc.registry import refs
 
-    try:
-        command.open_registry().family(refs.parse(text).family)
-    except (NotFound, UsageError):
-        return True
-    return False
+    return refs.names_file(text, lambda name: command.open_registry().family(name))
 
 
 def _show_file(

@@ -27,7 +27,7 @@ from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_metric, check_tag, near
-from mvc.registry.refs import Ref
+from mvc.registry.refs import AnyRef, Ref
 from mvc.registry.sealed import now, parse_time
 from mvc.store.settings import new_id
 
@@ -218,12 +218,14 @@ def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> No
     fileio.run(record_change(manifest, family.folder, decide))
 
 
-def withdraw(manifest: Manifest, text: str, force: bool, message: str | None) -> tuple[str, int]:
+def withdraw(
+    manifest: Manifest, meant: AnyRef, force: bool, message: str | None
+) -> tuple[str, int]:
     """Withdraw one version. Raises as ``ModelRegistry.rm`` says."""
-    ref = refs.parse(text)
+    ref = refs.parse(meant)
     if not ref.exact:
         raise _not_exact(manifest, ref)
-    family, number = resolve.resolve(manifest, text)
+    family, number = resolve.resolve(manifest, meant)
     digest = manifest.record(family.folder, number)[1]
 
     def decide() -> Change | None:
@@ -240,20 +242,20 @@ def withdraw(manifest: Manifest, text: str, force: bool, message: str | None) ->
     return family.folder, number
 
 
-def restore(manifest: Manifest, text: str) -> tuple[str, int]:
+def restore(manifest: Manifest, meant: AnyRef) -> tuple[str, int]:
     """Take back a withdrawal. Raises as ``ModelRegistry.restore`` says."""
-    return fileio.run(restore_steps(manifest, text))
+    return fileio.run(restore_steps(manifest, meant))
 
 
-def restore_steps(manifest: Manifest, text: str) -> Steps[tuple[str, int]]:
+def restore_steps(manifest: Manifest, meant: AnyRef) -> Steps[tuple[str, int]]:
     """The protocol of ``restore``: one event, which competes with ``release`` for its number."""
-    ref = refs.parse(text)
+    ref = refs.parse(meant)
     if not ref.exact:
         raise UsageError(
-            f"'{text}' does not name one version",
+            f"'{ref.text}' does not name one version",
             hint=f"mvc log {ref.family} --withdrawn lists them; mvc restore {ref.family}@vN",
         )
-    family, number = resolve.resolve(manifest, text, withdrawn=True)
+    family, number = resolve.resolve(manifest, meant, withdrawn=True)
     digest = manifest.record(family.folder, number)[1]
 
     def decide() -> Change | None:
@@ -298,7 +300,7 @@ def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
     ref = refs.parse(text)
     if ref.tag is None or ref.when or ref.back or ref.path:
         hint = f"a tag is written {ref.family}@TAG; mvc tag {ref.family} lists those there are"
-        raise UsageError(f"'{text}' does not name a tag", hint=hint)
+        raise UsageError(f"'{ref.text}' does not name a tag", hint=hint)
     return families.load(manifest, ref.family), ref.tag
 
 

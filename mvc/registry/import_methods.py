@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
@@ -114,11 +114,13 @@ class ImportMethods(KeepMethods):
         check_family(family)
         if place.exists(self.folder):
             self.presence.writable()
-            for ref in facts.parents:
+            for ref in several(facts.parents):
                 origin_of(self.manifest, ref)
             self.manifest.refuse_closed(family)
 
 
-def several(words: Sequence[str]) -> tuple[str, ...]:
-    """Take one word for a list of one: text is a sequence too, of letters."""
-    return (words,) if isinstance(words, str) else tuple(words)
+def several(given: Any) -> tuple[Any, ...]:
+    """Take one thing for a list of one; text is one too, though a sequence of letters."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return (given,)
+    return tuple(given)

@@ -5,18 +5,22 @@
     family [ "@" selector ] [ "~" N ] [ ":" path ]      or   family/vN …
     selector = vN | latest | best[.metric] | tag[@{when}] | b3:<8 to 64 hex>
 
-A ref is only words here; ``mvc.registry.resolve`` says which version it is.
+A ref is only words here; ``mvc.registry.resolve`` says which version it is. In
+Python a version stands for the ref that its id is.
 
-Public names: ``Ref``, ``parse``.
+Public names: ``AnyRef``, ``Ref``, ``parse``, ``names_file``.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from mvc.digest import PREFIX
-from mvc.errors import UsageError
+from mvc.errors import NotFound, UsageError
 from mvc.registry.names import NAME, check_family, check_metric, check_tag
 
 _FAMILY = re.compile(NAME)
@@ -26,6 +30,15 @@ _BEST = re.compile(r'(?i:best)(?:\.(?:"([^"]+)"|([A-Za-z0-9_./@-]+)))?(?=[~:]|\Z
 _DIGEST = re.compile(r"b3:([0-9A-Fa-f]{8,64})(?=[~:]|\Z)")
 _TAG = re.compile(rf"({NAME})(?:@\{{([^{{}}]+)\}})?(?=[~:]|\Z)")
 _BACK = re.compile(r"~([0-9]{1,9})?")
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+AnyRef: TypeAlias = "str | _Identified"
+"""A ref as text, or a ``Version``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,16 @@ class Ref:
         return self.number is not None and not self.back and self.path is None
 
 
-def parse(text: str) -> Ref:
+def parse(ref: AnyRef) -> Ref:
     """Take a ref apart.
 
     Raises:
         UsageError: It does not follow the grammar; the hint shows what was meant.
     """
+    text = ref if isinstance(ref, str) else getattr(ref, "id", None)
+    if not isinstance(text, str):
+        hint = 'write "FAMILY@VERSION", as in "resnet18@best", or give a Version'
+        raise UsageError(f"{ref!r:.80} is not a ref", hint=hint)
     match = _FAMILY.match(text)
     if match is None:
         raise UsageError(f"'{text}' is not a ref", hint="write FAMILY@VERSION, as in resnet18@best")
@@ -80,6 +97,22 @@ def parse(text: str) -> Ref:
             hint="FAMILY@SELECTOR~N:PATH, as in resnet18@v3 or resnet18@best~1",
         )
     return Ref(text, family, **fields)  # type: ignore[arg-type]  # one table of typed fields
+
+
+def names_file(text: str, family: Callable[[str], object]) -> bool:
+    """Say whether a file is meant where a ref may stand too.
+
+    It is by how it begins; or because it is there, and ``family`` finds none of that name.
+    """
+    if text.startswith(("/", ".")):
+        return True
+    if not os.path.lexists(text):
+        return False
+    try:
+        family(parse(text).family)
+    except (NotFound, UsageError):
+        return True
+    return False
 
 
 def _selector(text: str, mark: str, rest: str) -> tuple[dict[str, object], str]:

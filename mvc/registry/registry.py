@@ -24,6 +24,7 @@ from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
+from mvc.registry.refs import AnyRef
 from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 class ModelRegistry(ImportMethods):
     """A registry of model families in a folder.
+
+    Where a method takes a ref, as ``"resnet18@best"``, it takes a ``Version`` too.
 
     Args:
         path: The project folder, or its ``.mvc``. ``None`` means ``MVC_DIR``,
@@ -73,7 +76,7 @@ class ModelRegistry(ImportMethods):
         """
         return self.add(name, model_path, metrics, **options).id
 
-    def get(self, name: str, version: str = "latest") -> dict[str, Any]:
+    def get(self, name: AnyRef, version: str = "latest") -> dict[str, Any]:
         """Return all that is known of a version, as a dictionary.
 
         ``get("resnet18", "best")``, ``get("resnet18@best")`` and
@@ -85,8 +88,9 @@ class ModelRegistry(ImportMethods):
         Warns:
             StoreWarning: Its bytes are not all there.
         """
-        whole = name if any(mark in name for mark in "@/~:") else f"{name}@{version}"
-        return self.show(whole).as_dict()
+        if isinstance(name, str) and not any(mark in name for mark in "@/~:"):
+            name = f"{name}@{version}"
+        return self.show(name).as_dict()
 
     def list(self, name: str | None = None) -> list[str]:
         """Return the names of all families, or the versions of one that are not withdrawn.
@@ -114,7 +118,7 @@ class ModelRegistry(ImportMethods):
         """Return the state of one family."""
         return family.load(self.manifest, name)
 
-    def resolve(self, ref: str) -> Version:
+    def resolve(self, ref: AnyRef) -> Version:
         """Return the version that ``ref`` means.
 
         Raises:
@@ -124,12 +128,12 @@ class ModelRegistry(ImportMethods):
         found, number = resolve.resolve(self.manifest, ref)
         return resolve.version_of(self.manifest, self.presence, found, number)
 
-    def show(self, ref: str) -> Version:
+    def show(self, ref: AnyRef) -> Version:
         """Like ``resolve``, and warn if the version's bytes are not all in the store."""
         found, number = resolve.resolve(self.manifest, ref, whole=True)
         return resolve.checked(self.presence, self._version(found.folder, number))
 
-    def files(self, ref: str) -> tuple[TreeFile, ...]:
+    def files(self, ref: AnyRef) -> tuple[TreeFile, ...]:
         """Return the files of a version: its one, or those of a directory, sorted by path.
 
         Raises:
@@ -176,13 +180,13 @@ class ModelRegistry(ImportMethods):
         path: AnyPath | None = None,
         metrics: Mapping[str, SupportsFloat] | None = None,
         *,
-        from_version: str | None = None,
+        from_version: AnyRef | None = None,
         if_changed: bool = False,
         refuse_code: bool = False,
         require: str | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
         lineage: Mapping[str, Any] | None = None,
-        parents: Sequence[str] = (),
+        parents: AnyRef | Sequence[AnyRef] = (),
         framework: str | None = None,
         architecture: str | None = None,
         input_shape: Sequence[int] | None = None,
@@ -233,7 +237,7 @@ class ModelRegistry(ImportMethods):
 
     def checkout(
         self,
-        ref: str,
+        ref: AnyRef,
         output: AnyPath | None = None,
         *,
         force: bool = False,
@@ -267,7 +271,7 @@ class ModelRegistry(ImportMethods):
         wish = checkout.Wish(found, number, path, target, into, force, link)
         return checkout.checkout(self.place, self.manifest, self.presence, wish)
 
-    def path(self, ref: str) -> Path:
+    def path(self, ref: AnyRef) -> Path:
         """Return a read-only file or folder with a version's bytes, shared by all who ask.
 
         It lies in the cache: ``MVC_CACHE``, else that of the registry if it
@@ -283,7 +287,7 @@ class ModelRegistry(ImportMethods):
         found, number, path = self._resolve_path(ref)
         return paths.path(self.place, self.manifest, self.presence, found, number, path)
 
-    def rm(self, ref: str, *, force: bool = False, message: str | None = None) -> Version:
+    def rm(self, ref: AnyRef, *, force: bool = False, message: str | None = None) -> Version:
         """Withdraw one version, given exactly; ``restore`` takes it back until gc.
 
         Raises:
@@ -294,7 +298,7 @@ class ModelRegistry(ImportMethods):
         found, number = changes.withdraw(self.manifest, ref, force, message)
         return self._version(found, number)
 
-    def restore(self, ref: str) -> Version:
+    def restore(self, ref: AnyRef) -> Version:
         """Take back a withdrawal."""
         self._root_if_writable()
         found, number = changes.restore(self.manifest, ref)
@@ -304,7 +308,7 @@ class ModelRegistry(ImportMethods):
         self,
         name: str,
         path: AnyPath | None,
-        ref: str | None,
+        ref: AnyRef | None,
         given: dict[str, Any],
         globs: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Added:
@@ -322,7 +326,8 @@ class ModelRegistry(ImportMethods):
             added = intake.add_from(*self._writing(), name, origin, facts)
         elif path is None and ref is not None:
             raise UsageError(
-                f"{ref} is taken as it is", hint="--include and --exclude choose files of a folder"
+                f"{refs.parse(ref).text} is taken as it is",
+                hint="--include and --exclude choose files of a folder",
             )
         else:
             raise UsageError("either a path or from_version is needed, and not both")
@@ -353,7 +358,7 @@ class ModelRegistry(ImportMethods):
         self._root_pulled(always=always, strict=strict)
         return self.place, self.manifest, self.presence
 
-    def _resolve_path(self, ref: str) -> tuple[Family, int, str | None]:
+    def _resolve_path(self, ref: AnyRef) -> tuple[Family, int, str | None]:
         found, number = resolve.resolve(self.manifest, ref)
         return found, number, refs.parse(ref).path
 

@@ -22,7 +22,7 @@ from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
 from mvc.registry.record import DIRECTORY, Record
-from mvc.registry.refs import Ref
+from mvc.registry.refs import AnyRef, Ref
 from mvc.registry.version import Version, view
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _OTHER_WORDS = {
 
 
 def resolve(
-    manifest: Manifest, text: str, *, withdrawn: bool = False, whole: bool = False
+    manifest: Manifest, meant: AnyRef, *, withdrawn: bool = False, whole: bool = False
 ) -> tuple[Family, int]:
     """Return the family and the number that a ref means.
 
@@ -50,7 +50,7 @@ def resolve(
             or it names one file, and ``whole`` is asked for.
         NotFound: There is no such family or version; the hint names those like it.
     """
-    ref = refs.parse(text)
+    ref = refs.parse(meant)
     try:
         family = families.load(manifest, ref.family)
     except NotFound as error:
@@ -65,7 +65,7 @@ def resolve(
         raise _no_path(manifest, family, number, ref, record)
     if whole and not file and ref.path is not None:
         raise UsageError(
-            f"'{text}' names one file, but a whole version is needed",
+            f"'{ref.text}' names one file, but a whole version is needed",
             hint=f"leave the file out: {family.name}@v{number}",
         )
     return family, number

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvc.registry import changes, resolve
 from mvc.registry.family import Family, Rule
+from mvc.registry.refs import AnyRef
 from mvc.registry.search_methods import SearchMethods
 from mvc.registry.version import Version
 
@@ -19,13 +20,13 @@ class TagMethods(SearchMethods):
 
     if TYPE_CHECKING:
 
-        def resolve(self, ref: str) -> Version: ...
+        def resolve(self, ref: AnyRef) -> Version: ...
 
         def family(self, name: str) -> Family: ...
 
     def tag(
         self,
-        ref: str,
+        ref: AnyRef,
         tag: str,
         *,
         expect: str | None = None,

@@ -5,6 +5,7 @@ Public names: ``TensorMethods``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -17,8 +18,10 @@ from mvc.registry.location.store_methods import StoreMethods
 
 if TYPE_CHECKING:
     from mvc.registry.diff import Difference, Side
+    from mvc.registry.family import Family
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.opened import Opened
+    from mvc.registry.refs import AnyRef
     from mvc.registry.tensors import TensorTable
     from mvc.registry.version import Added, Version
     from mvc.tree import TreeFile
@@ -29,11 +32,13 @@ class TensorMethods(StoreMethods):
 
     if TYPE_CHECKING:
 
-        def resolve(self, ref: str) -> Version: ...
+        def resolve(self, ref: AnyRef) -> Version: ...
+
+        def family(self, name: str) -> Family: ...
 
         add: Any
 
-    def tensors(self, ref: str, pattern: str | None = None) -> TensorTable:
+    def tensors(self, ref: AnyRef, pattern: str | None = None) -> TensorTable:
         """Return the tensors of a version, or of one file of it, and what each takes.
 
         Args:
@@ -48,7 +53,7 @@ class TensorMethods(StoreMethods):
         identity, files = self._files_of(ref)
         return tensors.stored_tensors(self.presence.store, files, pattern, identity)
 
-    def _files_of(self, ref: str) -> tuple[str, tuple[TreeFile, ...]]:
+    def _files_of(self, ref: AnyRef) -> tuple[str, tuple[TreeFile, ...]]:
         """Return what a ref means, as ``net/v1`` or ``net/v1:config.json``, and its files."""
         from mvc.registry.checkout import contents
 
@@ -60,7 +65,7 @@ class TensorMethods(StoreMethods):
         one = contents.file_of(self.presence, artifact, identity, path)
         return f"{identity}:{path}", (one,)
 
-    def open(self, ref: str) -> Opened:
+    def open(self, ref: AnyRef) -> Opened:
         """Return the tensors of a version, or of one file of it, read as they are asked for.
 
         Raises:
@@ -72,7 +77,7 @@ class TensorMethods(StoreMethods):
         identity, files = self._files_of(ref)
         return Opened(identity, files, self.presence.store)
 
-    def load(self, ref: str, *, device: Any = None, dtype: Any = None) -> dict[str, Any]:
+    def load(self, ref: AnyRef, *, device: Any = None, dtype: Any = None) -> dict[str, Any]:
         """Return a version's tensors as a state dict of torch, read straight from the store.
 
         Whatever kind of file it is, nothing in it is unpickled or run. Needs the extra ``torch``.
@@ -139,12 +144,18 @@ class TensorMethods(StoreMethods):
         return added
 
     def diff(
-        self, a: AnyPath, b: AnyPath, pattern: str | None = None, *, statistics: bool = False
+        self,
+        a: AnyRef | AnyPath,
+        b: AnyRef | AnyPath,
+        pattern: str | None = None,
+        *,
+        statistics: bool = False,
     ) -> Difference:
         """Compare two versions, or files or folders that need not be registered.
 
         Args:
-            a: A ref as text; a ``Path`` is a file or folder.
+            a: A ref; a ``Path`` is a file or folder, and so is text that begins with / or .,
+                or names what is there and no family.
             b: The same.
             pattern: Only tensors whose names fit this glob are compared, and nothing else.
             statistics: Whether to work out how much tensors changed, which reads them.
@@ -160,10 +171,12 @@ class TensorMethods(StoreMethods):
         except Damaged as error:
             raise Damaged(error.message, hint=error.hint or "mvc fsck says more") from None
 
-    def _side(self, side: AnyPath) -> Side:
+    def _side(self, side: AnyRef | AnyPath) -> Side:
         from mvc.registry import diff
 
-        if not isinstance(side, str):
+        if isinstance(side, str) and refs.names_file(side, self.family):
+            return diff.of_path(Path(side))
+        if isinstance(side, os.PathLike):
             return diff.of_path(Path(side))
         identity, files = self._files_of(side)
         return diff.of_version(self.resolve(side), identity, files, self.presence.store)

@@ -44,6 +44,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
 from mvc.registry.reach import files_of
 from mvc.registry.record import Artifact, Record
+from mvc.registry.refs import AnyRef
 from mvc.registry.sealed import now, sealed
 from mvc.registry.search import requirement
 from mvc.registry.version import Added, view
@@ -64,7 +65,7 @@ class Facts:
     metrics: Mapping[str, SupportsFloat] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
-    parents: tuple[str, ...] = ()
+    parents: tuple[AnyRef, ...] = ()
     framework: str | None = None
     architecture: str | None = None
     input_shape: tuple[int, ...] | None = None
@@ -196,7 +197,7 @@ def add_from(
     return _carried_out(place, manifest, presence.writable(), name, origin, facts)
 
 
-def origin_of(manifest: Manifest, ref: str) -> Origin:
+def origin_of(manifest: Manifest, ref: AnyRef) -> Origin:
     """Return the version that another is to be made from."""
     family, number = resolve.resolve(manifest, ref, whole=True)
     record, digest = manifest.record(family.folder, number)
