@@ -57,5 +57,5 @@ def test_diff_takes_files_as_the_command_line_does(registry: ModelRegistry) -> N
         assert registry.diff("net@v1", text).tensors == by_path.tensors
     Path("net").write_bytes(Path("a.safetensors").read_bytes())
     assert registry.diff("net", "./net").a == "net/v2"
-    with pytest.raises(NotFound, match="no family 'c.safetensors'"):
+    with pytest.raises(NotFound, match=r"no family 'c\.safetensors'"):
         registry.diff("net@v1", "c.safetensors")

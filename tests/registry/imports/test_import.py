@@ -59,7 +59,7 @@ def test_a_url_becomes_a_version_that_says_where_it_came_from(
     )
     assert done.path.relative_to(project.folder).parts[0] == "pretrained_models"
     assert project.bytes_of("resnet18") == BODY
-    imported = project.registry().resolve("resnet18@base").lineage["imported"]
+    imported = dict(project.registry().resolve("resnet18@base").lineage["imported"])
     downloaded = imported.pop("downloaded")
     assert imported == {
         "url": f"{server.url}/nets/resnet18-f37072fd.pth",
