@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Beside those of models, what tells a file from a family, if the two arguments were swapped.
 ARCHIVE_SUFFIXES = (".tar", ".zip")
+# How many files without tensors a note names.
+MOST_NAMED = 8
 
 
 @command.command(
@@ -118,9 +120,10 @@ def add(
     through, without .git, .mvc, .cache and __pycache__. GLOB means a file by
     its path or name, or by those of a folder above it; * also stands for /.
 
-    Several paths become several versions, oldest first. --from makes a version
-    of one that is there: its file, model, parameters and lineage, with the
-    metrics given now; it becomes the new version's parent.
+    Several paths become several versions, oldest first; a note names those in
+    which mvc knows no tensors. --from makes a version of one that is there:
+    its file, model, parameters and lineage, with the metrics given now; it
+    becomes the new version's parent.
 
     The last line printed is the new version's id, as resnet18/v1; of several,
     each has a line that begins with it. -m, -p, -l, --label, --parent, -t and
@@ -273,10 +276,20 @@ def _over(card: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_all(all_added: list[Added], seconds: float) -> None:
+    from mvc.registry.record import OPAQUE
+
     size = output.size(sum(added.artifact.size for added in all_added))
     stored = output.size(sum(added.stored for added in all_added))
     made = output.count(sum(added.new for added in all_added), "version")
     output.say(f"{made}, {size} read, {stored} stored{_reused(*all_added)}, {seconds:.1f} s")
+    opaque = [added for added in all_added if added.new and added.artifact.format == OPAQUE]
+    if opaque:
+        names = [added.artifact.name for added in opaque]
+        named = ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+        output.note(
+            f"mvc knows no tensors in {len(names)} of {len(all_added)}: {named}; "
+            f"mvc rm {opaque[0].family}@{opaque[0].version} takes the first out"
+        )
 
 
 def _reused(*all_added: Added) -> str:

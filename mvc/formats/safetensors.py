@@ -4,7 +4,7 @@ Every tensor is a storage of its own, and the ranges cover the rest of the
 file without holes; a file where they do not is refused, as the format does.
 
 Layout, limits and a worked example: ``docs/formats/safetensors.md``.
-Public names: ``matches``, ``describe``.
+Public names: ``matches``, ``describe``, ``whole_size``.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ def describe(source: Source) -> Layout:
             names something twice; or the ranges do not cover the rest of the
             file exactly.
     """
-    length = int.from_bytes(read_exactly(source, 0, PREFIX_SIZE, limit=PREFIX_SIZE), "little")
-    header = _parse(read_exactly(source, PREFIX_SIZE, length, limit=MAX_HEADER))
-    start = PREFIX_SIZE + length
+    start = PREFIX_SIZE + _header_size(source)
+    header = _parse(read_exactly(source, PREFIX_SIZE, start - PREFIX_SIZE, limit=MAX_HEADER))
     parsed = [_entry(name, entry) for name, entry in header if name != "__metadata__"]
     _check_cover((where for _, _, _, where in parsed), source.size - start)
     storages: list[Storage] = []
@@ -85,6 +84,24 @@ def describe(source: Source) -> Layout:
         for name, dtype, shape, (begin, end) in parsed
     )
     return Layout(FORMAT, _framework(header), tuple(storages), tensors)
+
+
+def whole_size(source: Source) -> int:
+    """Return how many bytes a file has by what its header says, or at least, if it lacks some.
+
+    Raises:
+        FormatError: the header is there and says nothing of the right form.
+    """
+    start = PREFIX_SIZE + _header_size(source)
+    if start > source.size:
+        return start
+    header = _parse(read_exactly(source, PREFIX_SIZE, start - PREFIX_SIZE, limit=MAX_HEADER))
+    ends = [_entry(name, entry)[3][1] for name, entry in header if name != "__metadata__"]
+    return start + max(ends, default=0)
+
+
+def _header_size(source: Source) -> int:
+    return int.from_bytes(read_exactly(source, 0, PREFIX_SIZE, limit=PREFIX_SIZE), "little")
 
 
 def _parse(raw: bytes) -> _Pairs:

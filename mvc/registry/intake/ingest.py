@@ -24,6 +24,7 @@ from mvc import formats, tree
 from mvc.digest import Buffer, Digest, Hasher, digest_of
 from mvc.errors import Conflict, Damaged
 from mvc.formats import Layout, Tensor
+from mvc.formats.broken import instead_of_model
 from mvc.formats.content import Cutter
 from mvc.formats.safety import safety_of
 from mvc.progress import advance, job, say
@@ -74,13 +75,15 @@ class Contents:
 class FileRead:
     """A file that was read; ``contents`` is ``None`` where it is opaque.
 
-    ``safety`` is what loading it would run, ``None`` where mvc cannot say.
+    ``safety`` is what loading it would run, ``None`` where mvc cannot say;
+    ``instead`` says of an opaque file that it is surely no model.
     """
 
     digest: Digest
     size: int
     contents: Contents | None
     safety: Safety | None
+    instead: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,8 @@ def ingested(name: str, file: FileRead) -> Ingested:
     artifact = Artifact(FILE, name, file.digest, file.size, safety=shortened(file.safety))
     contents = file.contents
     if contents is None:
-        return Ingested(artifact, None, None)
+        notes = (f"'{name}' {file.instead}",) if file.instead else ()
+        return Ingested(artifact, None, None, notes)
     described = replace(
         artifact,
         format=contents.format,
@@ -143,7 +147,8 @@ def ingested(name: str, file: FileRead) -> Ingested:
 def look(source: SourceFile, digest: Digest) -> FileRead:
     """Return what can be said of a file whose digest is known, from its headers: no rows."""
     layout = formats.describe(source)
-    return FileRead(digest, source.size, _contents(layout, []), safety_of(source, layout))
+    seen = _seen(source, layout)
+    return FileRead(digest, source.size, _contents(layout, []), *seen)
 
 
 def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> FileRead:
@@ -155,7 +160,7 @@ def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> 
         Conflict: The file changed while it was read.
     """
     layout = formats.describe(source)
-    safety = safety_of(source, layout)
+    seen = _seen(source, layout)  # before it is known to be unchanged
     offers = Offers(relatives, source, layout) if relatives else None
     if source.size <= CHUNK_SIZE:
         digest, rows = _read_whole(source, sink, layout, offers)
@@ -164,7 +169,12 @@ def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> 
     contents = _contents(layout, rows)
     what = f"{contents.format}, {contents.tensors:,} tensors" if contents else "no known format"
     say("{}: {}", source.name, what)
-    return FileRead(digest, source.size, contents, safety)
+    return FileRead(digest, source.size, contents, *seen)
+
+
+def _seen(source: SourceFile, layout: Layout | None) -> tuple[Safety | None, str | None]:
+    """Return what loading a file would run, and what it is instead of a model."""
+    return safety_of(source, layout), None if layout else instead_of_model(source)
 
 
 def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:

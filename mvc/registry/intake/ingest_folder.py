@@ -18,6 +18,7 @@ from mvc.registry.intake.folder import FolderFile, SourceFolder
 from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
 from mvc.registry.intake.relatives import Relatives
 from mvc.registry.intake.sink import Sink
+from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.record import Artifact, directory
 from mvc.tree import Tree, TreeFile
 from mvc.verdict import Safety, Verdict, shortened, worst
@@ -52,7 +53,7 @@ def put_together(source: SourceFolder, found: FilesRead) -> Ingested:
     safety = shortened(worst(_label(file, got) for file, got in found))
     artifact = replace(directory(source.name, _tree(found)), safety=safety)
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
-    notes = (*_left_out(source), *_apart(source, found))
+    notes = (*_left_out(source), *_broken(source, found), *_apart(source, found))
     if not parts or len({part.format for part in parts}) > 1:
         return Ingested(artifact, None, None, notes)
     return _described(artifact, parts, notes)
@@ -95,6 +96,13 @@ def _left_out(source: SourceFolder) -> Iterator[str]:
     if source.excluded:
         what = "file or folder" if source.excluded == 1 else "files or folders"
         yield f"excluded from '{source.path}': {source.excluded:,} {what}"
+
+
+def _broken(source: SourceFolder, found: FilesRead) -> Iterator[str]:
+    """Say so where a file with the name of a model's holds none."""
+    for file, got in found:
+        if got.instead and posixpath.splitext(file.path)[1].lower() in MODEL_SUFFIXES:
+            yield f"'{source.path}/{file.path}' {got.instead}"
 
 
 def _apart(source: SourceFolder, found: FilesRead) -> Iterator[str]:

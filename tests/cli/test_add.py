@@ -1,0 +1,82 @@
+"""What ``mvc add`` says of several files, and of files that are no models."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import mvc, write_model
+
+BREAKS_OFF = "that breaks off; it may have been copied or downloaded only in part"
+
+
+def cut_zip(path: Path) -> None:
+    """Write a zip archive as a download leaves it that broke off."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", b"\0" * 5000)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def cut_safetensors(path: Path, size: int) -> None:
+    """Write the first ``size`` bytes of a safetensors file."""
+    path.write_bytes(write_model(path).read_bytes()[:size])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("empty.pt", lambda path: path.write_bytes(b""), "is empty"),
+        ("page.pt", lambda path: path.write_bytes(b"\n<!DOCTYPE HTML><p>404"), "is a web page"),
+        ("cut.pt", cut_zip, f"is a zip archive {BREAKS_OFF}"),
+        (
+            "cut.safetensors",
+            lambda path: cut_safetensors(path, 50_000),
+            f"is a safetensors file {BREAKS_OFF}",
+        ),
+        (
+            "head.safetensors",
+            lambda path: cut_safetensors(path, 20),
+            f"is a safetensors file {BREAKS_OFF}",
+        ),
+    ],
+)
+def test_what_is_no_model_is_told_and_kept(
+    registry: Path, name: str, write: Callable[[Path], object], said: str
+) -> None:
+    """A file that nobody means to keep is called what it is, alone and in a folder, and stored."""
+    write(registry / name)
+    alone = mvc("add", "net", name)
+    assert alone.status == 0
+    assert f"note: '{name}' {said}\n" in alone.err
+    (registry / "folder").mkdir()
+    (registry / name).rename(registry / "folder" / name)
+    within = mvc("add", "folder", "folder")
+    assert within.status == 0
+    assert f"note: 'folder/{name}' {said}\n" in within.err
+
+
+def test_models_and_opaque_bytes_are_not_suspected(registry: Path) -> None:
+    """A whole model, and bytes of a format that mvc does not know, get no such note."""
+    (registry / "notes.bin").write_bytes(b"notes" * 1000)
+    assert "note:" not in mvc("add", "net", "model.safetensors").err
+    assert "note:" not in mvc("add", "other", "notes.bin").err
+
+
+def test_of_several_paths_those_without_tensors_are_named(registry: Path) -> None:
+    """One line at the end names every new version without tensors, and how to take one out."""
+    (registry / "README.md").write_text("a net\n")
+    (registry / "empty.pt").touch()
+    several = ("add", "net", "README.md", "model.safetensors", "empty.pt")
+    done = mvc(*several)
+    assert done.status == 0
+    note = done.err.splitlines()[-1]
+    assert note.startswith("note: mvc knows no tensors in 2 of 3: ")
+    assert "README.md" in note
+    assert "empty.pt" in note
+    assert "model.safetensors" not in note
+    typed = note.rpartition("; ")[2].removesuffix(" takes the first out").split()
+    assert mvc(*typed[1:]).status == 0
+    assert "tensors" not in mvc(*several, "-q").err
