@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, versions
 
 if TYPE_CHECKING:
     from mvc.registry.care.gc import Collected
@@ -66,14 +66,16 @@ def gc(
     A version whose record is merely not here, as on another git branch, keeps
     its bytes; --orphans gives them up.
     """
-    done = command.open_registry().gc(
-        grace, dry_run=dry_run, orphans=orphans, cache=cache, force=force
-    )
+    registry = command.open_registry()
+    done = registry.gc(grace, dry_run=dry_run, orphans=orphans, cache=cache, force=force)
     if as_json:
         output.json_result(asdict(done))
         return
     if not quiet:
         _tell(done)
+        if dry_run:
+            going = [item.name for item in done.items if item.kind == "version"]
+            versions.note_children(registry, going)
     output.result(str(done.freed) if quiet else _sum(done))
 
 

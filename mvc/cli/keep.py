@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mvc.registry.event import Policy
     from mvc.registry.retention import Kept
 
-# So many versions are named of those that are kept for what was made from them.
-MOST_PARENTS = 5
 COUNT = click.IntRange(min=1)
 
 
@@ -149,9 +147,9 @@ def _tell_one(kept: Kept) -> None:
     if kept.withdraws:
         rows = [("withdraw", going.id, output.size(going.bytes)) for going in kept.withdraws]
         output.table(rows, right=[2])
-    for parent in kept.parents[:MOST_PARENTS]:
+    for parent in kept.parents[: versions.MOST_NOTES]:
         output.note(f"{parent.id} is kept: {versions.made_from(parent.children)} made from it")
-    if more := len(kept.parents[MOST_PARENTS:]):
+    if more := len(kept.parents[versions.MOST_NOTES :]):
         output.note(f"{output.count(more, 'more version')} kept in the same way")
     output.note(f"the next {_applied(kept.policy)} would withdraw {_sum(kept)}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,7 @@ def show(
         version = replace(version, artifact=replace(version.artifact, listing=files))
 
     def tell(_: list[Version]) -> None:
-        rows = _facts(version)
+        rows = _facts(registry, version)
         if output.width() is None:
             output.facts([(version.id, versions.standing(version)), *rows])
         else:
@@ -179,7 +179,7 @@ def _files(registry: ModelRegistry, version: Version) -> tuple[TreeFile, ...]:
         return ()
 
 
-def _facts(version: Version) -> list[tuple[str, str]]:
+def _facts(registry: ModelRegistry, version: Version) -> list[tuple[str, str]]:
     artifact, model, lineage = version.artifact, dict(version.model), dict(version.lineage)
     lineage.pop("parents", None)
     source, code, imported = (
@@ -199,12 +199,18 @@ def _facts(version: Version) -> list[tuple[str, str]]:
         ("lineage", _lines(lineage)),
         ("imported", _lines(imported)),
         ("made from", str(source.get("id", ""))),
-        ("parents", ", ".join(parent.id for parent in versions.parents_of(version))),
+        ("parents", ", ".join(_parents(registry, version))),
         ("code", f"git {code['git']}{changed}" if code.get("git") else ""),
         ("labels", _lines(version.labels)),
         ("message", version.message or ""),
     ]
     return [row for row in rows if row[1]]
+
+
+def _parents(registry: ModelRegistry, version: Version) -> Iterator[str]:
+    for parent in versions.parents_of(version):
+        _, why = versions.look_up(registry, parent)
+        yield f"{parent.id} ({why})" if why else parent.id
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -1,13 +1,14 @@
 """How commands that look print versions.
 
 Public names: ``answer``, ``version_table``, ``called``, ``standing``, ``measure``,
-``Parent``, ``parents_of``, ``look_up``, ``made_from``, ``NO_FAMILY``, ``NO_VERSIONS``,
-``NOTHING_FITS``.
+``Parent``, ``parents_of``, ``look_up``, ``note_children``, ``made_from``, ``NO_FAMILY``,
+``NO_VERSIONS``, ``NOTHING_FITS``, ``MOST_NOTES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from mvc.errors import MvcError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
+    from mvc.registry.family import Family
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.record import Record
     from mvc.registry.version import Version
 
-# So many versions are named of those that were made from one.
+# So many versions are told of that others were made from, and so many of those others named.
+MOST_NOTES = 5
 MOST_CHILDREN = 3
 NO_FAMILY = {4: "no such family or registry"}
 NO_VERSIONS = "no versions; mvc log --withdrawn shows withdrawn ones too"
@@ -108,7 +111,38 @@ def look_up(registry: ModelRegistry, parent: Parent) -> tuple[Record | None, str
         return None, "cannot be read"
     if parent.record not in (None, str(digest)):
         return None, "not here: another version has its number"
-    return record, "withdrawn" if int(number) in family.withdrawn else ""
+    return record, _out_of_use(registry, family, int(number))
+
+
+def _out_of_use(registry: ModelRegistry, family: Family, number: int) -> str:
+    """Return ``withdrawn`` or ``released``; nothing of a version in use."""
+    from mvc.registry import reach
+
+    if number not in family.withdrawn:
+        return ""
+    try:
+        return "released" if number in reach.released(registry.manifest, family) else "withdrawn"
+    except MvcError:  # an event cannot be read
+        return "withdrawn"
+
+
+def note_children(registry: ModelRegistry, ids: Iterable[str]) -> None:
+    """Say which versions of other families were made from these, if that can be told."""
+    from mvc.registry import descent
+
+    numbers: dict[str, list[int]] = {}
+    for name, _, number in (identity.rpartition("/v") for identity in ids):
+        numbers.setdefault(name, []).append(int(number))
+    told = []
+    with contextlib.suppress(MvcError):
+        for name, of_it in numbers.items():
+            folder = registry.family(name).folder
+            for number, children in descent.children(registry.manifest, folder, of_it).items():
+                told.append(f"{made_from(children)} made from {name}/v{number}")
+    for text in told[:MOST_NOTES]:
+        output.note(text)
+    if more := len(told[MOST_NOTES:]):
+        output.note(f"and so on for {output.count(more, 'more version')}")
 
 
 def made_from(children: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvc.cli import command, output
+from mvc.cli import command, output, versions
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry, Version
@@ -35,9 +35,10 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
 
     A withdrawn version is found no more: not by its number, a tag, latest or
     best. mvc restore takes it back, until mvc gc has freed its bytes, which it
-    does after 14 days, or what mvc keep says. Its record stays, its number is never given again. A
-    version is named by its number, so that none is withdrawn by mistake.
-    Either all that are named are withdrawn, or none.
+    does after 14 days, or what mvc keep says. Its record stays, its number is
+    never given again. A version is named by its number, so that none is
+    withdrawn by mistake. Either all that are named are withdrawn, or none. A
+    note says which versions of other families were made from them.
     """
     registry = command.open_registry()
     for ref in refs:
@@ -46,6 +47,7 @@ def rm(refs: tuple[str, ...], force: bool, message: str | None, as_json: bool, q
     done = [registry.rm(ref, force=force, message=message) for ref in refs]
     _answer(done, as_json)
     if not (quiet or as_json):
+        versions.note_children(registry, (version.id for version in done))
         given = " ".join(f"{version.family}@{version.version}" for version in done)
         when = _grace(registry, done)
         output.note(f"mvc restore {given} takes it back; after {when} mvc gc frees the bytes")
@@ -85,12 +87,12 @@ def _is_refused(registry: ModelRegistry, text: str, force: bool) -> bool:
     return not refs.parse(text).exact or (bool(registry.resolve(text).tags) and not force)
 
 
-def _grace(registry: ModelRegistry, versions: list[Version]) -> str:
+def _grace(registry: ModelRegistry, done: list[Version]) -> str:
     """Return how long versions just withdrawn can be restored, the first of them that go."""
     from mvc.registry.duration import written
     from mvc.registry.retention import grace_of
 
-    families = {version.family for version in versions}
+    families = {version.family for version in done}
     least = min(grace_of(registry.family(name).keep) for name in families)
     days = least.total_seconds() / 86_400
     return (
@@ -100,8 +102,8 @@ def _grace(registry: ModelRegistry, versions: list[Version]) -> str:
     )
 
 
-def _answer(versions: list[Version], as_json: bool) -> None:
+def _answer(done: list[Version], as_json: bool) -> None:
     if as_json:
-        output.json_result([version.as_dict() for version in versions])
+        output.json_result([version.as_dict() for version in done])
     else:
-        output.ids(versions)
+        output.ids(done)
