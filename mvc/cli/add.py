@@ -86,7 +86,10 @@ MOST_NAMED = 8
     "--exclude", multiple=True, metavar="GLOB", help="Of a folder, take no files like this."
 )
 @click.option(
-    "--if-changed", is_flag=True, help="Make no version if the latest says the same already."
+    "--if-changed",
+    is_flag=True,
+    help="Make no version if the latest says the same already; of several PATHs: "
+    "of none that is a version already.",
 )
 @click.option(
     "--require",
@@ -145,6 +148,8 @@ def add(
             f"-m and -t belong to one version, and there are {len(files)} paths",
             hint="add them one by one, or give the metrics later: mvc add FAMILY --from REF -m …",
         )
+    if len(files) > 1 and given["if_changed"]:
+        given["if_changed"] = "any"
     sources = _sources(files, origin, typed)
     registry = command.open_registry()
     all_added = _add_all(registry, name, sources, given, quiet=quiet, as_json=as_json)
@@ -239,14 +244,14 @@ def _tell_one_of_many(added: Added, widest: int) -> None:
         output.clean(added.artifact.name).ljust(widest),
         output.size(added.artifact.size).rjust(7),
         f"{output.size(added.stored):>7} stored",
-        _alike(added),
+        _alike(added, several=True),
     ]
     output.result(output.GAP.join(columns).rstrip())
 
 
-def _alike(added: Added) -> str:
+def _alike(added: Added, *, several: bool = False) -> str:
     if not added.new:
-        return f"nothing changed since {added.id}"
+        return f"is {added.id} already" if several else f"nothing changed since {added.id}"
     if added.same_bytes:
         return f"the same bytes as {added.same_bytes}"
     if added.same_weights:

@@ -29,6 +29,7 @@ from mvc.registry.version import Added, CheckedOut, Version
 
 if TYPE_CHECKING:
     from mvc.registry.care.usage import Usage
+    from mvc.registry.intake.unchanged import IfChanged
     from mvc.registry.status import Status
     from mvc.tree import TreeFile
 
@@ -181,7 +182,7 @@ class ModelRegistry(ImportMethods):
         metrics: Mapping[str, SupportsFloat] | None = None,
         *,
         from_version: AnyRef | None = None,
-        if_changed: bool = False,
+        if_changed: IfChanged = False,
         refuse_code: bool = False,
         require: str | Sequence[str] | None = None,
         params: Mapping[str, Any] | None = None,
@@ -204,7 +205,8 @@ class ModelRegistry(ImportMethods):
 
         Args:
             from_version: A ref instead of a path: its file, model, parameters and lineage.
-            if_changed: Return the latest version (not ``new``) if it says the same; not of code.
+            if_changed: Return the latest version (not ``new``) if it says the same, not of code;
+                ``"any"``: the first live one with the same bytes, whatever is said of it.
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             require: An expression, or several, that must be true of it; see ``docs/search.md``.
             metrics: Anything with ``__float__`` by name; what is not finite is never best.

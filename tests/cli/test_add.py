@@ -80,3 +80,22 @@ def test_of_several_paths_those_without_tensors_are_named(registry: Path) -> Non
     typed = note.rpartition("; ")[2].removesuffix(" takes the first out").split()
     assert mvc(*typed[1:]).status == 0
     assert "tensors" not in mvc(*several, "-q").err
+
+
+def test_several_paths_if_changed_take_only_what_is_no_version_yet(registry: Path) -> None:
+    """A second time, each file whose bytes are a live version's is passed over."""
+    for seed in (1, 2, 3):
+        write_model(registry / f"{seed}.safetensors", seed)
+    names = [f"{seed}.safetensors" for seed in (1, 2, 3)]
+    assert mvc("add", "net", *names, "-q").status == 0
+    assert mvc("add", "net", "--from", "net@v1", "-m", "acc=0.9", "-q").last == "net/v4"
+    assert mvc("rm", "net@v2").status == 0
+    (registry / names[2]).rename(registry / "renamed.safetensors")
+    write_model(registry / "4.safetensors", 4)
+    (registry / "copy.safetensors").write_bytes((registry / "4.safetensors").read_bytes())
+    files = [*names[:2], "renamed.safetensors", "4.safetensors", "copy.safetensors"]
+    again = mvc("add", "net", *files, "--if-changed", "-q")
+    assert again.out.split() == ["net/v1", "net/v5", "net/v3", "net/v6", "net/v6"]
+    told = mvc("add", "net", *files, "--if-changed")
+    assert told.out.count(" already\n") == 5
+    assert told.err.startswith("0 versions, ")

@@ -16,7 +16,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -28,7 +28,7 @@ from mvc.lines import Value
 from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
-from mvc.registry.alike import Like, earlier_like, versions_like
+from mvc.registry.alike import earlier_like
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
@@ -38,6 +38,7 @@ from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.relatives import Relatives, nearest
 from mvc.registry.intake.source import SourceFile
+from mvc.registry.intake.unchanged import IfChanged, unchanged
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -72,7 +73,7 @@ class Facts:
     labels: Mapping[str, str] = field(default_factory=dict)
     message: str | None = None
     tags: tuple[str, ...] = ()
-    if_changed: bool = False
+    if_changed: IfChanged = False
     refuse_code: bool = False
     require: str | Sequence[str] | None = None
 
@@ -245,7 +246,11 @@ def add_steps(
         if facts.refuse_code:
             _refuse_code(got.artifact)
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
-        old = None if transaction.anything_new else _unchanged(manifest, before, record, facts)
+        old = (
+            None
+            if transaction.anything_new
+            else unchanged(manifest, before, record, facts.if_changed)
+        )
         if old is not None:
             _settle(place, manifest, store, name)
             number, record = old
@@ -364,39 +369,6 @@ def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[st
     if origin is not None:  # the code that made the weights, not the one that is here now
         code = origin.record.lineage.get("code")
     return {**given, "parents": parents, "code": code, "source": source}
-
-
-def _unchanged(
-    manifest: Manifest, before: Family | None, record: Record, facts: Facts
-) -> tuple[int, Record] | None:
-    """Return the version that says the same of the same bytes, if that was asked for.
-
-    It is the latest; or any, for what was imported: a set-up that is run again finds its own.
-    """
-    if not facts.if_changed or before is None or before.latest is None:
-        return None
-    numbers = reversed(before.live(manifest)) if "imported" in record.lineage else [before.latest]
-    where = [(before.folder, numbers)]
-    for like in versions_like(manifest, record.artifact.digest, None, where):
-        if _said(like.record) == _said(_beside(record, like)):
-            return like.number, like.record
-    return None
-
-
-def _beside(record: Record, like: Like) -> Record:
-    """Return a record without its parent if that is the version like it: nothing was done to it."""
-    if [parent["id"] for parent in record.lineage["parents"]] != [like.id]:
-        return record
-    return replace(record, lineage={**record.lineage, "parents": like.record.lineage["parents"]})
-
-
-def _said(record: Record) -> bytes:
-    """Write a record without what differs each time: who, when, the code's state, the label."""
-    differing = ("code", "imported")
-    lineage = {name: value for name, value in record.lineage.items() if name not in differing}
-    artifact = replace(record.artifact, safety=None)  # a newer mvc may judge otherwise
-    said = replace(record, lineage=lineage, artifact=artifact)
-    return records.encode(replace(said, id="", created="", author="", family=""))
 
 
 def _settle(place: Place, manifest: Manifest, store: Store, name: str) -> None:
