@@ -105,6 +105,7 @@ def log(
     manifest: Manifest, presence: Presence, name: str | None, limit: int | None, withdrawn: bool
 ) -> list[Version]:
     """Return versions, newest first; a record that cannot be read is warned about and left out."""
+    presence.anew()
     folders = manifest.families() if name is None else [name]
     newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
     # A family is asked for its next version when the one before it is taken.

@@ -80,13 +80,14 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
         stored=store.size() if store else None,
         plain=sum(family.plain for family in known),
         free=fileio.free_space(store.folder) if store else None,
-        files=tuple(sorted(_states(place, manifest, store, folder), key=_rank)),
+        files=tuple(sorted(_states(place, manifest, presence.anew(), folder), key=_rank)),
     )
 
 
 def _states(
-    place: Place, manifest: Manifest, store: Store | None, folder: Path
+    place: Place, manifest: Manifest, presence: Presence, folder: Path
 ) -> Iterator[FileState]:
+    store = presence.if_there()
     notes = Notes(place.cache)
     known = cache(lambda: _known_files(manifest, store))
     contents = cache(lambda identity: _contents(manifest, store, identity))
@@ -105,7 +106,7 @@ def _states(
             continue
         content = digest, status.st_size
         identity, state = "", "registered"
-        if store is None or store.find(*content):
+        if store is None or presence.holds(*content):
             if note and note.id and content in contents(note.id):
                 identity = note.id
             else:

@@ -43,6 +43,9 @@ class TagMethods(SearchMethods):
         Raises:
             Conflict: The tag stands elsewhere than ``expect``.
             Refused: ``require`` is not true; the tag stays where it is.
+
+        Warns:
+            StoreWarning: The bytes of the version are not all there.
         """
         found, number = resolve.resolve(self.manifest, ref, whole=True)
         check = None
@@ -52,7 +55,8 @@ class TagMethods(SearchMethods):
             check = of_version(self.manifest, found.folder, number, require).check
         self._root_if_writable()
         changes.tag(self.manifest, found, number, tag, expect, message, check)
-        return self.resolve(f"{found.folder}@v{number}")
+        version = self.resolve(f"{found.folder}@v{number}")
+        return version if version.present else resolve.checked(self.presence, version)
 
     def delete_tag(self, ref: str) -> None:
         """Delete a tag, given as ``family@tag``; its history stays."""

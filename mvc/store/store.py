@@ -33,6 +33,8 @@ T = TypeVar("T")
 MAX_SKELETON = 64 << 20
 # A skeleton is read in many small slices, and so are a file's small tensors.
 _KEPT_OBJECTS = 2
+# Parts of a file lie in the pack of their version, and bases in those of the versions before.
+_NEAR = 4
 MAX_DEPTH = 4
 # A larger object is no delta and no base: a chain of them must fit into memory.
 MAX_BASE = 8 << 20
@@ -282,6 +284,52 @@ class Store:
             if found.entry.base is not None:
                 wanted.append((found.entry.base, None))
         return lacking
+
+    def lists(self, digest: Digest, known: set[Digest], most: int) -> bool:
+        """Say whether indexes list all that a file is made of, and what that is kept over.
+
+        Of its bytes only the recipe is read.
+
+        Args:
+            known: Objects that were found to be listed, which is added to.
+            most: How many are known before no more are looked for.
+
+        Raises:
+            Damaged: The recipe is missing, or no copy of it is whole.
+        """
+        made = self.recipe(digest)
+        near: list[PackReader] = []
+        for part in [ref.digest for ref in made.objects] if made else [digest]:
+            if len(known) >= most:
+                break
+            if not self._lists_object(part, known, near):
+                return False
+        return True
+
+    def _lists_object(
+        self,
+        digest: Digest,
+        known: set[Digest],
+        near: list[PackReader],
+        below: int = MAX_DEPTH + 1,
+    ) -> bool:
+        if digest in known:
+            return True
+        for found in self._nearest(digest, near):
+            base, depth = found.entry.base, found.entry.depth
+            if depth < below and (base is None or self._lists_object(base, known, near, depth)):
+                known.add(digest)
+                near[:] = [found.pack, *(pack for pack in near if pack is not found.pack)][:_NEAR]
+                return True
+        return False
+
+    def _nearest(self, digest: Digest, near: list[PackReader]) -> Iterator[Found]:
+        """Yield the frames of an object, first those where others were found just now."""
+        for pack in [*near]:
+            with contextlib.suppress(MvcError, OSError):
+                yield from [Found(pack, entry) for entry in pack.index.find(digest)]
+        for place in self._places(digest):
+            yield from place
 
     def size(self) -> int:
         """Return what all packs take on disk, in bytes."""

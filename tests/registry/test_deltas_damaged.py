@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,13 @@ from safetensors.numpy import save
 
 from mvc import Damaged
 from mvc.codecs import Encoding
+from mvc.errors import StoreWarning
 from mvc.registry.care.fsck import LEVELS, Report
+from mvc.registry.location import presence
 from mvc.store import alternates
 from mvc.store.index import Found
+from mvc.store.pack import IndexBlock, PackReader
+from tests.support.growing import grow
 from tests.support.registry_builders import Project, flip
 
 SEED = np.random.default_rng(0).normal(0, 0.02, 100_000)
@@ -228,3 +234,51 @@ def test_what_only_an_alternate_has_is_no_base(held: Project, tmp_path: Path) ->
     assert deltas(lent) == 0
     alternates.change(store, remove=held.mvc / "store")
     assert lent.bytes_of("net@v2") == FILES[1]
+
+
+def test_a_lost_base_is_told_wherever_one_looks(held: Project) -> None:
+    """A version is not there without what it is kept over: its file is new, a tag on it warned of.
+
+    What needs none of it is there as before.
+    """
+    again = held.file(FILES[2], "again.safetensors")
+    held.registry().status(held.folder)
+    of_version(held, "net@v1").pack.path.unlink()
+    registry = held.registry()
+    there = {version.id: version.present for version in registry.log()}
+    assert there == {"other/v1": True, "tuned/v1": False, "net/v2": False, "net/v1": False}
+    assert [v.id for v in registry.search("family = net") if v.present] == []
+    (file,) = registry.status(held.folder).files
+    assert (file.path, file.state) == (again, "new")
+    with pytest.warns(StoreWarning, match="net/v2 cannot be checked out"):
+        assert not registry.tag("net@v2", "prod").present
+    (problem,) = [fact.problem for fact in registry.doctor().facts if fact.name == "versions"]
+    assert problem == "bytes are missing of 3 of the newest versions, as of tuned/v1"
+
+
+@pytest.mark.parametrize("limit", [10_000, 3])
+def test_looking_whether_bytes_are_there_reads_recipes_of_what_is_shown(
+    held: Project, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Beside many versions as much is looked up as beside a few, and never more than the limit."""
+    monkeypatch.setattr(presence, "MOST_PARTS", limit)
+    counts: Counter[str] = Counter()
+    for kind, name in ((IndexBlock, "find"), (PackReader, "payload")):
+        original = getattr(kind, name)
+
+        def counting(*given: Any, name: str = name, original: Any = original) -> Any:
+            counts[name] += 1
+            return original(*given)
+
+        monkeypatch.setattr(kind, name, counting)
+    told = []
+    for count in (10, 200):
+        grow(held, count)
+        registry = held.registry()
+        counts.clear()
+        for family in ("net", "tuned"):
+            assert all(version.present for version in registry.log(family, limit=5))
+        assert len(registry.presence._listed) <= limit
+        told.append(dict(counts))
+    assert told[0] == told[1]
+    assert told[0].get("payload", 0) <= 6  # a recipe each

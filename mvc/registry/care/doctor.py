@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvc import __version__, durability, environment, fileio, versions
 from mvc.errors import MvcError, NotFound, Unsupported
+from mvc.registry import resolve
 from mvc.registry.checkout import paths
 from mvc.registry.location.finding import HOW
 from mvc.store import alternates, eviction
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 LEAST_FREE = 1_000_000_000
 """Bytes below which a disk counts as full: a model more may not fit."""
+MOST_VERSIONS = 50
+"""The newest versions, whose bytes are looked for."""
 MOST_APART = 5.0
 """Seconds by which two clocks may differ."""
 OLDEST_YEAR = 2025
@@ -99,6 +102,7 @@ def examine(
     for other in alternates.reachable(folder):
         typed = f"mvc store alternates --remove {_short(other.path)}" if other.problem else None
         yield Fact("store", "alternate", _short(other.path), other.problem, typed)
+    yield from _newest(manifest, presence)
     yield from _disk(folder)
     if refusal is None:
         yield from _tried(folder)
@@ -200,6 +204,22 @@ def _cache(place: Place) -> Iterator[Fact]:
         yield failed("cache", "folder", error)
         return
     yield Fact("cache", "folder", f"{_short(folder)}, {size / 1e9:.2f} GB of mvc path")
+
+
+def _newest(manifest: Callable[[], Manifest], presence: Callable[[], Presence]) -> Iterator[Fact]:
+    try:
+        found = resolve.log(manifest(), presence(), None, MOST_VERSIONS, False)
+    except MvcError as error:
+        yield failed("store", "versions", error)
+        return
+    lost = [version.id for version in found if not version.present]
+    told = f"the newest {len(found):,} are there" if found else "none yet"
+    if lost:
+        problem = f"bytes are missing of {len(lost)} of the newest versions, as of {lost[0]}"
+        yield Fact("store", "versions", f"{len(lost)} of {len(found)} are not whole", problem,
+                   "mvc fsck says which, and what to do")  # fmt: skip
+    else:
+        yield Fact("store", "versions", told)
 
 
 def _disk(folder: Path) -> Iterator[Fact]:

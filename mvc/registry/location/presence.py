@@ -21,7 +21,7 @@ from mvc.progress import say
 from mvc.registry.location import newest
 from mvc.registry.location.finding import HOW, Located, locate
 from mvc.registry.location.place import Place
-from mvc.registry.reach import lacking
+from mvc.registry.reach import files_of, lacking
 from mvc.registry.record import DIRECTORY, Artifact
 from mvc.store.settings import leads_on, standing
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # What a look at a version reads of its bytes: a small model whole, of a large one a part.
 READ_AT_MOST = 64 << 20
+# How many parts are looked for by one call; of what comes then, only its beginning.
+MOST_PARTS = 10_000
 
 
 class Presence:
@@ -43,6 +45,7 @@ class Presence:
         self._standing: tuple[object, ...] = ()
         self._warned = False
         self._distrusted = False
+        self._listed: set[Digest] = set()
 
     @property
     def located(self) -> Located:
@@ -103,16 +106,40 @@ class Presence:
         moved = standing(folder) != self._standing or leads_on(folder) is not None
         return moved or isinstance(refusal, Busy)
 
+    def anew(self) -> Presence:
+        """Forget which parts were found before, and how many: a new call begins."""
+        self._listed.clear()
+        return self
+
     def present(self, artifact: Artifact) -> bool:
-        """Say whether the store's index lists the artifact. Warns once if the store is away."""
-        store = self.if_there()
+        """Say whether the store's indexes list the artifact with all that it is made of.
+
+        Warns once if the store is away.
+        """
+        if artifact.kind != DIRECTORY:
+            return self.holds(artifact.digest, artifact.size)
+        if not self.holds(artifact.digest):
+            return False
         try:
-            size = None if artifact.kind == DIRECTORY else artifact.size
-            if store is None or store.find(artifact.digest, size) is not None:
-                return store is not None
+            files = files_of(self.store, artifact)
         except MvcError:
             return False
-        return self._distrust() and self.present(artifact)
+        left = max(0, MOST_PARTS - len(self._listed))
+        return all(self.holds(file.digest, file.size) for file in files[:left])
+
+    def holds(self, digest: Digest, size: int | None = None) -> bool:
+        """Like ``present``, for one file."""
+        store = self.if_there()
+        if store is None:
+            return False
+        try:
+            if store.find(digest, size) and (
+                len(self._listed) >= MOST_PARTS or store.lists(digest, self._listed, MOST_PARTS)
+            ):
+                return True
+        except MvcError:
+            return False
+        return self._distrust() and self.holds(digest, size)
 
     def if_there(self) -> Store | None:
         """Return the store, or ``None`` with one warning of what is lacking."""

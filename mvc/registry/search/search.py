@@ -35,6 +35,7 @@ def search(
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
+    presence.anew()
     key = None if sort is None else _sort_field(sort)
     found: list[tuple[Any, ...]] = []
     known = _loaded(manifest, names)
