@@ -150,6 +150,8 @@ def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> s
     """Say which option was meant: one that goes on or ends like what was typed, or is like it."""
     if typed in ("-C", "--store", "--version"):
         return f"{typed} comes before the command: mvc {typed} …"
+    if typed == "--json" and context and context.parent is None:
+        return "--json comes after the command, as in mvc list --json"
     parameters = context.command.params if context else []
     known = [name for parameter in parameters for name in parameter.opts if name[:2] == "--"]
     near = nearest(typed, known)

@@ -121,7 +121,7 @@ def tag(
     check: Callable[[], None] | None,
 ) -> None:
     """Move a tag. Raises as ``ModelRegistry.tag`` says."""
-    if expect is not None and expect != "none" and not refs.parse(f"x@{expect}").exact:
+    if expect is not None and expect != "none" and _number(expect) is None:
         hint = "--expect takes a version by its number, or none: --expect v3"
         raise UsageError(f"'{expect}' is no version", hint=hint)
     check_tag(name)
@@ -305,10 +305,8 @@ def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
 
 
 def _no_tag(family: Family, name: str) -> NotFound:
-    hint = (
-        near(name, family.tags, f"{family.name}@")
-        or f"mvc tag {family.name}@v{family.highest} {name} sets it"
-    )
+    hint = near(name, family.tags, f"{family.name}@")
+    hint = hint or f"mvc tag {family.name} lists those there are"
     return NotFound(f"'{family.name}' has no tag '{name}'", hint=hint)
 
 
@@ -317,12 +315,20 @@ def _shown(number: int | None) -> str:
 
 
 def _version_number(text: str) -> int:
-    ref = refs.parse(f"x@{text}")
-    if not ref.exact or ref.number is None:
+    number = _number(text)
+    if number is None:
         raise UsageError(
             f"'{text}' is no version", hint="--to takes a version by its number, as in --to v3"
         )
-    return ref.number
+    return number
+
+
+def _number(text: str) -> int | None:
+    try:
+        ref = refs.parse(f"x@{text}")  # which knows how a version is written
+    except UsageError:
+        return None
+    return ref.number if ref.exact else None
 
 
 def _not_exact(manifest: Manifest, ref: Ref) -> UsageError:

@@ -221,6 +221,9 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
         ("store mov x", "did you mean 'mvc store move'?"),
         ("store frobnicate", "mvc store --help lists them"),
         ("log -n 0", "as in --limit 5"),
+        ("--json list", "--json comes after the command, as in mvc list --json"),
+        ("rollback resnet18@prod --to 2", "--to takes a version by its number, as in --to v3"),
+        ("tag --delete resnet18@zzz", "mvc tag resnet18 lists those there are"),
         ("log resnet18 extra", "mvc log [FAMILY] [OPTIONS]"),
         ("search acc --sort", "mvc search --sort [-]NAME"),
         ("-C nowhere list", "-C DIR names the folder to work in, as if typed there"),
@@ -233,7 +236,7 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
 )
 def test_a_slip_is_answered_with_what_was_meant(resnet18: Path, typed: str, hint: str) -> None:
     """A wrong option, command, family, tag or version is answered with the one it is most like."""
-    assert run(*typed.split()).err.splitlines()[-1] == f"hint: {hint}"
+    assert f"hint: {hint}" in run(*typed.split()).err.splitlines()
 
 
 def test_damage_without_a_hint_of_its_own_leads_to_fsck(
