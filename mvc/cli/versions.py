@@ -131,8 +131,8 @@ def note_children(registry: ModelRegistry, ids: Iterable[str]) -> None:
     from mvc.registry import descent
 
     numbers: dict[str, list[int]] = {}
-    for name, _, number in (identity.rpartition("/v") for identity in ids):
-        numbers.setdefault(name, []).append(int(number))
+    for name, _, text in (identity.rpartition("/v") for identity in ids):
+        numbers.setdefault(name, []).append(int(text))
     told = []
     with contextlib.suppress(MvcError):
         for name, of_it in numbers.items():
