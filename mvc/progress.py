@@ -10,7 +10,7 @@ pass says so by ``advance``, in whatever thread; which job that is part of is
 known from the context, so that nothing has to be handed down.
 
 What is told when: ``docs/terminal.md``.
-Public names: ``Job``, ``listening``, ``job``, ``advance``, ``say``.
+Public names: ``Job``, ``listening``, ``job``, ``advance``, ``say``, ``note``.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Job:
 class _Listener:
     moved: Callable[[Job], object] | None
     said: Callable[[str], object] | None
+    noted: Callable[[str], object] | None
 
 
 _listener: ContextVar[_Listener | None] = ContextVar("listener", default=None)
@@ -59,7 +60,9 @@ _job: ContextVar[Job | None] = ContextVar("job", default=None)
 
 @contextlib.contextmanager
 def listening(
-    moved: Callable[[Job], object] | None = None, said: Callable[[str], object] | None = None
+    moved: Callable[[Job], object] | None = None,
+    said: Callable[[str], object] | None = None,
+    noted: Callable[[str], object] | None = None,
 ) -> Iterator[None]:
     """Be told of what is done meanwhile: by this thread, and by those it lets work for it.
 
@@ -69,9 +72,10 @@ def listening(
     Args:
         moved: Called with a job when it begins, each time it has come further, and when it ends.
         said: Called with what is of interest besides, such as which store is used.
+        noted: Called with what who waits would want to know, such as why nothing moves.
     """
     before = _listener.get()
-    _listener.set(_Listener(moved, said))
+    _listener.set(_Listener(moved, said, noted))
     try:
         yield
     finally:
@@ -112,6 +116,13 @@ def say(text: str, *values: object) -> None:
     listener = _listener.get()
     if listener is not None and listener.said is not None:
         _called(listener.said, text.format(*values))
+
+
+def note(text: str, *values: object) -> None:
+    """Tell what who waits would want to know; ``values`` go into its ``{}``."""
+    listener = _listener.get()
+    if listener is not None and listener.noted is not None:
+        _called(listener.noted, text.format(*values))
 
 
 def _called(listener: Callable[..., object], told: object) -> bool:

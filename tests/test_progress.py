@@ -159,3 +159,14 @@ def test_all_that_passes_bytes_tells_all_of_them(tmp_path: Path) -> None:
     ]
     assert [job.total for job in jobs] == [job.done for job in jobs]
     assert all(job.done for job in jobs)
+
+
+def test_what_a_waiting_person_wants_to_know_is_told_apart() -> None:
+    """A note goes to who listens for notes, and to nobody else."""
+    said: list[str] = []
+    noted: list[str] = []
+    with progress.listening(said=said.append, noted=noted.append):
+        progress.note("asking again in {:g} s", 4)
+        progress.say("at {}", "home")
+    progress.note("nobody listens")
+    assert (said, noted) == (["at home"], ["asking again in 4 s"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import click
 
 from mvc import environment
+from mvc.cli import output
 
 
 @dataclass(slots=True)
@@ -72,15 +73,16 @@ def options(*, hidden: bool, quiet: bool = True) -> list[click.Parameter]:
 @contextlib.contextmanager
 def heard(name: str) -> Iterator[None]:
     """Show what is told while the command ``name`` runs, in the manner asked for."""
-    if manner.quiet or not (manner.progress or manner.verbose):
+    if manner.quiet:
         yield
         return
     from mvc import progress
     from mvc.cli.bar import Bar
 
     bar = Bar(verbose=manner.verbose, drawn=manner.progress)
+    moved = bar.moved if manner.progress or manner.verbose else None
     said = bar.said if manner.verbose else None
     begun = time.monotonic()
-    with contextlib.closing(bar), progress.listening(bar.moved, said):
+    with contextlib.closing(bar), progress.listening(moved, said, output.note):
         yield
         progress.say("{}: {:.2f} s in all", name, time.monotonic() - begun)

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 from mvc.errors import UsageError
 from mvc.registry import ModelRegistry
 from mvc.registry.intake.intake import Facts
+from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath
 from mvc.registry.names import check_family
 from mvc.training import plain
@@ -99,7 +100,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of the checkpoints of a run.
+    """What became of the checkpoints of a run, and in which registry.
 
     ``same`` equalled the version before them, ``passed_over`` waited until a
     newer one came, ``failed`` were not added, and ``problem`` says why the
@@ -114,6 +115,7 @@ class Summary:
     failed: int = 0
     unfinished: int = 0
     problem: str | None = None
+    registry: str | None = None
 
     def __str__(self) -> str:
         words = [f"no version of {self.family} registered"]
@@ -121,6 +123,7 @@ class Summary:
             count, ids = len(self.versions), self.versions
             names = ids[0] if count == 1 else f"{ids[0]} to {ids[-1]}"
             words = [f"{count} version{'s' * (count > 1)} registered, {names}"]
+            words += [f"in {self.registry}"] * bool(self.registry)
             words.append(f"{self.stored:,} bytes stored")
         words += [f"{self.same} the same as the one before"] * bool(self.same)
         words += [f"{self.passed_over} passed over for newer ones"] * bool(self.passed_over)
@@ -184,14 +187,17 @@ class Recorder:
         """
         self.end()
         _be_seen()
-        self.summary, self._said = Summary(self.options.family), set()
-        self._saved, self._passed_over = {}, set()
+        opened = self.options.opened
+        self.summary = Summary(self.options.family, registry=opened["path"])
+        self._said, self._saved, self._passed_over = set(), {}, set()
+        if self.options.registry is None and not place.exists(Path(opened["path"])):
+            _log.warning("mvc: no registry here or above, so one is made: %s", opened["path"])
         facts = {**model, **self.options.facts}
         facts["params"] = {**plain.params(params), **plain.params(facts.get("params", {}))}
         parents = _several(facts.pop("parents", ()))
         self._told = {
             "family": self.options.family,
-            "registry": self.options.opened,
+            "registry": opened,
             "facts": facts,
             "best": best,
             "parents": self.versions[-1:] or list(parents),

@@ -317,6 +317,22 @@ def test_a_registry_is_the_one_that_was_given(project: Project) -> None:
     assert not project.mvc.exists()
 
 
+def test_a_registry_made_unasked_is_told_of(
+    project: Project, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training begun in the wrong folder says where its versions go, at once and at the end."""
+    monkeypatch.chdir(project.folder)
+    mine = Recorder(Options("net", None, "all", PATIENCE, {}))
+    mine.begin({}, None)
+    assert said() == [f"mvc: no registry here or above, so one is made: {project.mvc}"]
+    mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
+    mine.end()
+    assert f"net/v1; in {project.mvc}; " in str(mine.summary)
+    mine.begin({}, None)
+    mine.end()
+    assert len(said()) == 1
+
+
 def test_a_registry_that_cannot_be_is_one_warning(
     project: Project, recorder: MakeRecorder, said: Said
 ) -> None:

@@ -42,6 +42,7 @@ class Address:
     shown: str
     whole: bool
     host: str
+    server: str
     name: str
     url: str = field(repr=False)
     login: str | None = field(default=None, repr=False)
@@ -84,6 +85,7 @@ def parse(text: str) -> Address:
         shown=urlunsplit((scheme, place, path, kept, "")),
         whole=len(parse_qsl(kept)) == len(parts.query.split("&") if parts.query else []),
         host=host,
+        server=place,
         name=safe_name(unquote(PurePosixPath(parts.path).name)),
         url=urlunsplit((scheme, place, path, query, "")),
         login=login,

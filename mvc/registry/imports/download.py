@@ -71,8 +71,13 @@ def download(
             if brought is not None:
                 return Downloaded(brought)
         return _persist(Transfer(address, slot, part, have, wanted))
+    except KeyboardInterrupt:
+        if (kept := _kept(slot, part, wanted)) is not None:
+            progress.note("{}", kept)
+        raise
     except Passing as failure:
         if have is None or not address.whole:
+            failure.hint = _kept(slot, part, wanted) or failure.hint
             raise
         warnings.warn(
             f"{failure.message}: what was downloaded on {_day(have)} is taken",
@@ -85,12 +90,7 @@ def download(
             failure.hint = f"--offline takes what was downloaded on {_day(have)}"
         raise
     finally:
-        if not part.size:  # before others may hold it
-            slot.clear_part(part.path)
-        elif part.path.name != cache.PART and part.path.exists():  # nobody would find it again
-            fileio.remove(part.path)
-        part.close()
-        fileio.delete_folder(slot.folder)  # if nothing came
+        _leave(slot, part)
 
 
 def _right(have: Cached | None, wanted: Wanted | None) -> Cached | None:
@@ -124,7 +124,7 @@ def _claim(slot: Slot) -> tuple[PartFile, bool]:
     last, since, waited = -1, time.monotonic(), False
     while (part := _claimed(slot)) is None:
         if not waited:
-            progress.say("waiting for another process that downloads {}", slot.url)
+            progress.note("waiting for another process that downloads {}", slot.url)
         waited = True
         size = slot.part.stat().st_size if slot.part.exists() else 0
         if size != last:
@@ -162,8 +162,29 @@ def _persist(transfer: Transfer) -> Downloaded:
                 pause = max(pause, failure.after)
             if not reached or failures >= ATTEMPTS or pause > LONGEST_WISH:
                 raise _gave_up(failure, failures, pause) from None
-            progress.say("{}; asking again in {:g} s", failure.message, pause)
+            progress.note("{}; asking again in {:g} s", failure.message, pause)
             time.sleep(pause)
+
+
+def _leave(slot: Slot, part: PartFile) -> None:
+    """Keep what a later call can go on from, and nothing else."""
+    if not part.size:  # before others may hold it
+        slot.clear_part(part.path)
+    elif part.path.name != cache.PART and part.path.exists():  # nobody would find it again
+        fileio.remove(part.path)
+    part.close()
+    fileio.delete_folder(slot.folder)  # if nothing came
+
+
+def _kept(slot: Slot, part: PartFile, wanted: Wanted | None) -> str | None:
+    """Say that what has come is not lost, if the next call can go on from it."""
+    note = slot.part_note()
+    if note is None or not part.size or part.path.name != cache.PART:
+        return None
+    if note.validator is None and wanted is None:
+        return None
+    whole = f" of {note.size:,}" if note.size is not None else ""
+    return f"{part.size:,}{whole} bytes are kept; the same command goes on from there"
 
 
 def _gave_up(failure: Passing, failures: int, pause: float) -> Passing:

@@ -42,7 +42,7 @@ _WORDS = {
     429: ("has been asked too often", "try again later, or log in"),
 }  # fmt: skip
 _NOT_REACHED = "look at the address and at the network, then run it again"
-_KEPT = "try again: what has come is kept, and it goes on from there"
+_AGAIN = "try again later"
 
 
 class Passing(RemoteFailed):
@@ -53,7 +53,7 @@ class Passing(RemoteFailed):
     """
 
     def __init__(self, message: str, *, after: float | None = None, reached: bool = True) -> None:
-        super().__init__(message, hint=_KEPT if reached else _NOT_REACHED)
+        super().__init__(message, hint=_AGAIN if reached else _NOT_REACHED)
         self.after = after
         self.reached = reached
 
@@ -95,7 +95,7 @@ def ask(address: Address, headers: Mapping[str, str]) -> Iterator[Reply]:
         # Unredirected: wherever this leads, nobody else gets the password.
         request.add_unredirected_header("Authorization", f"Basic {login}")
     try:
-        with _in_words(f"'{address.host}'"):
+        with _in_words(f"'{address.server}'"):
             response = _opener(address).open(request, timeout=PATIENCE)
     except HTTPError as error:
         with error:

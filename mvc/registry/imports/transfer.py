@@ -118,6 +118,8 @@ class Transfer:
                 self._pieced = True
                 self._check_space()
             elif reply.status == 200:
+                if self._part.size:
+                    progress.note("'{}' is sent from its beginning again", self._slot.url)
                 self._begin(_note_of(reply.headers, self._address))
                 _refuse_other(reply.headers, self._address)
                 self._check_space()
@@ -222,6 +224,9 @@ class Transfer:
         if self._have is not None:
             return Downloaded(self._have, self.received)
         digest, wanted = self._digest.hexdigest(), self._wanted
+        if wanted is None and self._is_page():
+            self._begin(Note(self._address.shown, ""))
+            raise _a_page(self._address)
         if wanted is not None and not digest.startswith(wanted.sha256):
             pieced = self._pieced
             self._begin(Note(self._address.shown, ""))
@@ -233,6 +238,11 @@ class Transfer:
             )
         note = replace(self._note, size=self._part.size, boot=None, sha256=digest, downloaded=now())
         return Downloaded(fileio.run(self.publish(note, digest)), self.received)
+
+    def _is_page(self) -> bool:
+        """Say whether a page came instead, as a login does, whatever the server calls it."""
+        head = self._part.read(0, 256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        return head.startswith((b"<!doctype html", b"<html")) and not _may_be_page(self._address)
 
     def publish(self, note: Note, digest: str) -> Steps[Cached]:
         """The protocol by which a whole part becomes the file; ``named`` is its commit point."""
@@ -283,11 +293,17 @@ def _refuse_other(headers: Message, address: Address) -> None:
             f"'{address.shown}' comes packed as {encoding[:20]}, though it was asked for as it is",
             hint=f"curl --compressed -LO '{address.shown}', then mvc add the file",
         )
-    if headers.get_content_type() == "text/html" and not address.name.endswith((".html", ".htm")):
-        raise RemoteFailed(
-            f"'{address.shown}' is a web page, no model file",
-            hint=_page_hint(address),
-        )
+    if headers.get_content_type() == "text/html" and not _may_be_page(address):
+        raise _a_page(address)
+
+
+def _may_be_page(address: Address) -> bool:
+    return address.name.endswith((".html", ".htm"))
+
+
+def _a_page(address: Address) -> RemoteFailed:
+    message = f"'{address.shown}' is a web page, no model file"
+    return RemoteFailed(message, hint=_page_hint(address))
 
 
 def _page_hint(address: Address) -> str:

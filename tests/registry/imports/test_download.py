@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mvc import environment, fileio
+from mvc import environment, fileio, progress
 from mvc.errors import Busy, MvcError, MvcWarning, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import download as downloads
@@ -138,6 +138,41 @@ def test_a_kill_while_it_gets_its_name_costs_no_download(
     assert (done.received, server.sent) == (0, 0)
     assert done.cached.path.read_bytes() == OTHER
     assert beside(done) == ["download.yaml", "model.pt"]
+
+
+def test_who_waits_is_told_why_and_what_is_kept(server: Server, tmp_path: Path) -> None:
+    """Each further attempt is told before it is made, and giving up says what is not lost."""
+    noted: list[str] = []
+    server.always = Manner(cut=100_000, ranges=False)
+    with progress.listening(noted=noted.append), pytest.raises(RemoteFailed) as failed:
+        get(server, tmp_path)
+    attempts = len(server.asked)
+    assert [text for text in noted if "asking again in" in text] == noted[::2]
+    assert len(noted[::2]) == attempts - 1 == 4
+    assert "sent from its beginning again" in noted[1]
+    whole = f"100,000 of {len(BODY):,} bytes are kept"
+    assert failed.value.hint == f"{whole}; the same command goes on from there"
+
+
+def test_what_cannot_be_gone_on_from_is_not_said_to_be_kept(server: Server, tmp_path: Path) -> None:
+    """Without ETag, date or digest the next call begins again, so nothing else is promised."""
+    server.etag = server.last_modified = None
+    server.always = Manner(cut=100_000, ranges=False)
+    with pytest.raises(RemoteFailed) as failed:
+        get(server, tmp_path)
+    assert failed.value.hint == "try again later"
+
+
+@pytest.mark.parametrize("head", [b"<!DOCTYPE html>\n", b"\xef\xbb\xbf\n  <HTML lang=en>"])
+def test_a_page_is_refused_whatever_the_server_calls_it(
+    server: Server, tmp_path: Path, head: bytes
+) -> None:
+    """A login page that is sent as a file is no model, and nothing of it is kept."""
+    server.body, server.content_type = head + b"<p>log in</p>", "application/octet-stream"
+    with pytest.raises(RemoteFailed, match="is a web page, no model file"):
+        get(server, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.name == "model.pt"] == []
+    assert get(server, tmp_path, "page.html").cached.path.read_bytes() == server.body
 
 
 def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
