@@ -246,11 +246,8 @@ def add_steps(
         if facts.refuse_code:
             _refuse_code(got.artifact)
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
-        old = (
-            None
-            if transaction.anything_new
-            else unchanged(manifest, before, record, facts.if_changed)
-        )
+        wanted: IfChanged = False if transaction.anything_new else facts.if_changed
+        old = unchanged(manifest, before, record, wanted)
         if old is not None:
             _settle(place, manifest, store, name)
             number, record = old
