@@ -137,8 +137,8 @@ def note_children(registry: ModelRegistry, ids: Iterable[str]) -> None:
     with contextlib.suppress(MvcError):
         for name, of_it in numbers.items():
             folder = registry.family(name).folder
-            for number, children in descent.children(registry.manifest, folder, of_it).items():
-                told.append(f"{made_from(children)} made from {name}/v{number}")
+            for parent, children in descent.children(registry.manifest, folder, of_it).items():
+                told.append(f"{made_from(children)} made from {name}/v{parent}")
     for text in told[:MOST_NOTES]:
         output.note(text)
     if more := len(told[MOST_NOTES:]):

@@ -205,8 +205,7 @@ class ModelRegistry(ImportMethods):
 
         Args:
             from_version: A ref instead of a path: its file, model, parameters and lineage.
-            if_changed: Return the latest version (not ``new``) if it says the same, not of code;
-                ``"any"``: the first live one with the same bytes, whatever is said of it.
+            if_changed: Return the latest if it says the same, or with ``"any"`` any of its bytes.
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             require: An expression, or several, that must be true of it; see ``docs/search.md``.
             metrics: Anything with ``__float__`` by name; what is not finite is never best.
