@@ -15,6 +15,9 @@ from typing import Any
 from mvc.errors import UsageError
 from mvc.frameworks.libraries import import_safetensors, import_torch
 
+# What others call a type of torch.
+_MEANT = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -44,8 +47,7 @@ def state_dict(tensors: Mapping[str, Stored], device: Any, dtype: Any) -> dict[s
         UsageError: torch has no such type, or it has no such values by themselves.
     """
     torch = import_torch()
-    if isinstance(dtype, str):
-        dtype = _named(torch, dtype)
+    dtype = _wanted(torch, dtype)
     flat: dict[Hashable, Any] = {}
     found = {}
     for name, stored in tensors.items():
@@ -87,8 +89,18 @@ def _elements(torch: Any, stored: Stored, kind: Any, big: bool) -> Any:
     return elements.view(kind)
 
 
+def _wanted(torch: Any, dtype: Any) -> Any:
+    """Return what floating point tensors are to become, checked before anything is read."""
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if dtype is None or isinstance(found, torch.dtype):
+        return found
+    meant = _MEANT.get(str(dtype).lower())
+    hint = f'dtype="{meant}"' if meant else 'as in dtype="float16", "bfloat16" or "float32"'
+    raise UsageError(f"torch has no type {dtype!r:.80}", hint=hint)
+
+
 def _named(torch: Any, word: str) -> Any:
-    kind = getattr(torch, word.removeprefix("torch."), None)
+    kind = getattr(torch, word, None)
     if not isinstance(kind, torch.dtype) or word == "complex32":
         raise _no_such(word)
     return kind

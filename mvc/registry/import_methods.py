@@ -14,7 +14,7 @@ from mvc import environment
 from mvc.errors import MvcError, MvcWarning, UsageError
 from mvc.registry.keep_methods import KeepMethods
 from mvc.registry.location import place
-from mvc.registry.names import check_family
+from mvc.registry.names import by_name, check_family
 
 if TYPE_CHECKING:
     from mvc.registry.imports.cached import Slot
@@ -72,7 +72,8 @@ class ImportMethods(KeepMethods):
             raise UsageError(
                 "which family is this to be a version of?", hint="--family FAMILY says it"
             )
-        self._check_before(family, {**options, "metrics": metrics or {}})
+        told = {**options, "metrics": by_name("metrics", metrics)}
+        self._check_before(family, told)
         wish = sources.Wish(
             source,
             self.folder.parent / PRETRAINED,
@@ -84,7 +85,6 @@ class ImportMethods(KeepMethods):
             self._restore,
         )
         brought = sources.bring(wish)
-        told = {**options, "metrics": metrics or {}}
         said = sources.said_of(brought, told)
         added = self.add(family, brought.path, if_changed=True, **said)
         known = {**vars(added), "notes": (*brought.notes, *added.notes)}

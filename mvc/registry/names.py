@@ -4,13 +4,14 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``folder_of``, ``is_folder``, ``near``, ``MODEL_SUFFIXES``.
+``by_name``, ``folder_of``, ``is_folder``, ``near``, ``MODEL_SUFFIXES``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mvc.errors import UsageError
 
@@ -67,6 +68,18 @@ def check_key(name: str) -> str:
     if not name or len(name) > MAX_METRIC or not name.isprintable():
         raise UsageError(f"'{name[:80]}' is no name for a value", hint="write it as NAME=VALUE")
     return name
+
+
+def by_name(group: str, values: Any) -> Mapping[str, Any]:
+    """Return values by name, as metrics are given; none where ``None`` is.
+
+    Raises:
+        UsageError: It is something else, such as a number alone.
+    """
+    if values is not None and not isinstance(values, Mapping):
+        hint = f'{group}={{"name": value}}, as in metrics={{"acc": 0.95}}'
+        raise UsageError(f"{group} must have names, and {values!r:.80} has none", hint=hint)
+    return {} if values is None else values
 
 
 def folder_of(name: str) -> str:

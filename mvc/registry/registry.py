@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import durability, environment, fileio
@@ -24,6 +25,7 @@ from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import by_name
 from mvc.registry.refs import AnyRef
 from mvc.registry.version import Added, CheckedOut, Version
 
@@ -97,9 +99,9 @@ class ModelRegistry(ImportMethods):
         """Return the names of all families, or the versions of one that are not withdrawn.
 
         Raises:
-            NotFound: There is no family ``name``.
+            NotFound: There is no family ``name``; or no registry, and none may be made.
         """
-        if not place.exists(self.folder):
+        if self._create and not place.exists(self.folder):  # the first add makes it
             if name is None:
                 return []
             raise NotFound(f"no family '{name}'", hint=f"there is no registry in '{self.folder}'")
@@ -220,14 +222,14 @@ class ModelRegistry(ImportMethods):
             Refused: ``require`` is not true of it, or ``refuse_code`` and it may run code.
         """
         given: dict[str, Any] = {
-            "metrics": metrics or {},
-            "params": params or {},
-            "lineage": lineage or {},
+            "metrics": by_name("metrics", metrics),
+            "params": by_name("params", params),
+            "lineage": by_name("lineage", lineage),
             "parents": several(parents),
             "framework": framework,
             "architecture": architecture,
             "input_shape": input_shape,
-            "labels": labels or {},
+            "labels": by_name("labels", labels),
             "message": message,
             "tags": several(tags),
             "if_changed": if_changed,
@@ -308,7 +310,7 @@ class ModelRegistry(ImportMethods):
     def _add(
         self,
         name: str,
-        path: AnyPath | None,
+        path: Any,
         ref: AnyRef | None,
         given: dict[str, Any],
         globs: tuple[tuple[str, ...], tuple[str, ...]],
@@ -316,6 +318,11 @@ class ModelRegistry(ImportMethods):
         from mvc.registry.intake import intake
         from mvc.registry.intake.folder import Selection
 
+        if not isinstance(path, (str, os.PathLike, NoneType)):
+            hint = "save(name, model) registers a torch module or a state dict"
+            raise UsageError(
+                f"the path of a file is needed, not a {type(path).__name__}", hint=hint
+            )
         selection = Selection(*globs)
         if path is not None and ref is None:
             if self._create and not place.exists(self.folder):

@@ -133,9 +133,10 @@ class TensorMethods(StoreMethods):
         from tempfile import TemporaryDirectory
 
         from mvc.frameworks import state_dicts
-        from mvc.registry.names import check_family
+        from mvc.registry.names import by_name, check_family
 
         check_family(name)
+        by_name("metrics", metrics)
         with TemporaryDirectory() as folder:
             path = Path(folder, f"{name}.safetensors")
             called = state_dicts.write(state, path)

@@ -80,7 +80,7 @@ def test_type_and_device_are_as_asked(project: Project) -> None:
         loaded = registry.load("net", dtype=dtype, device="cpu")
         assert (loaded["w"].dtype, loaded["n"].dtype) == (torch.float16, torch.int64)
     assert registry.load("net", device="meta")["w"].device.type == "meta"
-    with pytest.raises(UsageError, match="type nonsense"):
+    with pytest.raises(UsageError, match="no type 'nonsense'"):
         registry.load("net", dtype="nonsense")
 
 
