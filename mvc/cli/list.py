@@ -72,8 +72,10 @@ def list_(
                 return registry.log(name, limit=limit)
             return registry.search(where, name=name, limit=limit)
 
-        nothing = versions.NOTHING_FITS if where else versions.NO_VERSIONS
         found = command.limited(find, most, everything)
+        nothing = versions.NO_VERSIONS
+        if where and not found:
+            nothing = versions.nothing_fits(registry, [name])
         versions.answer(found, as_json, quiet, versions.version_table, nothing=nothing)
         return
     families = command.limited(
@@ -91,7 +93,7 @@ def list_(
         rows = [Row(known, _newest(registry, known)) for known in families]
         tables.show(rows, PEOPLE, PROGRAMS)
     elif where:
-        output.note(versions.NOTHING_FITS)
+        output.note(versions.nothing_fits(registry, None))
     else:
         output.note("no families yet; mvc add FAMILY PATH registers the first version")
 

@@ -69,4 +69,5 @@ def search(
         these="newest" if sort is None else "first",
     )
     table = partial(versions.version_table, column="id")
-    versions.answer(found, as_json, quiet, table, nothing=versions.NOTHING_FITS)
+    nothing = "" if found else versions.nothing_fits(registry, names)
+    versions.answer(found, as_json, quiet, table, nothing=nothing)

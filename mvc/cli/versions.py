@@ -1,8 +1,8 @@
 """How commands that look print versions.
 
 Public names: ``answer``, ``version_table``, ``called``, ``standing``, ``measure``,
-``Parent``, ``parents_of``, ``look_up``, ``note_children``, ``made_from``, ``NO_FAMILY``,
-``NO_VERSIONS``, ``NOTHING_FITS``, ``MOST_NOTES``.
+``Parent``, ``parents_of``, ``look_up``, ``nothing_fits``, ``note_children``, ``made_from``,
+``NO_FAMILY``, ``NO_VERSIONS``, ``MOST_NOTES``.
 """
 
 from __future__ import annotations
@@ -124,6 +124,17 @@ def _out_of_use(registry: ModelRegistry, family: Family, number: int) -> str:
         return "released" if number in reach.released(registry.manifest, family) else "withdrawn"
     except MvcError:  # an event cannot be read
         return "withdrawn"
+
+
+def nothing_fits(registry: ModelRegistry, names: Iterable[str] | None) -> str:
+    """Say that an expression is true of no version, and how many were not asked."""
+    known = registry.families() if names is None else [registry.family(name) for name in names]
+    hidden = sum(len(family.withdrawn) for family in known)
+    if not hidden:
+        return NOTHING_FITS
+    where = f" {known[0].name}" if len(known) == 1 else ""
+    were = f"{output.count(hidden, 'withdrawn version')} {'was' if hidden == 1 else 'were'}"
+    return f"{NOTHING_FITS}; {were} not looked at: mvc log{where} --withdrawn"
 
 
 def note_children(registry: ModelRegistry, ids: Iterable[str]) -> None:
