@@ -95,12 +95,16 @@ def is_folder(name: str) -> bool:
         return False
 
 
-def near(name: str, known: Iterable[str], head: str = "") -> str | None:
-    """Return a hint with the known names most like ``name``, after ``head``, or ``None``."""
+def near(name: str, known: Iterable[str], head: str = "", alike: float = 0.6) -> str | None:
+    """Return a hint with the known names most like ``name``, after ``head``, or ``None``.
+
+    Args:
+        alike: How alike they must be, from 0 to 1.
+    """
     import difflib
 
     by_low = {item.lower(): item for item in known}
-    close = difflib.get_close_matches(name.lower(), by_low, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), by_low, n=3, cutoff=alike)
     if not close:
         return None
     return "did you mean " + " or ".join(f"'{head}{by_low[low]}'" for low in close) + "?"

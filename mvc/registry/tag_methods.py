@@ -52,7 +52,7 @@ class TagMethods(SearchMethods):
         if require is not None:
             from mvc.registry.search.requirement import of_version
 
-            check = of_version(self.manifest, found.folder, number, require).check
+            check = of_version(self.manifest, found.folder, number, require, tag).check
         self._root_if_writable()
         changes.tag(self.manifest, found, number, tag, expect, message, check)
         version = self.resolve(f"{found.folder}@v{number}")

@@ -317,7 +317,7 @@ def _requirement(
         "author": environment.author(),
     }
     source = None if origin is None else origin.record
-    return requirement.of_new(manifest, name, said, source, facts.require).check
+    return requirement.of_new(manifest, name, said, source, facts.require, facts.tags).check
 
 
 def _refuse_code(artifact: Artifact) -> None:

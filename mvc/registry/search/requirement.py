@@ -10,6 +10,8 @@ Public names: ``Requirement``, ``of_version``, ``of_new``.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 from mvc.errors import MvcWarning, NotFound, Refused, UsageError
 from mvc.registry import family as families
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import near
 from mvc.registry.record import Record
 from mvc.registry.search.expression import (
     Comparison,
@@ -47,6 +50,7 @@ from mvc.registry.search.search import references
 
 # Stands for the number of a version that has none yet.
 NEW = 0
+_VERSION = re.compile("[vV][1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,21 @@ class Requirement:
     number: int
     facts: Facts
     condition: Condition
+    tags: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise unless it is true as things stand now.
 
         Raises:
             Refused: It is not; the message gives both sides of what fails.
+            UsageError: It names a version as if mistyped.
         Warns:
             MvcWarning: There is no version to compare with.
         """
         selectors = selectors_of(self.condition)
         table = self._table(selectors)
         missing = selectors - table.references.keys()
+        self._check_names(missing)
         for selector in sorted(missing):
             text = f"'{self.name}' has no @{selector} yet; what is compared with it is not required"
             warnings.warn(text, MvcWarning, stacklevel=2)
@@ -83,6 +90,33 @@ class Requirement:
         outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
         called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
         raise Refused(f"'{called}' is not as required: {told}", hint=", ".join([*others, outcome]))
+
+    def _check_names(self, missing: Collection[str]) -> None:
+        """Refuse what was likely meant to name another version, and would let anything pass."""
+        known = ["best", "latest"]
+        with contextlib.suppress(NotFound):
+            known += families.load(self.manifest, self.name).tags
+        for selector in sorted({*missing}.difference(tag.lower() for tag in self.tags)):
+            others = (name for name in known if _letters(name) != _letters(selector))
+            if _letters(selector) != "v" and (hint := near(selector, others, "@", alike=0.8)):
+                raise UsageError(f"'{self.name}' has no @{selector}", hint=hint)
+        for text in self._bare(self.condition):
+            selector, _, name = text.partition(".")
+            if name and (selector.lower() in map(str.lower, known) or _VERSION.fullmatch(selector)):
+                hint = f"what another version has is written with @: @{text}"
+                raise UsageError(f"'{text}' is no value of '{self.name}'", hint=hint)
+
+    def _bare(self, condition: Condition) -> Iterator[str]:
+        """Yield what stands where a value of another version could, without its @."""
+        for comparison in _comparisons(condition):
+            left, right = comparison.left, comparison.right
+            if isinstance(right, Text) and isinstance(left, Field):
+                same = right.value.partition(".")[2] == left.name
+                if same or comparison.operator[0] in "<>":
+                    yield right.value
+            for field in fields_of(comparison):
+                if field.selector is None and not self.facts.keys() & {*full_names(field.name)}:
+                    yield field.name
 
     def _table(self, selectors: Collection[str]) -> Table:
         rows = {self.number: self.facts}
@@ -111,11 +145,11 @@ class Requirement:
 
 
 def of_version(
-    manifest: Manifest, name: str, number: int, text: str | Sequence[str]
+    manifest: Manifest, name: str, number: int, text: str | Sequence[str], tag: str = ""
 ) -> Requirement:
-    """Return what is required of a version that is there."""
+    """Return what is required of a version that is there, before it bears ``tag``."""
     facts = facts_of(manifest.record(name, number)[0])
-    return Requirement(manifest, name, number, facts, parse(text))
+    return Requirement(manifest, name, number, facts, parse(text), (tag,))
 
 
 def of_new(
@@ -124,12 +158,14 @@ def of_new(
     said: Mapping[str, Any],
     source: Record | None,
     text: str | Sequence[str],
+    tags: Sequence[str] = (),
 ) -> Requirement:
     """Return what is required of a version that is to be made.
 
     Args:
         said: What is given, by the names of a record's fields.
         source: The record whose file it has; ``None`` where that is yet to be read.
+        tags: What it is to bear, and nothing may have borne before.
 
     Raises:
         UsageError: It asks for what nobody knows yet.
@@ -147,7 +183,12 @@ def of_new(
             raise _unknown(field, "once the version is there")
         if source is None and (_is_of_the_file(full) or full == "model.framework"):
             raise _unknown(field, "once the file is read")
-    return Requirement(manifest, name, NEW, facts, condition)
+    return Requirement(manifest, name, NEW, facts, condition, tuple(tags))
+
+
+def _letters(selector: str) -> str:
+    """Return a name without its digits: ``stage1`` is not ``stage2`` mistyped."""
+    return re.sub("[0-9]+", "", selector.lower())
 
 
 def _is_of_the_file(name: str) -> bool:

@@ -218,3 +218,54 @@ def test_of_several_none_can_open_another(two: Project) -> None:
     with pytest.raises(UsageError, match="'\\)' was not expected"):
         two.add(b"three", metrics={"acc": 0.93}, require=["acc > 0.1) or (acc > 0", "acc > 0.94"])
     assert two.add(b"three", require=[]) == "net/v3"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("acc >= @prd.acc", "did you mean '@prod'?"),
+        ("acc >= @bst.acc - 0.1", "did you mean '@best'?"),
+        ("acc >= prod.acc", "@prod.acc"),
+        ("acc >= best.acc - 0.005", "@best.acc"),
+        ("acc > 0.1 and not acc = v2.acc", "@v2.acc"),
+    ],
+)
+def test_a_slip_neither_opens_a_gate_nor_blames_the_model(
+    two: Project, text: str, hint: str
+) -> None:
+    """A version that is named as if mistyped is wrong usage, and the hint says what was meant."""
+    for call in (
+        lambda: two.add(b"three", metrics={"acc": 0.96}, require=text),
+        lambda: two.registry().tag("net@v2", "next", require=text),
+    ):
+        with pytest.raises(UsageError) as slip:
+            call()
+        assert hint in str(slip.value.hint)
+    assert two.registry().list("net") == ["v1", "v2"]
+
+
+@pytest.mark.parametrize("text", ["acc >= @beta2.acc", "acc >= @v9.acc", "acc >= @prod-eu.acc"])
+def test_what_is_no_slip_is_not_there_yet(two: Project, text: str) -> None:
+    """A tag that differs in a number, or by a whole word, may be the next one; so may a version."""
+    two.registry().tag("net@v1", "beta1")
+    with pytest.warns(MvcWarning, match="yet"):
+        assert two.add(b"three", metrics={"acc": 0.96}, require=text) == "net/v3"
+
+
+def test_the_tag_that_is_set_is_no_slip(two: Project) -> None:
+    """What is set for the first time may be required to be better than where it stood."""
+    with pytest.warns(MvcWarning, match="no @prods yet"):
+        two.registry().tag("net@v2", "Prods", require="acc >= @prods.acc")
+    with pytest.warns(MvcWarning, match="no @pro yet"):
+        two.add(b"three", metrics={"acc": 0.96}, tags=["pro"], require="acc >= @pro.acc")
+
+
+def test_text_with_a_dot_is_text(two: Project) -> None:
+    """What a value is compared with may be called like a version, if it is no number's limit."""
+    given: dict[str, Any] = {
+        "lineage": {"dataset": "best.zip"},
+        "metrics": {"acc": 1},
+        "params": {"v1.lr": 3},
+    }
+    made = two.add(b"three", require="dataset = best.zip and v1.lr > 2", **given)
+    assert made == "net/v3"
