@@ -65,7 +65,8 @@ def python() -> Iterator[str]:
     yield "# Python\n\n" + (mvc.__doc__ or "") + "\n"
     options: dict[str, Any] = {"show_bases": False, "members": _methods()}
     yield from _described("The registry", ["mvc.ModelRegistry"], options)
-    values = ["mvc.Version", *(f"mvc.registry.version.{name}" for name in ("Added", "CheckedOut"))]
+    returned = ("Added", "Imported", "CheckedOut")
+    values = ["mvc.Version", *(f"mvc.registry.version.{name}" for name in returned)]
     yield from _described("Values", values, {"merge_init_into_class": True})
     training = [f"mvc.training.{name}.MvcCallback" for name in ("lightning", "transformers")]
     own = {"merge_init_into_class": True, "members": ["versions", "summary"], "show_bases": False}
