@@ -1,13 +1,13 @@
 """How a version shows itself at a Python prompt and in a notebook.
 
-Public names: ``line``, ``table``.
+Public names: ``line``, ``table``, ``rows_as_html``.
 """
 
 from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,13 +23,18 @@ def line(version: Version) -> str:
 
 def table(version: Version) -> str:
     """Return what people ask of a version, as a table in HTML."""
-    rows = "".join(
+    return rows_as_html(_rows(version))
+
+
+def rows_as_html(rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """Return a table in HTML with a name and lines of text in each row; rows of no line not."""
+    written = "".join(
         f'<tr><th style="text-align: left; vertical-align: top">{html.escape(name)}</th>'
         f'<td style="text-align: left">{"<br>".join(map(html.escape, lines))}</td></tr>'
-        for name, lines in _rows(version)
+        for name, lines in rows
         if lines
     )
-    return f"<table>{rows}</table>"
+    return f"<table>{written}</table>"
 
 
 def _rows(version: Version) -> Iterator[tuple[str, list[str]]]:

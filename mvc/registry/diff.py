@@ -69,7 +69,7 @@ class TensorChange:
     statistics: Statistics | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Difference:
     """All that differs; ``equal`` counts the tensors that do not."""
 
@@ -87,6 +87,16 @@ class Difference:
     def as_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {"same": self.same, **asdict(self)}
+
+    def __repr__(self) -> str:
+        from mvc.registry import cards  # nothing that the command line needs
+
+        return cards.line(cards.of_difference(self))
+
+    def _repr_html_(self) -> str:
+        from mvc.registry import cards
+
+        return cards.table(cards.of_difference(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class FileState:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Status:
     """Where things are and how much they take, in bytes; and the files looked at.
 
@@ -66,6 +66,16 @@ class Status:
     plain: int
     free: int | None
     files: tuple[FileState, ...]
+
+    def __repr__(self) -> str:
+        from mvc.registry import cards  # nothing that the command line needs
+
+        return cards.line(cards.of_status(self))
+
+    def _repr_html_(self) -> str:
+        from mvc.registry import cards
+
+        return cards.table(cards.of_status(self))
 
 
 def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:

@@ -37,7 +37,7 @@ class FamilyUsage:
     stored: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Usage:
     """Bytes: ``plain`` copies of all live versions, ``stored`` for them, shared bytes once.
 
@@ -59,6 +59,16 @@ class Usage:
     @property
     def ratio(self) -> float | None:
         return self.stored / self.plain if self.plain else None
+
+    def __repr__(self) -> str:
+        from mvc.registry import cards  # nothing that the command line needs
+
+        return cards.line(cards.of_usage(self))
+
+    def _repr_html_(self) -> str:
+        from mvc.registry import cards
+
+        return cards.table(cards.of_usage(self))
 
 
 def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
