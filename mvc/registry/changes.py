@@ -12,6 +12,7 @@ Public names: ``Move``, ``RolledBack``, ``tag``, ``delete_tag``, ``rollback``,
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -26,7 +27,7 @@ from mvc.registry.directions import direction_of
 from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import check_metric, check_tag, near
+from mvc.registry.names import check_metric, check_tag, folder_of, near
 from mvc.registry.refs import AnyRef, Ref
 from mvc.registry.sealed import now, parse_time
 from mvc.store.settings import new_id
@@ -116,16 +117,17 @@ def tag(
     family: Family,
     number: int,
     name: str,
-    expect: str | None,
+    expect: AnyRef | None,
     message: str | None,
     check: Callable[[], None] | None,
 ) -> None:
     """Move a tag. Raises as ``ModelRegistry.tag`` says."""
-    if expect is not None and expect != "none" and _number(expect) is None:
+    standing = "none" if expect == "none" else None
+    if expect is not None and standing is None:
         hint = "--expect takes a version by its number, or none: --expect v3"
-        raise UsageError(f"'{expect}' is no version", hint=hint)
+        standing = _shown(_number_of(family, expect, hint))
     check_tag(name)
-    fileio.run(tag_steps(manifest, family.folder, number, name, expect, message, check))
+    fileio.run(tag_steps(manifest, family.folder, number, name, standing, message, check))
 
 
 def delete_tag(manifest: Manifest, text: str) -> None:
@@ -159,10 +161,11 @@ def history(manifest: Manifest, text: str) -> list[Move]:
     ]
 
 
-def rollback(manifest: Manifest, text: str, to: str | None) -> RolledBack:
+def rollback(manifest: Manifest, text: str, to: AnyRef | None) -> RolledBack:
     """Undo the newest move of a tag. Raises as ``ModelRegistry.rollback`` says."""
     family, name = _tag_of(manifest, text)
-    target = _version_number(to) if to else None
+    hint = "--to takes a version by its number, as in --to v3"
+    target = _number_of(family, to, hint) if to else None
     before: int | None = None
 
     def decide() -> Change | None:
@@ -314,21 +317,15 @@ def _shown(number: int | None) -> str:
     return "none" if number is None else f"v{number}"
 
 
-def _version_number(text: str) -> int:
-    number = _number(text)
-    if number is None:
-        raise UsageError(
-            f"'{text}' is no version", hint="--to takes a version by its number, as in --to v3"
-        )
-    return number
-
-
-def _number(text: str) -> int | None:
-    try:
-        ref = refs.parse(f"x@{text}")  # which knows how a version is written
-    except UsageError:
-        return None
-    return ref.number if ref.exact else None
+def _number_of(family: Family, meant: AnyRef, hint: str) -> int:
+    """Return the number of a version given as ``v3`` or, as commands print it, with its family."""
+    alone = isinstance(meant, str) and not re.search("[@/]", meant)
+    with contextlib.suppress(UsageError):
+        ref = refs.parse(f"{family.name}@{meant}" if alone else meant)
+        if ref.exact and ref.number is not None and folder_of(ref.family) == family.folder:
+            return ref.number
+    text = meant if isinstance(meant, str) else getattr(meant, "id", meant)
+    raise UsageError(f"'{text}' is no version of '{family.name}'", hint=hint)
 
 
 def _not_exact(manifest: Manifest, ref: Ref) -> UsageError:

@@ -29,14 +29,14 @@ class TagMethods(SearchMethods):
         ref: AnyRef,
         tag: str,
         *,
-        expect: str | None = None,
+        expect: AnyRef | None = None,
         require: str | Sequence[str] | None = None,
         message: str | None = None,
     ) -> Version:
         """Move ``tag`` to the version that ``ref`` means.
 
         Args:
-            expect: ``vN`` or ``none``: what the tag must stand on now.
+            expect: ``vN``, ``family/vN`` or ``none``: what the tag must stand on now.
             require: An expression, or several, that must be true of the version; see
                 ``docs/search.md``.
 
@@ -63,7 +63,7 @@ class TagMethods(SearchMethods):
         self._root_if_writable()
         changes.delete_tag(self.manifest, ref)
 
-    def rollback(self, ref: str, *, to: str | None = None) -> changes.RolledBack:
+    def rollback(self, ref: str, *, to: AnyRef | None = None) -> changes.RolledBack:
         """Undo the newest move of the tag ``family@tag`` that is not undone yet.
 
         Args:

@@ -194,6 +194,19 @@ def test_a_tag_moves_only_from_where_it_is_expected(versions: Project) -> None:
     assert registry.tag("net@v2", "prod", expect="v1").tags == ("prod",)
 
 
+def test_a_version_that_was_printed_can_be_expected(versions: Project) -> None:
+    """What ``show -q`` prints is understood, as is a ref by number; of another family it is not."""
+    registry = versions.registry()
+    registry.tag("net@v1", "prod")
+    registry.tag("net@v2", "prod", expect="net/v1")
+    registry.tag("net@v3", "prod", expect="NET@v2")
+    registry.tag("net@v4", "prod", expect=registry.resolve("net@v3"))
+    for wrong in ("other/v4", "net@prod", "net", "net@v4~1", "", "1"):
+        with pytest.raises(UsageError, match=f"^'{wrong}' is no version of 'net'"):
+            registry.tag("net@v5", "prod", expect=wrong)
+    assert registry.rollback("net@prod", to="net/v2").version == "v2"
+
+
 def test_of_many_threads_with_the_same_expectation_one_wins(versions: Project) -> None:
     """Sixteen threads that all expect no tag make one move."""
 
