@@ -30,7 +30,8 @@ class Column(Generic[T]):
     """A column for people: its head, what stands in it, and how it gives way.
 
     Where a terminal is too narrow the text of an ``elastic`` column is cut;
-    then the column of the highest ``rank`` is left out, one of 0 never.
+    then the column of the highest ``rank`` is left out, one of 0 never. A
+    ``spare`` one has the room that all others leave, or is not there.
     ``style`` is a colour as rich names it.
     """
 
@@ -40,6 +41,7 @@ class Column(Generic[T]):
     style: str = ""
     elastic: bool = False
     rank: int = 0
+    spare: bool = False
 
 
 def show(
@@ -88,6 +90,11 @@ def _draw(columns: Sequence[Column[T]], rows: Sequence[Sequence[str]], width: in
     widths = [cell_len(column.head) for column in columns]
     for row in rows:
         widths = [max(known, cell_len(cell)) for known, cell in zip(widths, row, strict=True)]
+    spare = [place for place, column in enumerate(columns) if column.spare]
+    for place in spare:
+        others = (wide + GAP for other, wide in enumerate(widths) if other not in spare)
+        room = width - sum(others)
+        widths[place] = min(widths[place], room) if room >= min(widths[place], LEAST) else 0
     widths = _fitted(columns, widths, width)
     shown = [place for place, width in enumerate(widths) if width]
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
@@ -103,7 +110,9 @@ def _draw(columns: Sequence[Column[T]], rows: Sequence[Sequence[str]], width: in
     for row in rows:
         table.add_row(*(Text(row[place]) for place in shown))
     output.draw(table)
-    left_out = [column.head for place, column in enumerate(columns) if place not in shown]
+    left_out = [
+        columns[place].head for place in range(len(columns)) if place not in (*shown, *spare)
+    ]
     if left_out:
         output.note(f"no room for {', '.join(left_out)}")
 
@@ -114,7 +123,7 @@ def _fitted(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> 
         min(wide, max(LEAST, len(column.head))) if column.elastic else wide
         for column, wide in zip(columns, widths, strict=True)
     ]
-    shown = list(range(len(columns)))
+    shown = [place for place, wide in enumerate(widths) if wide]
     while sum(least[place] + GAP for place in shown) - GAP > width:
         last = max(shown, key=lambda place: columns[place].rank)
         if columns[last].rank == 0:

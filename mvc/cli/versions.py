@@ -53,11 +53,16 @@ def answer(
 
 
 def version_table(found: Sequence[Version], column: str = "version") -> None:
-    """Print versions, a line each; ``column`` is what people call each: ``version`` or ``id``."""
+    """Print versions, a line each; ``column`` is what people call each: ``version`` or ``id``.
+
+    People see the names of files where these tell versions apart.
+    """
     named: Column[Version] = Column(
         column.upper(), lambda version: getattr(version, column), style="yellow"
     )
-    tables.show(found, (named, *PEOPLE), PROGRAMS)
+    differ = len({version.artifact.name for version in found}) > 1
+    people = [column for column in PEOPLE if differ or column is not FILE]
+    tables.show(found, (named, *people), PROGRAMS)
 
 
 def called(version: Version) -> str:
@@ -166,6 +171,7 @@ def _title(version: Version) -> str:
     return (version.message or "").partition("\n")[0]
 
 
+FILE: Column[Version] = Column("FILE", lambda version: version.artifact.name, spare=True)
 PEOPLE: tuple[Column[Version], ...] = (
     Column("AGE", lambda version: output.age(version.created), right=True),
     Column("SIZE", lambda version: output.size(version.artifact.size), right=True, rank=3),
@@ -177,6 +183,7 @@ PEOPLE: tuple[Column[Version], ...] = (
         rank=1,
     ),
     Column("NAMES", standing, style="cyan", elastic=True, rank=2),
+    FILE,
     Column("MESSAGE", _title, elastic=True, rank=4),
 )
 PROGRAMS: dict[str, Callable[[Version], Value]] = {
@@ -188,4 +195,5 @@ PROGRAMS: dict[str, Callable[[Version], Value]] = {
     "present": lambda version: version.present,
     "author": lambda version: version.author,
     "message": lambda version: version.message,
+    "file": lambda version: version.artifact.name,
 }

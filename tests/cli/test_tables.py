@@ -161,3 +161,28 @@ def test_a_terminal_that_knows_no_unicode_is_spoken_to_in_ascii(resnet18: Path) 
     assert "word~" in terminal.shown
     assert terminal.written.isascii()
     assert b"\\u" not in terminal.written
+
+
+def test_people_see_names_of_files_where_they_tell_versions_apart(
+    resnet18: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal there is a column of names if they differ; programs have it always."""
+    assert mvc("add", "same", "model.safetensors").status == 0
+    assert mvc("add", "same", "model.safetensors").status == 0
+    assert [line.rpartition("\t")[2] for line in mvc("list", "resnet18").out.splitlines()] == [
+        "file", "better.safetensors", "model.safetensors"
+    ]  # fmt: skip
+    monkeypatch.setattr(output, "width", lambda: 80)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "FILE" not in mvc("list", "same").out
+    head, better, model = mvc("list", "resnet18").out.splitlines()
+    assert "FILE" in head
+    assert "better.safetensors" in better
+    assert "model.safetensors" in model
+    monkeypatch.setattr(output, "width", lambda: 50)
+    narrow = mvc("list", "resnet18")
+    assert "FILE" not in narrow.out
+    assert "FILE" not in narrow.err
+    assert mvc("add", "resnet18", "model.safetensors", "--message", "word " * 30).status == 0
+    monkeypatch.setattr(output, "width", lambda: 80)
+    assert "FILE" not in mvc("list", "resnet18").out
