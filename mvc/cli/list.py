@@ -148,7 +148,7 @@ def _tags(family: Family) -> list[str]:
 def _metric(family: Family) -> str:
     if family.best is None or family.rule is None:
         return ""
-    return f"{family.rule.metric}={output.number(family.best[1])}"
+    return f"{family.rule.metric}={output.brief(family.best[1])}"
 
 
 PEOPLE: tuple[Column[Row], ...] = (

@@ -103,7 +103,7 @@ def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
     who = output.clean(f"{output.when(version.created)} UTC  {version.author}")
     told = (version.message or "").split("\n") if version.message else []
     if version.metrics:
-        told.append(output.pairs(version.metrics))
+        told.append(output.pairs(version.metrics, output.brief))
     made_from = ", ".join(parent.id for parent in versions.parents_of(version))
     held = f"{version.artifact.name}, {versions.measure(version)}"
     told.append(f"{held}, from {made_from}" if made_from else held)

@@ -7,7 +7,7 @@ a table, each line like the other, is printed by ``mvc.cli.tables``.
 
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
 ``table``, ``draw``, ``styled``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``,
-``when``, ``age``, ``cells_of``, ``number``, ``pairs``, ``names_of``, ``path``,
+``when``, ``age``, ``cells_of``, ``number``, ``brief``, ``pairs``, ``names_of``, ``path``,
 ``home_path``, ``clean``.
 """
 
@@ -226,9 +226,17 @@ def number(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def pairs(values: Mapping[str, object]) -> str:
+def brief(value: object) -> str:
+    """Write a number as ``number`` does; on a terminal with six digits, where that is shorter."""
+    whole = number(value)
+    if not isinstance(value, float) or width() is None:
+        return whole
+    return min(f"{value:.6g}", whole, key=len)
+
+
+def pairs(values: Mapping[str, object], write: Callable[[object], str] = number) -> str:
     """Write ``acc=0.95 loss=0.1``."""
-    return " ".join(f"{name}={number(value)}" for name, value in values.items())
+    return " ".join(f"{name}={write(value)}" for name, value in values.items())
 
 
 def names_of(version: Version) -> str:

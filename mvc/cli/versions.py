@@ -177,7 +177,7 @@ PEOPLE: tuple[Column[Version], ...] = (
     Column("SIZE", lambda version: output.size(version.artifact.size), right=True, rank=3),
     Column(
         "METRICS",
-        lambda version: output.pairs(version.metrics),
+        lambda version: output.pairs(version.metrics, output.brief),
         style="green",
         elastic=True,
         rank=1,

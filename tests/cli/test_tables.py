@@ -186,3 +186,41 @@ def test_people_see_names_of_files_where_they_tell_versions_apart(
     assert mvc("add", "resnet18", "model.safetensors", "--message", "word " * 30).status == 0
     monkeypatch.setattr(output, "width", lambda: 80)
     assert "FILE" not in mvc("list", "resnet18").out
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.9312345678901234, "0.931235"),
+        (-1.2345678901234567e-05, "-1.23457e-05"),
+        (12345678.123456789, "1.23457e+07"),
+        (1234567.0, "1234567"),
+        (0.95, "0.95"),
+        (float("1e300"), "1e+300"),
+        (10**20, "1" + "0" * 20),
+        ("nan", "nan"),
+    ],
+)
+def test_people_see_six_digits_of_a_number(
+    monkeypatch: pytest.MonkeyPatch, value: object, written: str
+) -> None:
+    """On a terminal a number is as long as it helps; elsewhere it is whole."""
+    assert output.brief(value) == output.number(value)
+    monkeypatch.setattr(output, "width", lambda: 80)
+    assert output.brief(value) == written
+
+
+def test_tables_and_the_log_are_brief_on_a_terminal_only(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tables and the log say of a metric is brief for people; ``show`` is not."""
+    assert mvc("add", "net", "model.safetensors", "-m", "acc=0.9312345678901234").status == 0
+    looks = [["list", "net"], ["search", ""], ["log"]]
+    assert all("=0.9312345678901234" in mvc(*words).out for words in looks)
+    monkeypatch.setattr(output, "width", lambda: 100)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for words in (*looks, ["list"]):
+        shown = mvc(*words).out
+        assert "=0.931235" in shown
+        assert "0.93123456" not in shown
+    assert "0.9312345678901234" in mvc("show", "net").out
