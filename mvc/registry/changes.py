@@ -276,6 +276,8 @@ def restore_steps(manifest: Manifest, meant: AnyRef) -> Steps[tuple[str, int]]:
 def release(manifest: Manifest, folder: str, number: int, grace: timedelta) -> Steps[bool]:
     """Release a version for gc, if it has been withdrawn for so long and was not restored.
 
+    Why it was withdrawn is why it is released.
+
     Returns:
         Whether it is released now.
     """
@@ -288,7 +290,9 @@ def release(manifest: Manifest, folder: str, number: int, grace: timedelta) -> S
             return None
         return Standing("released", number, change.record)
 
-    yield from record_change(manifest, folder, decide)
+    withdrawn, _ = reach.standings(manifest, folder).get(number, (None, None))
+    message = None if withdrawn is None else withdrawn.message
+    yield from record_change(manifest, folder, decide, message)
     last = reach.standings(manifest, folder).get(number)
     return last is not None and last[1].kind == "released"
 

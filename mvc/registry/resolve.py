@@ -243,7 +243,8 @@ def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
     event, change = reach.standings(manifest, family.folder)[number]
     hint = f"mvc restore {family.name}@v{number} takes it back"
     if change.kind == "released":
-        hint = "its bytes were given up; add the file again: it becomes a new version"
+        told = f"mvc log {family.name} --withdrawn tells what it was"
+        hint = f"its bytes were given up; {told}; the file added again becomes a new version"
     return NotFound(f"{family.name}/v{number} was {reach.told(event, change)}", hint=hint)
 
 

@@ -151,6 +151,18 @@ def test_the_withdrawal_is_an_ordinary_one(six: Project) -> None:
     assert six.bytes_of("net@v1") == noise(3000, 1)
 
 
+def test_why_it_went_is_known_when_its_bytes_have_gone(six: Project) -> None:
+    """Of what is released, too: the policy, or what ``rm`` was told; and where it is told."""
+    six.registry().rm("net@v2", message="wrong data")
+    keep(six, last=4, grace="0")
+    gc(six, grace="0")
+    for number, why in ((1, "mvc keep: last 4"), (2, "wrong data")):
+        said = rf"released on .* by {AUTHOR} \({why}\)"
+        with pytest.raises(NotFound, match=said) as raised:
+            six.registry().resolve(f"net@v{number}")
+        assert "mvc log net --withdrawn" in str(raised.value.hint)
+
+
 def test_the_plan_is_what_is_done(six: Project) -> None:
     """A dry run names the same versions and bytes, and changes nothing; so does a dry look."""
     before = everything(six)
