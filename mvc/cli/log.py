@@ -29,14 +29,14 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
         ("mvc log", "the newest versions of all families"),
         ("mvc log resnet18 -n 5", "the newest five of one"),
         ("mvc log --graph", "with lines to what they were made from"),
-        ("mvc log resnet18 --withdrawn", "with those taken out of use"),
+        ("mvc log resnet18 --withdrawn", "those taken out of use"),
     ],
     statuses=versions.NO_FAMILY,
     paged=True,
 )
 @click.argument("family", required=False)
 @click.option("--graph", is_flag=True, help="Draw what was made from what.")
-@click.option("--withdrawn", is_flag=True, help="Show withdrawn versions too.")
+@click.option("--withdrawn", is_flag=True, help="Show what is out of use instead.")
 @command.limit
 @command.as_json
 @command.quiet
@@ -74,7 +74,8 @@ def log(
         for line in lines:
             output.result(line)
 
-    versions.answer(found, as_json, quiet, tell)
+    nothing = versions.NONE_WITHDRAWN if withdrawn else versions.NO_VERSIONS
+    versions.answer(found, as_json, quiet, tell, nothing=nothing)
 
 
 def _stories(registry: ModelRegistry, found: Sequence[Version]) -> Iterator[str]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MOST_NOTES = 5
 MOST_CHILDREN = 3
 NO_FAMILY = {4: "no such family or registry"}
-NO_VERSIONS = "no versions; mvc log --withdrawn shows withdrawn ones too"
+NO_VERSIONS = "no versions; mvc log --withdrawn shows what is out of use"
+NONE_WITHDRAWN = "no version is out of use"
 NOTHING_FITS = "this is true of no version"
 
 

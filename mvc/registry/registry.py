@@ -149,7 +149,11 @@ class ModelRegistry(ImportMethods):
     def log(
         self, name: str | None = None, *, limit: int | None = None, withdrawn: bool = False
     ) -> builtins.list[Version]:
-        """Return versions, newest first, of one family or of all; ``limit`` of them at most."""
+        """Return versions, newest first, of one family or of all; ``limit`` of them at most.
+
+        Args:
+            withdrawn: Return those that are out of use, instead of those in use.
+        """
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
     def status(self, folder: AnyPath = ".") -> Status:

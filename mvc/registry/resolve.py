@@ -104,7 +104,10 @@ def checked(presence: Presence, version: Version) -> Version:
 def log(
     manifest: Manifest, presence: Presence, name: str | None, limit: int | None, withdrawn: bool
 ) -> list[Version]:
-    """Return versions, newest first; a record that cannot be read is warned about and left out."""
+    """Return versions in use, or those out of use, newest first.
+
+    A record that cannot be read is warned about and left out.
+    """
     presence.anew()
     folders = manifest.families() if name is None else [name]
     newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
@@ -124,9 +127,7 @@ def _newest(
     if withdrawn and family.withdrawn:
         with contextlib.suppress(MvcError):  # an event that cannot be read hides no version
             gone = reach.released(manifest, family)
-    for number in reversed(list(family.numbers(manifest))):
-        if number in family.withdrawn and not withdrawn:
-            continue
+    for number in reversed(sorted(family.withdrawn) if withdrawn else family.live(manifest)):
         try:
             created = manifest.record(family.folder, number)[0].created
             yield created, family, number, number in gone
