@@ -143,6 +143,7 @@ def _alike(shown: str, told: str) -> bool:
 def plain(text: str) -> str:
     """Return what two runs of a page have in common."""
     whole = re.sub(r"\n {8,}", " ", text)  # a value that goes on below itself
+    whole = re.sub(r"\S+…", "<cut>", whole)  # a cell that is cut, as others beside it need
     return re.sub(r" {2,}|─+", "  ", AGE.sub("<age>", SIZE.sub("<size>", normal(whole))))
 
 
