@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Beside those of models, what tells a file from a family, if the two arguments were swapped.
 ARCHIVE_SUFFIXES = (".tar", ".zip")
+# What stands beside family and name on the line of one of several: 'v1', two sizes, gaps.
+BESIDE = 32
 # How many files without tensors a note names.
 MOST_NAMED = 8
 
@@ -178,7 +181,7 @@ def _add_all(
         if as_json:
             continue
         if len(sources) > 1 and not quiet:
-            _tell_one_of_many(added, max(map(len, names)))
+            _tell_one_of_many(added, names)
             continue
         if not quiet:
             tell(added, time.monotonic() - before)
@@ -236,9 +239,14 @@ def _tell_notes(added: Added) -> None:
         output.note(text)
 
 
-def _tell_one_of_many(added: Added, widest: int) -> None:
-    """Print the id of one of several versions, and beside it what it took."""
+def _tell_one_of_many(added: Added, names: list[str]) -> None:
+    """Print the id of one of several versions, and beside it what it took.
+
+    What a terminal has no room for widens its own line only.
+    """
     _tell_notes(added)
+    room = (output.width() or sys.maxsize) - len(added.family) - BESIDE
+    widest = min(max(len(output.clean(name)) for name in names), max(room, 0))
     columns = [
         added.id.ljust(len(added.family) + 5),
         output.clean(added.artifact.name).ljust(widest),

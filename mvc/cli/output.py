@@ -99,15 +99,19 @@ def say(text: str) -> None:
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str = GAP) -> None:
     """Print rows in aligned columns on stdout; the columns in ``right`` to the right.
 
-    On a terminal the last column goes on below itself where it does not fit;
-    where there is no room for that, columns are not aligned.
+    On a terminal the last column goes on below itself where it does not fit.
+    Where there is no room for that, a row with a very long cell is not
+    aligned, so that the others are; where that does not help, none is.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
-    widths = [max(map(cells_of, column)) for column in zip(*cells, strict=True)]
-    margin = sum(widths[:-1]) + len(gap) * (len(widths) - 1)
-    room = (width() or sys.maxsize) - margin
+    whole = width() or sys.maxsize
+    gaps = len(gap) * (len(cells[0]) - 1)
+    widths = _usual_widths(cells, whole - gaps)
+    margin = sum(widths[:-1]) + gaps
+    room = whole - margin
     for row in cells:
-        if room < min(LITTLE_ROOM, widths[-1]):
+        long = any(cells_of(cell) > wide for cell, wide in zip(row[:-1], widths, strict=False))
+        if long or room < min(LITTLE_ROOM, widths[-1]):
             result(gap.join(filter(None, row)))
             continue
         *before, last = [
@@ -121,6 +125,20 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), gap: str 
         result(gap.join([*padded, first]).rstrip())
         for text in more:
             result(" " * margin + text)
+
+
+def _usual_widths(cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return how wide columns are, without the longest cells where there is no room for them."""
+    taken = [[cells_of(cell) for cell in column] for column in zip(*cells, strict=True)]
+    longest = [max(column) for column in taken]
+    widths = list(longest)
+    while sum(widths[:-1]) + min(LITTLE_ROOM, widths[-1]) > room:
+        place = max(range(len(widths) - 1), key=widths.__getitem__, default=None)
+        shorter = [] if place is None else [n for n in taken[place] if n < widths[place]]
+        if place is None or not shorter:
+            return longest
+        widths[place] = max(shorter)
+    return widths
 
 
 def draw(picture: object) -> None:

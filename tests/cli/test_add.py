@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mvc.cli import output
 from tests.cli.running import mvc, write_model
 
 BREAKS_OFF = "that breaks off; it may have been copied or downloaded only in part"
@@ -99,3 +100,22 @@ def test_several_paths_if_changed_take_only_what_is_no_version_yet(registry: Pat
     told = mvc("add", "net", *files, "--if-changed")
     assert told.out.count(" already\n") == 5
     assert told.err.startswith("0 versions, ")
+
+
+def test_one_long_name_widens_no_other_line(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal only the file with the long name has a line that does not fit."""
+    long = "x" * 120 + ".safetensors"
+    for seed, name in enumerate(["a.safetensors", long, "c.safetensors"]):
+        write_model(registry / name, seed)
+    monkeypatch.setattr(output, "width", lambda: 80)
+    monkeypatch.setenv("NO_COLOR", "1")
+    added = mvc("add", "net", "a.safetensors", long, "c.safetensors").out
+    status = mvc("status").out.split("\n", 2)[2]  # below the paths of registry and store
+    for told in (added, status):
+        wide = [line for line in told.splitlines() if len(line) > 80]
+        assert len(wide) == 1
+        assert long in wide[0]
+    sizes = {line.index(" kB") for line in added.splitlines() if long not in line}
+    assert len(sizes) == 1
