@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def line(version: Version) -> str:
     """Return one line, short enough for a list of versions."""
-    metrics = "".join(f" {name}={value}" for name, value in version.metrics.items())
+    metrics = "".join(f" {name}={_rounded(value)}" for name, value in version.metrics.items())
     names = ", ".join(version.names)
     return f"<{version.id}{metrics}{f' ({names})' if names else ''}>"
 
@@ -62,6 +62,10 @@ def _text(value: Any) -> str:
     if isinstance(value, list):  # parents, by their ids alone
         return ", ".join(_text(item["id"] if _has_id(item) else item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _has_id(value: Any) -> bool:

@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mvc.errors import MvcError
+from mvc.registry.intake.floats import float_of
 
 MOST_TEXT = 1000
 """Characters; what is longer is no hyper-parameter."""
@@ -46,7 +47,7 @@ def metrics(values: Mapping[str, Any], first: str | None = None) -> dict[str, fl
         if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
             continue
         try:
-            found[_NOT_IN_METRICS.sub("_", str(name))[:_NAME]] = float(value)
+            found[_NOT_IN_METRICS.sub("_", str(name))[:_NAME]] = float_of(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             continue  # a tensor of several numbers
     return found
@@ -102,5 +103,6 @@ def _word(value: Any) -> Any:
     if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device", "Size"):
         return str(value)
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return _plain(value.item(), 0)
+        item = value.item()
+        return float_of(value) if isinstance(item, float) else _plain(item, 0)
     return _NONE

@@ -33,6 +33,7 @@ from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
 from mvc.registry.intake.cutting import CHUNK_SIZE
+from mvc.registry.intake.floats import float_of
 from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
@@ -421,10 +422,9 @@ def _family_or_none(manifest: Manifest, name: str) -> Family | None:
 def _metric(name: str, value: SupportsFloat) -> float | int | str:
     if type(value) is int:
         return value
-    detach = getattr(value, "detach", None)  # of a loss that has its graph, torch warns else
     try:
-        number = float(detach() if callable(detach) else value)
-    except (TypeError, ValueError, OverflowError):
+        number = float_of(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise UsageError(
             f"metric '{name}' is {str(value)[:80]!r}, which is no number",
             hint="a metric is NAME=NUMBER, as in acc=0.95",
@@ -460,5 +460,6 @@ def _value(name: str, value: Any) -> Value:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # a scalar of numpy or torch
-        return _value(name, value.item())
+        item = value.item()
+        return _value(name, float_of(value) if isinstance(item, float) else item)
     return str(value)
