@@ -22,9 +22,13 @@ scripts and is never changed, only added to. A reader of stored bytes raises
 ``FormatError`` (or ``Unsupported`` for a newer format) and nothing else.
 Messages are one line, lower case, with the subject in quotes; what to do
 about it is the ``hint``.
+
+Public names: those above, ``is_full``.
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class MvcError(Exception):
@@ -109,3 +113,8 @@ class MvcWarning(UserWarning):
 
 class StoreWarning(MvcWarning):
     """A version is known, but its record or its bytes are not all there."""
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether a call failed because there is no room, on the disk or for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -95,9 +95,17 @@ def _tell(done: Collected) -> None:
     if done.beneath:
         kept = output.size(done.beneath)
         output.note(f"{kept} of no version stay: versions are kept over them; see mvc repack")
+    if done.put_off:
+        output.note(_put_off(done.put_off))
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")
+
+
+def _put_off(ids: tuple[str, ...]) -> str:
+    stay = f"{ids[0]} stays" if len(ids) == 1 else f"{len(ids):,} versions stay"
+    it_goes = "it goes" if len(ids) == 1 else "they go"
+    return f"{stay}: no room to note that {it_goes}; run mvc gc again once there is"
 
 
 def _orphans(count: int) -> str:

@@ -80,6 +80,9 @@ class PackIndex:
     def refresh(self, *, trust_cache: bool = True) -> None:
         """List the packs again; without ``trust_cache`` ask each of them itself."""
         self._names = self._list()
+        self._present = set(self._names)
+        for name in self._open.keys() - self._present:  # as long as it is open, it takes room
+            self._open.pop(name, None)
         self._merged, self._merged_names = IndexBlock(memoryview(b"")), []
         self.damaged.clear()
         if not trust_cache:  # a name may be another file's by now: a damaged pack is replaced
@@ -87,7 +90,6 @@ class PackIndex:
         if trust_cache and self._cache:
             with contextlib.suppress(OSError, FormatError, ValueError):
                 self._merged, self._merged_names = _read_merged(self._cache)
-        self._present = set(self._names)
         covered = set(self._merged_names)
         self._uncovered = [name for name in self._names if name not in covered]
 

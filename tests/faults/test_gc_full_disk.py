@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mvc.fileio import Steps
+from mvc.registry.event import Event
+from mvc.registry.manifest import Manifest
 from tests.cli.running import ROOT
 from tests.registry.test_gc import dies_before_its_root
 from tests.support import registry_builders as builders
@@ -74,6 +78,13 @@ def with_versions(folder: Path, tmp_path: Path, count: int) -> Project:
     return project
 
 
+def without_caches(project: Project) -> None:
+    """Remove the files that gc could remove to make room."""
+    shutil.rmtree(project.folder / ".mvc/cache", ignore_errors=True)
+    for path in project.folder.glob(".mvc/manifest/*/family.yaml"):
+        path.unlink()
+
+
 def free(folder: Path) -> int:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
@@ -101,3 +112,74 @@ def test_what_a_killed_add_left_goes_from_a_full_disk(small_disk: Path, tmp_path
     assert done.returncode == 0, done.stderr
     assert free(small_disk) > 2 << 20
     assert whole(project).list("net") == ["v2"]
+
+
+def test_a_policy_is_applied_on_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    """What was withdrawn before goes first; then what no rule keeps is withdrawn, and goes."""
+    project = with_versions(small_disk, tmp_path, 6)
+    project.open().rm("net@v5")
+    project.open().keep("net", last=2)
+    filled(small_disk)
+    done = gc(project.folder)
+    assert done.returncode == 0, done.stderr
+    assert free(small_disk) > 4 << 20
+    assert "3 versions withdrawn" in done.stdout
+    assert whole(project).list("net") == ["v4", "v6"]
+
+
+def test_bytes_of_one_version_make_room_for_the_next(small_disk: Path, tmp_path: Path) -> None:
+    """What a pack given up took is free at once: gc itself does not keep it open."""
+    project = with_versions(small_disk, tmp_path, 3)
+    project.open().keep("net", last=1)
+    project.open().rm("net@v1")
+    filled(small_disk)
+    registry = project.open()
+    assert registry.gc("0").freed > 2 << 20
+    assert free(small_disk) > 15 << 17  # the events took some of it
+
+
+def test_without_room_for_one_note_nothing_is_released(small_disk: Path, tmp_path: Path) -> None:
+    """Where no event can be made, gc says that the disk is full, and restore still works after."""
+    project = with_versions(small_disk, tmp_path, 3)
+    project.open().rm("net@v1")
+    project.open().keep("net", last=1)
+    without_caches(project)
+    filled(small_disk)
+    done = gc(project.folder)
+    assert done.returncode == 8
+    assert "the disk is full" in done.stderr
+    (small_disk / "ballast").unlink()
+    project.open().restore("net@v1")
+    assert whole(project).list("net") == ["v1", "v2", "v3"]
+
+
+@pytest.mark.parametrize("family", ["net", "kept"])
+def test_what_cannot_be_noted_is_put_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """Where the events of one family find no room, gc gives up what is left, and tells of it."""
+    project, source = Project(tmp_path / "project"), tmp_path / "source.bin"
+    project.folder.mkdir()
+    for name in ("net", "kept"):
+        for number in range(2):
+            make_noise(source, ord(name[0]) + number, 3000)
+            project.open().add(name, source)
+    project.open().rm("kept@v1")
+    project.open().keep("net", last=1)
+    dies_before_its_root(builders.Project(project.folder), noise(5000, 7))
+    real = Manifest.create_event
+
+    def create_event(self: Manifest, name: str, event: Event) -> Steps[bool]:
+        if name == family:
+            raise OSError(errno.ENOSPC, "no room", "events")
+        return (yield from real(self, name, event))
+
+    monkeypatch.setattr(Manifest, "create_event", create_event)
+    done = project.open().gc("0")
+    assert done.put_off == {"net": ("net/v1",), "kept": ("kept/v1", "net/v1")}[family]
+    assert done.freed > 5000
+    assert not {item.name for item in done.items} & set(done.put_off)
+    monkeypatch.undo()
+    whole(project)
+    assert project.open().gc("0").put_off == ()
+    assert [whole(project).list(name) for name in ("net", "kept")] == [["v2"], ["v2"]]

@@ -11,7 +11,6 @@ Public names: ``Fact``, ``Diagnosis``, ``examine``, ``software``, ``failed``.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import platform
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvc import __version__, durability, environment, fileio, versions
-from mvc.errors import MvcError, NotFound, Unsupported
+from mvc.errors import MvcError, NotFound, Unsupported, is_full
 from mvc.registry import resolve
 from mvc.registry.checkout import paths
 from mvc.registry.location.finding import HOW
@@ -135,8 +134,7 @@ def failed(group: str, name: str, error: MvcError | OSError) -> Fact:
         found = "none" if isinstance(error, NotFound) else "not usable"
         return Fact(group, name, found, error.message, error.hint or "mvc fsck says more")
     where = f" '{error.filename}'" if error.filename else ""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "mvc gc frees space" if full else f"ls -ld{where} shows whose it is"
+    hint = "mvc gc frees space" if is_full(error) else f"ls -ld{where} shows whose it is"
     problem = f"{(error.strerror or str(error)).lower()}:{where}"
     return Fact(group, name, "not usable", problem, hint)
 

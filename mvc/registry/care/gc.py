@@ -1,25 +1,25 @@
 """gc: give up the bytes of versions withdrawn long ago, and those that nobody needs.
 
-First it withdraws what no policy keeps. A version is *released* by an event,
+What no policy keeps it withdraws. A version is *released* by an event,
 created before anything else happens to it; then its root goes; then packs go, by
 way of ``retire``. Restoring a version and releasing it compete for one number, so
 only one of them happens.
 
 The argument, step by step, and what a crash leaves: ``docs/gc.md``.
-Public names: ``Collected``, ``collect``, ``collect_steps``.
+Public names: ``Collected``, ``Outcome``, ``collect``, ``collect_steps``.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mvc import fileio
-from mvc.errors import Busy
+from mvc.errors import Busy, is_full
 from mvc.fileio import Steps
-from mvc.registry import changes, retention
+from mvc.registry import changes, digests, retention
 from mvc.registry import family as families
 from mvc.registry.care.gc_plan import Item, Plan, note_live, plan
 from mvc.registry.care.gc_survey import Release, Withdrawal
@@ -27,17 +27,18 @@ from mvc.registry.care.rooted import Root, needs_of, roots
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
-from mvc.store import Store, eviction, materialised, rebase
+from mvc.store import Store, eviction, index, materialised, rebase
 from mvc.store.intents import Intent, evict, waiting
 from mvc.store.lock import maintenance, undisturbed
 from mvc.store.mark import Need, marked
-from mvc.store.rebase import Rebasing
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import SPACE_BESIDE, merge_all, rewrite
-from mvc.store.settings import PACKS, ROOTS
+from mvc.store.settings import PACKS, ROOTS, TRASH
 
 # How long writers under way are waited for, in seconds.
 WAIT = 30.0
+# What an event takes on a disk, with its name in a folder, is less.
+EVENT_SPACE = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Collected:
     and ``others`` are kept. ``waiting`` counts the commands under way on whose
     account packs were kept back for the next gc. ``beneath`` are bytes that no
     version has any more and that stay, because versions are kept over them.
+    ``put_off`` are the versions that would have gone, had there been room to note it.
     """
 
     executed: bool
@@ -61,6 +63,7 @@ class Collected:
     waiting: int = 0
     beneath: int = 0
     withdrawn: tuple[Item, ...] = ()
+    put_off: tuple[str, ...] = ()
 
 
 def collect(
@@ -84,19 +87,30 @@ def collect(
 
     if dry_run:
         planned = planning()
-        return _told(planned, emptied, executed=False, freed=planned.freed)
+        return _told(planned, emptied, Outcome(planned.freed), executed=False)
     with undisturbed(store.folder), maintenance(store.folder) as alone:
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
         planned = planning()
-        try:
-            freed, kept_back = fileio.run(collect_steps(manifest, store, planned, waiting(wait)))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            freed, kept_back = _from_full_disk(manifest, store, planned, wait)
-        planned = _as_it_came(manifest, planned)
-        return _told(planned, emptied, executed=True, freed=freed, waiting=kept_back)
+        done = fileio.run(collect_steps(manifest, store, planned, waiting(wait)))
+        if done.full is not None and not done.freed:
+            raise done.full
+        planned = _as_it_came(manifest, planned, done.put_off)
+        return _told(planned, emptied, done, executed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan: bytes that became free, commands under way that kept some back.
+
+    ``full`` is the error that a full disk answered with in the end, before
+    ``put_off`` could be withdrawn or released.
+    """
+
+    freed: int
+    waiting: int = 0
+    full: OSError | None = None
+    put_off: tuple[str, ...] = ()
 
 
 def collect_steps(
@@ -104,11 +118,10 @@ def collect_steps(
     store: Store,
     planned: Plan,
     patience: Callable[[], bool] = lambda: False,
-) -> Steps[tuple[int, int]]:
+) -> Steps[Outcome]:
     """Carry a plan out; each version's event ``released`` is its commit point.
 
-    Returns:
-        The bytes that became free, and how many commands under way kept some back.
+    Where there is no room for an event, what was released before gives its bytes up first.
     """
 
     def needs() -> list[Need]:
@@ -118,67 +131,118 @@ def collect_steps(
         evict(Intent(folder))
         fileio.remove_folder(folder)  # which may have none
         yield "leftover removed"
+    _make_trash(manifest, store)  # before anything is released that could not go there
     # First what nobody needs anyway: on a full disk it makes room for the events.
     done = [(yield from retire(store, planned.idle, needs, patience))]
-    gone = list(planned.dropped)
-    for each in planned.withdrawals:
-        yield from retention.withdraw_steps(manifest, each.folder, each.policy, each.numbers)
-    for release in planned.releases:
-        if (yield from changes.release(manifest, release.family, release.number, release.grace)):
-            gone.append(release.root)
-    note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
-    yield from _unroot(gone)
-    done.append((yield from retire(store, planned.dead, needs, patience)))
-    for name in planned.wasteful:
-        done.append((yield from _without_waste(store, name, needs, patience)))
-    done.append((yield from rebase.carry_out(store, planned.rebasing, needs, patience)))
-    yield from merge_all(store)
+    gone, todo = list(planned.dropped), _todo(planned, fileio.free_space(manifest.folder))
+    tidied = False  # once, for those files may have come again
+    while True:
+        full = yield from _decided(manifest, todo, gone)
+        note_live(store, planned.live)  # before roots go: a lower mark never raises an alarm
+        yield from _unroot(gone)
+        gone.clear()
+        done.append((yield from retire(store, planned.dead, needs, patience)))
+        if full is None or (tidied and not done[-1].freed):
+            break
+        if not done[-1].freed:
+            tidied = True
+            _make_room(manifest, store)
+    with _where_there_is_room():
+        for name in planned.wasteful:
+            done.append((yield from _without_waste(store, name, needs, patience)))
+        done.append((yield from rebase.carry_out(store, planned.rebasing, needs, patience)))
+        yield from merge_all(store)
     freed = sum(one.freed for one in done)
     freed += sum(item.bytes for item in planned.items if item.kind == "staging")
-    return freed, max(one.waiting for one in done)
+    return Outcome(freed, max(one.waiting for one in done), full, _ids(todo))
 
 
-def _from_full_disk(
-    manifest: Manifest, store: Store, planned: Plan, wait: float
-) -> tuple[int, int]:
-    """Carry a plan out where there is no room for an event, or for the folder of the trash.
+def _todo(planned: Plan, free: int) -> list[Withdrawal | Release]:
+    """Return which events are to be made, in this order: first what frees, and needs no other.
 
-    Files that are made again when they are missed make room for the first
-    version's event; what that version gives up makes room for the next.
+    A policy's versions are all withdrawn and then all released; where there may be no room
+    for that, one after the other, so that each can make room for the next.
     """
-    for folder in manifest.families():
-        fileio.remove(manifest.own_folder(folder) / families.FILE_NAME)
-    if store.index.merged_path is not None:
-        fileio.remove(store.index.merged_path)
-    planned = replace(planned, rebasing=Rebasing())  # which takes room before it makes any
-    singly = [
-        replace(planned, withdrawals=_only(one, planned), releases=(one,), wasteful=())
-        for one in planned.releases
-    ]
-    parts = [
-        fileio.run(collect_steps(manifest, store, part, waiting(wait)))
-        for part in (*singly, planned)
-    ]
-    return sum(freed for freed, _ in parts), max(kept_back for _, kept_back in parts)
+    by_policy = {(each.folder, n): each for each in planned.withdrawals for n in each.numbers}
+    due = {(release.family, release.number): release for release in planned.releases}
+    todo: list[Withdrawal | Release] = [due[key] for key in due if key not in by_policy]
+    if free > EVENT_SPACE * (len(by_policy) + len(due)):
+        return [*todo, *planned.withdrawals, *(due[key] for key in due if key in by_policy)]
+    for key, each in sorted(by_policy.items(), key=lambda item: item[0] not in due):
+        todo.append(replace(each, numbers=(key[1],)))
+        todo += [due[key]] if key in due else []
+    return todo
 
 
-def _only(release: Release, planned: Plan) -> tuple[Withdrawal, ...]:
-    """Return what must be withdrawn before one version is released."""
-    return tuple(
-        replace(each, numbers=(release.number,))
-        for each in planned.withdrawals
-        if each.folder == release.family and release.number in each.numbers
-    )
+def _decided(
+    manifest: Manifest, todo: list[Withdrawal | Release], gone: list[Root]
+) -> Steps[OSError | None]:
+    """Make events as long as there is room, taking each from ``todo``; return what says no."""
+    try:
+        while todo:
+            each = todo[0]
+            if isinstance(each, Withdrawal):
+                yield from retention.withdraw_steps(
+                    manifest, each.folder, each.policy, each.numbers
+                )
+            elif (yield from changes.release(manifest, each.family, each.number, each.grace)):
+                gone.append(each.root)
+            del todo[0]
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return error
+    return None
 
 
-def _as_it_came(manifest: Manifest, planned: Plan) -> Plan:
-    """Return a plan without the withdrawals before which somebody kept the version."""
+def _ids(todo: Iterable[Withdrawal | Release]) -> tuple[str, ...]:
+    """Return the versions of which no event was made, each once."""
+    found: dict[str, None] = {}
+    for each in todo:
+        if isinstance(each, Withdrawal):
+            found |= dict.fromkeys(f"{each.name}/v{number}" for number in each.numbers)
+        else:
+            found[each.id] = None
+    return tuple(found)
+
+
+def _make_trash(manifest: Manifest, store: Store) -> None:
+    try:
+        fileio.make_folder(store.folder / TRASH)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _make_room(manifest, store)
+        fileio.make_folder(store.folder / TRASH)
+
+
+def _make_room(manifest: Manifest, store: Store) -> None:
+    """Remove the files that are made again when they are missed."""
+    found = [manifest.own_folder(each) / families.FILE_NAME for each in manifest.families()]
+    if store.index.cache is not None:
+        found += [store.index.cache / name for name in (index.FILE_NAME, digests.FILE)]
+    for path in found:
+        fileio.remove(path)
+
+
+@contextlib.contextmanager
+def _where_there_is_room() -> Iterator[None]:
+    """Leave to the next gc what a full disk does not allow."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+
+
+def _as_it_came(manifest: Manifest, planned: Plan, put_off: Iterable[str]) -> Plan:
+    """Return a plan without what was put off, and the versions that somebody kept before."""
     kept = {
         (each.name, number)
         for each in planned.withdrawals
         for number in set(each.numbers) - families.load(manifest, each.folder).withdrawn
     }
-    names = {f"{name}/v{number}" for name, number in kept}
+    names = {f"{name}/v{number}" for name, number in kept} | set(put_off)
     return replace(
         planned,
         items=tuple(item for item in planned.items if item.name not in names),
@@ -225,9 +289,9 @@ def _emptied(place: Place, *, dry_run: bool) -> int:
     return eviction.size(folder) if dry_run else materialised.clear(folder)
 
 
-def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int = 0) -> Collected:
-    kept_back = max(0, planned.freed - freed) if waiting else 0
-    freed = max(0, freed)  # what was written anew may have to stay beside the old until later
+def _told(planned: Plan, cache: int, done: Outcome, *, executed: bool) -> Collected:
+    kept_back = max(0, planned.freed - done.freed) if done.waiting else 0
+    freed = max(0, done.freed)  # what was written anew may have to stay beside the old until later
     emptied = [Item("cache", "files", cache, "made by mvc path")] if cache else []
     return Collected(
         executed=executed,
@@ -237,7 +301,8 @@ def _told(planned: Plan, cache: int, *, executed: bool, freed: int, waiting: int
         later=planned.later,
         orphans=planned.orphans,
         others=planned.others,
-        waiting=waiting,
+        waiting=done.waiting,
         beneath=planned.beneath,
         withdrawn=planned.withdrawn,
+        put_off=done.put_off,
     )
