@@ -66,6 +66,10 @@ BARE = ("record", "root", "family", "pack")
     "--from", "sources", metavar="FILE_OR_DIR", multiple=True, type=click.Path(path_type=Path),
     help="With --repair: a whole copy, or a backup, to take lost bytes from.",
 )  # fmt: skip
+@click.option(
+    "--lost-records", is_flag=True,
+    help="With --repair: every record that only the store has becomes a version again.",
+)  # fmt: skip
 @command.as_json
 def fsck(
     quick: bool,
@@ -74,6 +78,7 @@ def fsck(
     max_duration: str | None,
     repair: bool,
     sources: tuple[Path, ...],
+    lost_records: bool,
     as_json: bool,
 ) -> int:
     """Check that every version is whole.
@@ -87,7 +92,8 @@ def fsck(
     With --repair it mends what has a whole copy: records from their roots in
     the store, roots from records, objects from damaged packs and from what
     --from names. Nothing is deleted: damaged files go to the store's folder
-    quarantine.
+    quarantine. A record that may be another git branch's, or whose number is
+    not certain, comes back only with --lost-records.
     """
     chosen = {
         "--quick": quick,
@@ -101,6 +107,8 @@ def fsck(
             raise UsageError(f"{one} and {other} contradict each other", hint="choose one")
     if sources and not repair:
         raise UsageError("--from is for a repair", hint="mvc fsck --repair --from FILE_OR_DIR")
+    if lost_records and not repair:
+        raise UsageError("--lost-records is for a repair", hint="mvc fsck --repair --lost-records")
     level = "quick" if quick else "full" if full else "default"
     registry = command.open_registry()
     if not as_json:  # else nobody is told how much it is
@@ -110,7 +118,12 @@ def fsck(
             whole = f"reading for {max_duration} at most, of {size}"
         output.say("reading records and indexes only" if quick else whole)
     report = registry.fsck(
-        level, repair=repair, sources=sources, sample=sample, max_duration=max_duration
+        level,
+        repair=repair,
+        sources=sources,
+        lost_records=lost_records,
+        sample=sample,
+        max_duration=max_duration,
     )
     if as_json:
         output.json_result({"ok": report.ok, **asdict(report)})

@@ -41,6 +41,7 @@ class CareMethods(TensorMethods):
         *,
         repair: bool = False,
         sources: Sequence[AnyPath] = (),
+        lost_records: bool = False,
         sample: str | None = None,
         max_duration: timedelta | str | None = None,
     ) -> Report:
@@ -49,12 +50,15 @@ class CareMethods(TensorMethods):
         Args:
             repair: Put right what has a source before, and check again. Nothing is deleted.
             sources: Files, folders or stores to take lost bytes from.
+            lost_records: With ``repair``: every record that only the store has becomes a
+                version again, also those of other git branches.
             sample: ``"2/7"`` reads the second of seven parts of what is stored.
             max_duration: How long to read packs, those checked longest ago first: a
                 ``timedelta``, or text such as ``"30s"``, ``"10m"``; see ``docs/fsck.md``.
 
         Raises:
-            UsageError: ``sample`` or ``max_duration`` is none, or does not go with the rest.
+            UsageError: ``lost_records`` without ``repair``; ``sample`` or ``max_duration``
+                is none, or does not go with the rest.
             NotFound: A source, or the store, is not there.
         """
         from mvc.registry.care import coverage, fsck
@@ -66,11 +70,16 @@ class CareMethods(TensorMethods):
                 "only a check that reads everything stored can be done in parts",
                 hint="leave out quick and repair, or sample and max_duration",
             )
+        if lost_records and not repair:
+            raise UsageError(
+                "lost records are for a repair", hint="mvc fsck --repair --lost-records"
+            )
         if repair:
             from mvc.registry.care import repair as mending
 
             paths = [Path(path) for path in sources]
-            return mending.repair(*self._writing(if_old=True, always=True), level, paths)
+            parts = self._writing(if_old=True, always=True)
+            return mending.repair(*parts, level, paths, lost_records=lost_records)
 
         def check() -> Report:
             return fsck.check(self.place, self.manifest, self.presence, level, scope)

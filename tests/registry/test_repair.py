@@ -90,13 +90,14 @@ def test_a_record_comes_back_from_its_root(held: Project, how: str) -> None:
 
 
 def test_several_roots_that_fit_are_listed_and_none_is_taken(held: Project) -> None:
-    """Two lost records of a family, and nothing that tells them apart: people must say."""
-    held.add(b"second", family="tiny")
-    held.add(b"third", family="tiny")
-    for number in (1, 2):
+    """Three lost records of a family, and two roots that may be any: people must say."""
+    for data in (b"second", b"third", b"fourth"):
+        held.add(data, family="tiny")
+    root_of(held, held.record(2, "tiny")).unlink()
+    for number in (1, 2, 3):
         rewrite(held.record(number, "tiny"), lambda _: b"")
     report = repair(held)
-    assert hurt_by(report) == {"tiny/v1", "tiny/v2"}
+    assert hurt_by(report) == {"tiny/v1", "tiny/v2", "tiny/v3"}
     assert report.mended == ()
     assert sum(str(root) in " ".join(report.notes) for root in roots_of(held)) == 2
 

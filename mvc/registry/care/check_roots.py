@@ -6,12 +6,14 @@ Public names: ``check_roots``.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
 from mvc.errors import MvcError
 from mvc.registry.care import modes, remarks, rooted
 from mvc.registry.care.remarks import MENDS
+from mvc.registry.care.vanished import Vanished, vanished
 from mvc.registry.location import pulled
 from mvc.registry.reach import Held
 from mvc.store.settings import root_name
@@ -40,23 +42,54 @@ def check_roots(run: Check) -> None:
     for one, other in () if environment.in_git(run.manifest.folder) else twice:
         if lost := rooted.copied_over(folder, sorted(unmatched), one, other):
             run.unreadable[lost.id] = f"{one.id} and {other.id} have the same record"
+    _check_lost(run, folder, sorted(unmatched))
+
+
+def _check_lost(run: Check, folder: Path, unmatched: list[str]) -> None:
+    """Find records that are missing or damaged, and those of which only the root is left."""
+    found = vanished(run.place, run.manifest, run.store, unmatched)
+    told = {each.id.lower(): each for each in found if each.sure or run.lost_records}
     for identity, reason in run.unreadable.items():
         family, _, number = identity.rpartition("/v")
         where = run.manifest.record_path(family, int(number))
         closed = modes.unreadable(where)
-        copies = sorted(
-            name for name in unmatched if not closed and rooted.is_of(folder / name, family)
-        )
+        one = None if closed else told.get(identity.lower())
+        copies = [one.root.name] if one else []
+        if not copies and not closed:
+            copies = [name for name in unmatched if rooted.is_of(folder / name, family)]
         paths = [folder / copy for copy in copies]
-        run.lose(("record", identity, family, int(number)), where, paths)
+        run.lose(("record", identity, family, int(number)), where, paths, sure=one is not None)
         remedy = closed or "put the file back from a copy (git, a backup)"
         if copies:
             commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
-            remedy = f"the store keeps it: {MENDS}" if len(copies) == 1 else "one of these was it"
+            alone = sum(i.rpartition("/v")[0] == family for i in run.unreadable) == 1
+            certain = one is not None or (alone and len(copies) == 1)
+            remedy = f"the store keeps it: {MENDS}" if certain else "the store may keep it"
             remedy = ", or: ".join([remedy, *commands])
         run.find("record", identity, where, [identity], f"{reason}; {remedy}")
-    if unmatched and not run.unreadable:
-        run.notes += remarks.ways_back(run.manifest, folder, sorted(unmatched))
+    unreadable = {identity.lower() for identity in run.unreadable}
+    gone = [f for f in found if f.lost or run.lost_records]
+    for each in gone:
+        if each.id.lower() not in unreadable:
+            _find_vanished(run, each)
+    left = [each for each in found if each not in gone]
+    if len(unmatched) > len(gone) and not run.unreadable:
+        run.notes += remarks.ways_back(run.manifest, len(unmatched) - len(gone), left)
+
+
+def _find_vanished(run: Check, found: Vanished) -> None:
+    where = run.manifest.record_path(found.record.family, found.number)
+    reason = "the record is not here, and the store keeps it"
+    remedy = f"{MENDS}, or: {remarks.copying(found, where)}"
+    if found.sure or run.lost_records:
+        lost = ("record", found.id, found.record.family, found.number)
+        run.lose(lost, where, [found.root], sure=True)
+    else:
+        remedy = (
+            "the number is told by the order of what is left only, so take the folder "
+            f"'{run.manifest.folder}' from a backup if there is one; else: {MENDS} --lost-records"
+        )
+    run.find("record", found.id, where, [found.id], f"{reason}; {remedy}")
 
 
 def _check_root(run: Check, version: Held, data: bytes, came: bool) -> None:

@@ -92,7 +92,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A record or event that is missing or damaged, and the roots that may be copies of it."""
+    """A record or event that is missing or damaged, and the roots that may be copies of it.
+
+    ``sure`` says that the one root is it.
+    """
 
     kind: str
     id: str
@@ -100,6 +103,7 @@ class Lost:
     number: int
     path: Path
     copies: tuple[Path, ...] = ()
+    sure: bool = False
 
 
 @dataclass(slots=True)
@@ -111,13 +115,15 @@ class Check:
     objects without any whole frame. Of ``packs`` the structure is damaged, or a
     frame is whole but lies; in ``rotten`` ones single frames are. ``made`` are files that
     were put together, ``unmade`` those that could not be, each with why, ``derived``
-    families whose file answers wrongly.
+    families whose file answers wrongly. With ``lost_records`` every root without a
+    version is taken for a lost record.
     """
 
     level: str
     place: Place
     manifest: Manifest
     store: Store
+    lost_records: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -143,9 +149,11 @@ class Check:
     def find(self, kind: str, thing: str, where: object, versions: list[str], remedy: str) -> None:
         self.findings.append(Finding(kind, thing, str(where), tuple(versions), remedy))
 
-    def lose(self, lost: tuple[str, str, str, int], where: Path, copies: Iterable[Path]) -> None:
+    def lose(
+        self, lost: tuple[str, str, str, int], where: Path, copies: Iterable[Path], *, sure: bool
+    ) -> None:
         """Note a record or event: its kind, id, family and number."""
-        self.lost.append(Lost(*lost, where, tuple(copies)))
+        self.lost.append(Lost(*lost, where, tuple(copies), sure))
 
     def report(self, mended: Iterable[Mended] = ()) -> Report:
         """Return what was found, as values that stay."""
@@ -190,12 +198,18 @@ def check(
 
 
 def examine(
-    place: Place, manifest: Manifest, presence: Presence, level: str, scope: Scope = EVERYTHING
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    level: str,
+    scope: Scope = EVERYTHING,
+    *,
+    lost_records: bool = False,
 ) -> Check:
     """Like ``check``, and keep what a repair needs to know."""
     if level not in LEVELS:
         raise ValueError(f"{level!r} is none of {LEVELS}")
-    run = Check(level, place, manifest, presence.store.alone())
+    run = Check(level, place, manifest, presence.store.alone(), lost_records)
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
         _check_records(run)

@@ -37,12 +37,14 @@ class Repair:
     store: Store
     level: str
     material: Material
+    lost_records: bool = False
     mended: list[Mended] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def examine(self, level: str | None = None) -> Check:
         """Check everything anew, at the repair's level unless another is named."""
-        return fsck.examine(self.place, self.manifest, self.presence, level or self.level)
+        parts = self.place, self.manifest, self.presence, level or self.level
+        return fsck.examine(*parts, lost_records=self.lost_records)
 
     def done(self, kind: str, thing: str, how: str) -> None:
         """Note what was mended, for the report."""

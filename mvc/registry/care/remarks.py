@@ -1,17 +1,15 @@
 """Remarks: what a check mentions though nothing is damaged by it.
 
-Public names: ``MENDS``, ``ways_back``, ``of_pulled``, ``of_borrowed``, ``leftovers``.
+Public names: ``MENDS``, ``ways_back``, ``copying``, ``of_pulled``, ``of_borrowed``, ``leftovers``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from mvc import fileio, lines
-from mvc.errors import MvcError
-from mvc.registry import record as records
+from mvc import environment, fileio
+from mvc.registry.care.vanished import Vanished
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
 from mvc.store.settings import QUARANTINE, STAGING, TRASH
@@ -20,17 +18,24 @@ MENDS = "mvc fsck --repair"
 MOST_ROOTS_SHOWN = 10
 
 
-def ways_back(manifest: Manifest, folder: Path, names: Sequence[str]) -> Iterator[str]:
+def ways_back(manifest: Manifest, roots: int, found: Sequence[Vanished]) -> Iterator[str]:
     """Say of the first roots without a version what they are, and how to make them one again."""
-    have = "root in the store has" if len(names) == 1 else "roots in the store have"
-    yield f"{len(names)} {have} no version here: another git branch, or an add that was cut off"
-    for name in names[:MOST_ROOTS_SHOWN]:
-        with suppress(OSError, MvcError):
-            found = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
-            number = max(manifest.numbers(found.family), default=0) + 1
-            where = manifest.record_path(found.family, number)
-            what = f"{found.family}, '{found.artifact.name}' of {found.created[:10]}"
-            yield f"{what}: cp -n '{folder / name}' '{where}' makes it v{number}"
+    have = "root in the store has" if roots == 1 else "roots in the store have"
+    yield f"{roots} {have} no version here: another git branch, or an add that was cut off"
+    for each in found[:MOST_ROOTS_SHOWN]:
+        record, where = each.record, manifest.record_path(each.record.family, each.number)
+        what = f"{record.family}, '{record.artifact.name}' of {record.created[:10]}"
+        yield f"{what}: {copying(each, where)} makes it v{each.number}"
+    if found:
+        git = "; what was deleted by mistake and is in git: git checkout -- '{}'"
+        more = git.format(manifest.folder) if environment.in_git(manifest.folder) else ""
+        yield f"{MENDS} --lost-records makes each of them a version{more}"
+
+
+def copying(found: Vanished, where: Path) -> str:
+    """Return the command that makes a root a version again."""
+    folder = "" if where.parent.is_dir() else f"mkdir -p '{where.parent}' && "
+    return f"{folder}cp -n '{found.root}' '{where}'"
 
 
 def of_pulled(versions: Sequence[str]) -> str:

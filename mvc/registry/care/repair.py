@@ -42,21 +42,35 @@ _ID = re.compile(rb'^id: "([0-9a-f]{32})"$', re.MULTILINE)
 
 
 def repair(
-    place: Place, manifest: Manifest, presence: Presence, level: str, sources: Sequence[Path] = ()
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    level: str,
+    sources: Sequence[Path] = (),
+    *,
+    lost_records: bool = False,
 ) -> Report:
     """Mend what can be mended, and check again.
 
     Args:
         sources: Files, folders or stores to take lost bytes from.
+        lost_records: Make every root that has no version one, also those of other git branches.
 
     Returns:
         What is still wrong after it, and what was mended.
     """
-    return fileio.run(repair_steps(place, manifest, presence, level, sources))
+    parts = place, manifest, presence, level, sources
+    return fileio.run(repair_steps(*parts, lost_records=lost_records))
 
 
 def repair_steps(
-    place: Place, manifest: Manifest, presence: Presence, level: str, sources: Sequence[Path] = ()
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    level: str,
+    sources: Sequence[Path] = (),
+    *,
+    lost_records: bool = False,
 ) -> Steps[Report]:
     """Mend, children after what names them is known: records, objects, packs, roots."""
     store = presence.writable(if_old=True)
@@ -66,7 +80,7 @@ def repair_steps(
     for other in alternates.reachable(store.folder):
         if other.problem is None:
             material.packs += filter(is_pack, sorted((other.path / PACKS).iterdir()))
-    run = Repair(place, manifest, presence, store.alone(), level, material)
+    run = Repair(place, manifest, presence, store.alone(), level, material, lost_records)
     _mend_modes(run)
     yield from _mend_records(run)
     found = run.examine()
@@ -88,25 +102,30 @@ def _mend_modes(run: Repair) -> None:
 
 
 def _mend_records(run: Repair) -> Steps[None]:
-    for lost in run.examine("quick").lost:
+    every = run.examine("quick").lost
+    # What is left of a damaged one may tell which it was, so that less is left to choose from.
+    for lost in sorted(every, key=lambda each: not each.path.exists()):
         try:
             old = damaged_bytes(lost.path)
         except (MvcError, OSError) as error:
             run.notes.append(f"{lost.id} was left as it is: {error}")
             continue
-        copies = _copies_of(run, lost, old)
+        copies = _copies_of(run, lost, old, every)
         if len(copies) > 1:
             names = ", ".join(f"'{path}'" for path in copies.values())
             run.notes.append(f"{lost.id} was left as it is: several may be its record: {names}")
         if len(copies) != 1:
             continue
         ((data, source),) = copies.items()
+        fileio.make_folder(lost.path.parent.parent)
         yield from put_back(run, lost.path, data, lost.path.parent.parent, old)
         run.material.use(source)
         run.done(lost.kind, lost.id, f"from '{source}'")
 
 
-def _copies_of(run: Repair, lost: Lost, old: bytes | None) -> dict[bytes, Path]:
+def _copies_of(
+    run: Repair, lost: Lost, old: bytes | None, every: Sequence[Lost]
+) -> dict[bytes, Path]:
     """Return the whole files that the lost one may have been, by their bytes."""
     if lost.kind == "event":
         return {
@@ -117,7 +136,7 @@ def _copies_of(run: Repair, lost: Lost, old: bytes | None) -> dict[bytes, Path]:
         }
     taken = {run.manifest.record(lost.family, n)[1] for n in _readable(run.manifest, lost.family)}
     found: dict[bytes, Path] = {}
-    for path in (*lost.copies, *run.material.sealed):
+    for path in lost.copies if lost.sure else (*lost.copies, *run.material.sealed):
         with contextlib.suppress(OSError, MvcError):
             data = fileio.read(path, MAX_SIZE)
             same = records.decode(data).family.lower() == lost.family.lower()
@@ -126,7 +145,17 @@ def _copies_of(run: Repair, lost: Lost, old: bytes | None) -> dict[bytes, Path]:
     sure = _ID.search(old or b"")
     if sure:  # the damaged file still says which it was
         return {d: p for d, p in found.items() if records.decode(d).id == sure[1].decode()}
-    return {d: p for d, p in found.items() if _fits(run.manifest, lost, records.decode(d))}
+    if lost.sure:
+        return found
+    fitting = {d: p for d, p in found.items() if _fits(run.manifest, lost, records.decode(d))}
+    here = set(_readable(run.manifest, lost.family))
+    left = [o for o in every if (o.kind, o.family) == (lost.kind, lost.family) and not o.sure]
+    left = [o for o in left if o.number not in here]
+    if len(fitting) == 1:  # it may as well be another that is lost
+        (record,) = map(records.decode, fitting)
+        if sum(_fits(run.manifest, other, record) for other in left) > 1:
+            return {}
+    return fitting
 
 
 def _event_in(path: Path, lost: Lost) -> bytes | None:

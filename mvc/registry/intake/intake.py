@@ -29,6 +29,7 @@ from mvc.registry import changes, resolve
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.alike import earlier_like
+from mvc.registry.care.vanished import highest_given
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
 from mvc.registry.intake.again import again
@@ -233,6 +234,7 @@ def add_steps(
     check = _requirement(manifest, name, facts, lineage, origin)
     check()
     before = _family_or_none(manifest, name)
+    above = highest_given(place, manifest, store, name, before.highest if before else 0)
     transaction = Transaction(store)
     try:
         yield from transaction.begin()
@@ -256,7 +258,6 @@ def add_steps(
             check()  # reading took its time
             data = records.encode(record)
             yield from transaction.publish(place.id, data)
-            above = before.highest if before else 0
             with _taken_back(transaction, place.id, data):
                 number = yield from manifest.create_version(name, data, check, above)
     finally:

@@ -6,7 +6,7 @@ and outside git: records that git brought from elsewhere say nothing about
 this registry's store.
 
 Why so, and what else could be: ``docs/decisions/0009-stale-copies.md``.
-Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``.
+Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mvc.errors import MvcError
 from mvc.registry.event import Standing
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
+from mvc.registry.names import folder_of
 from mvc.registry.version import Version
 from mvc.store.settings import ROOTS, read_note
 
@@ -73,6 +74,17 @@ def refusal(place: Place, store: Store) -> MvcError | None:
         hint="bring the newer one back, or go on without what this lacks: "
         f"mvc store relink --force {store.folder}",
     )
+
+
+def number_in(place: Place, family: str) -> tuple[str, int] | None:
+    """Return digest and number of the version added last, if it is one of ``family``."""
+    noted = _noted(place)
+    if noted is None:
+        return None
+    name, _, number = noted[0].rpartition("/v")
+    if folder_of(name) != folder_of(family) or not number.isdecimal():
+        return None
+    return noted[1].hex(), int(number)
 
 
 def _root(place: Place, store: Store, record: Digest) -> Path:

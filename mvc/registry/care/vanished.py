@@ -1,0 +1,150 @@
+"""Vanished: records that only their roots in the store have, and the numbers they had.
+
+A root does not hold a number. Which it was is told by the versions that are
+here, by events, by the note of what was added last, and by the order in which
+records were made. In a git work tree nothing is certain: what is not here may
+be another branch's.
+
+Why so: ``docs/decisions/0048-records-that-vanished.md``.
+Public names: ``Vanished``, ``vanished``, ``highest_given``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from mvc import environment, fileio, lines
+from mvc.digest import Digest
+from mvc.errors import MvcError, StoreWarning
+from mvc.registry import record as records
+from mvc.registry.event import Standing, Tagged
+from mvc.registry.location import newest
+from mvc.registry.location.place import Place
+from mvc.registry.manifest import Manifest
+from mvc.registry.names import folder_of
+from mvc.registry.record import Record
+from mvc.store import Store
+from mvc.store.settings import ROOTS, STAGING
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """A root without a version: its record, and the number that it had or is to have.
+
+    ``sure`` says whether it had that number, ``lost`` whether it was a version here.
+    """
+
+    root: Path
+    record: Record
+    number: int
+    sure: bool
+    lost: bool
+
+    @property
+    def id(self) -> str:
+        return f"{self.record.family}/v{self.number}"
+
+
+def vanished(
+    place: Place, manifest: Manifest, store: Store, names: Iterable[str]
+) -> list[Vanished]:
+    """Return those of this registry's roots called ``names`` that are whole, by family and number.
+
+    A family of which nothing is left was one if two roots, or events, say so:
+    an add that was cut off leaves one root. Those under way do not count.
+    """
+    folder = store.folder / ROOTS / place.id
+    kept: defaultdict[str, dict[Path, Record]] = defaultdict(dict)
+    for name in names:
+        with suppress(OSError, MvcError):
+            record = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
+            kept[folder_of(record.family)][folder / name] = record
+    for family, roots in kept.items():  # a root may outlive the version's release for a while
+        for _, (_, digest) in _readable(manifest, family):
+            roots.pop(folder / f"{digest.hex()}.yaml", None)
+    in_git = environment.in_git(manifest.folder)
+    found: list[Vanished] = []
+    for family, roots in sorted(kept.items()):
+        ended = [r for r in roots.values() if not (store.folder / STAGING / r.id).exists()]
+        here = manifest.numbers(family)  # later: who has ended since has a version
+        sure = {} if in_git else _certain(place, manifest, family, roots)
+        gone = not in_git and not here and (len(ended) > 1 or bool(manifest.event_numbers(family)))
+        free = (n for n in count(1) if n not in {*here, *sure.values()})
+        numbered = (
+            Vanished(path, record, sure.get(path) or next(free), path in sure, path in sure or gone)
+            for path, record in sorted(roots.items(), key=lambda item: item[1].created)
+        )
+        found += sorted(numbered, key=lambda each: each.number)
+    return found
+
+
+def highest_given(place: Place, manifest: Manifest, store: Store, name: str, here: int) -> int:
+    """Return a family's highest number, also if its records vanished; then warn.
+
+    Args:
+        here: The highest number of a version that is here, or 0.
+    """
+    if environment.in_git(manifest.folder):  # there a number is one branch's
+        return here
+    last = newest.number_in(place, name)
+    given = here
+    if last and last[1] > here and not manifest.record_path(name, last[1]).exists():
+        given = last[1]
+    if not here:
+        folder = store.folder / ROOTS / place.id
+        names = [n for n in fileio.list_folder(folder) if n.endswith(".yaml")]
+        found = vanished(place, manifest, store, names)
+        lost = (f.number for f in found if f.lost and folder_of(f.record.family) == folder_of(name))
+        given = max(given, *lost, 0)
+    if given > here:
+        warnings.warn(
+            f"'{name}' had a version v{given}, whose record is not here any more: the new one is "
+            f"v{given + 1}; mvc fsck says how to bring records back",
+            StoreWarning,
+            stacklevel=2,
+        )
+    return given
+
+
+def _certain(
+    place: Place, manifest: Manifest, family: str, roots: dict[Path, Record]
+) -> dict[Path, int]:
+    """Return the numbers that roots had: those noted, and those between that leave no choice."""
+    here = {number: record for number, (record, _) in _readable(manifest, family)}
+    noted = dict(_noted(place, manifest, family))
+    known = {path: n for path in roots if (n := noted.get(path.stem)) and n not in here}
+    points = [(record.created, n, Path()) for n, record in here.items()]
+    points += [(record.created, known.get(path, 0), path) for path, record in roots.items()]
+    last, between = 0, list[Path]()
+    for _, number, path in sorted(points):
+        if not number:
+            between.append(path)
+            continue
+        if number - last - 1 == len(between):
+            known.update(zip(between, range(last + 1, number), strict=True))
+        last = number
+        between.clear()
+    return known
+
+
+def _readable(manifest: Manifest, family: str) -> Iterator[tuple[int, tuple[Record, Digest]]]:
+    for number in manifest.numbers(family):
+        with suppress(MvcError):
+            yield number, manifest.record(family, number)
+
+
+def _noted(place: Place, manifest: Manifest, family: str) -> Iterator[tuple[str, int]]:
+    """Yield digests of records, as their roots are named, with the numbers noted elsewhere."""
+    for number in manifest.event_numbers(family):
+        with suppress(MvcError):
+            change = manifest.event(family, number).change
+            if isinstance(change, (Tagged, Standing)) and change.record and change.version:
+                yield change.record.hex(), change.version
+    if last := newest.number_in(place, family):
+        yield last
