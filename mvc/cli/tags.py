@@ -5,6 +5,7 @@ Public names: ``tag``, ``rollback``, ``best``.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 
 from mvc.cli import command, output, tables
 from mvc.cli.tables import Column, Value
-from mvc.errors import UsageError
+from mvc.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
@@ -139,10 +140,11 @@ def best(
     """Show or set which metric decides what is best.
 
     Without METRIC nothing changes: the last line printed is the best
-    version's id. With METRIC it decides from now on; whether high or low is
-    better is known for common names, such as acc or val_loss. Before anybody
-    chooses, the first metric registered decides. Equal values: the earlier
-    version.
+    version's id. With METRIC it decides from now on, also what mvc keep --best
+    keeps; to ask by another metric once: mvc show FAMILY@best.METRIC. Whether
+    high or low is better is known for common names, such as acc or val_loss.
+    Before anybody chooses, the first metric registered decides. Equal values:
+    the earlier version.
     """
     name = command.family_name(family, instead="mvc best FAMILY; for one version: mvc show")
     if highest and lowest:
@@ -153,17 +155,21 @@ def best(
     if metric is None:
         registry.resolve(f"{name}@best")  # says why, if there is none
     mode = _mode(lowest) if highest or lowest else None
+    before = registry.family(name).rule
     rule, version = registry.best(name, metric, mode)
     if as_json:
         shown = None if version is None else version.as_dict()
         output.json_result({"family": name, "rule": rule and asdict(rule), "best": shown})
         return
     if not quiet:
-        output.say(_rule_in_words(rule))
+        _tell_rule(registry, name, before, rule)
     if version is not None:
         output.result(version.id)
-    else:
-        output.note(f"no version of '{name}' has a finite value of it yet")
+        return
+    try:
+        registry.resolve(f"{name}@best")
+    except NotFound as error:  # no version has such a value
+        output.note(f"{error.message}; {error.hint}")
 
 
 def _set(
@@ -274,10 +280,22 @@ def _mode(lowest: bool) -> str:
     return "min" if lowest else "max"
 
 
+def _tell_rule(registry: ModelRegistry, name: str, before: Rule | None, rule: Rule | None) -> None:
+    """Print what best means, and if that was changed, what hangs on it and how to take it back."""
+    told = _rule_in_words(before)
+    if before is None or told == _rule_in_words(rule):
+        output.say(f"best: the {_rule_in_words(rule)}")
+    else:
+        output.say(f"best: the {told} → the {_rule_in_words(rule)}")
+        output.note(f"mvc best {name} {shlex.quote(before.metric)} --{before.mode} takes it back")
+        if count := registry.family(name).keep.best:
+            output.note(f"mvc keep goes by it from now on: it keeps the best {count:,} of '{name}'")
+
+
 def _rule_in_words(rule: Rule | None) -> str:
     if rule is None:
-        return "best: no rule yet"
-    return f"best: the {'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"
+        return ""
+    return f"{'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"
 
 
 TAGS: tuple[Column[tuple[str, int]], ...] = (
