@@ -73,13 +73,26 @@ def rollback(
             continue
         return target, undone
     if to is not None:
-        family, _, tag = ref.partition("@")
-        moved = f"mvc tag {family}@v{to} {tag} moves it there"
-        raise NotFound(f"'{ref}' did not stand on v{to} before", hint=moved)
+        raise _not_back_to(to, current, withdrawn, any(m.version == to for _, m in moves), ref)
     raise NotFound(
         f"'{ref}' has no earlier version to go back to",
         hint=f"mvc tag --history {ref} shows where it was",
     )
+
+
+def _not_back_to(
+    to: int, current: int | None, withdrawn: Container[int], stood: bool, ref: str
+) -> NotFound:
+    """Say why there is no going back to a version."""
+    family, _, tag = ref.partition("@")
+    if to == current:
+        return NotFound(f"'{ref}' stands on v{to} already", hint=f"mvc tag --history {ref}")
+    if to in withdrawn:
+        back = f"mvc log {family} --withdrawn says whether mvc restore {family}@v{to} takes it back"
+        return NotFound(f"{family}/v{to} is withdrawn", hint=back)
+    why = "stood on v{}, but that move was undone" if stood else "did not stand on v{} before"
+    moved = f"mvc tag {family}@v{to} {tag} moves it there"
+    return NotFound(f"'{ref}' {why.format(to)}", hint=moved)
 
 
 def _moment(when: str) -> datetime:

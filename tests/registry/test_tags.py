@@ -94,6 +94,23 @@ def test_rollback_to_a_version_the_tag_stood_on(versions: Project) -> None:
     assert registry.rollback("net@prod").version == "v1"
 
 
+def test_why_there_is_no_going_back_is_said(versions: Project) -> None:
+    """Of a move that was undone, of where the tag stands, of what was withdrawn."""
+    move(versions, 4, 1, 2, 3)
+    registry = versions.registry()
+    registry.rollback("net@prod")
+    registry.rollback("net@prod")
+    with pytest.raises(NotFound, match="stood on v3, but that move was undone") as raised:
+        registry.rollback("net@prod", to="v3")
+    assert raised.value.hint == "mvc tag net@v3 prod moves it there"
+    with pytest.raises(NotFound, match="stands on v1 already"):
+        registry.rollback("net@prod", to="v1")
+    registry.rm("net@v4")
+    with pytest.raises(NotFound, match="net/v4 is withdrawn") as raised:
+        registry.rollback("net@prod", to="v4")
+    assert "mvc restore net@v4" in str(raised.value.hint)
+
+
 def test_rollback_passes_over_withdrawn_versions_and_deletions(versions: Project) -> None:
     """Going back leads to a version that can be had, and is another than now."""
     move(versions, 1, 2, 3)
