@@ -155,6 +155,8 @@ def add(
         given["if_changed"] = "any"
     sources = _sources(files, origin, typed)
     registry = command.open_registry()
+    if origin is not None:
+        _check_origin(registry, origin)
     all_added = _add_all(registry, name, sources, given, quiet=quiet, as_json=as_json)
     if as_json:
         shown = [added.as_dict() for added in all_added]
@@ -358,6 +360,10 @@ def _family_and_paths(
                 f"a version of '{kept[0]}' or of {origin}?", hint="give a PATH or --from, not both"
             )
         return family, []
+    if not kept and "@" in family:
+        typed = shlex.join(["mvc", "add", family.partition("@")[0], "--from", family])
+        given = "".join(f" -m {shlex.quote(text)}" for text in metrics)
+        raise UsageError(f"'{family}' is a version, not a family", hint=typed + given)
     if not kept:
         raise _one_argument(family)
     if len(kept) > 1 and _is_path(family):  # mvc add *.pt
@@ -370,6 +376,17 @@ def _family_and_paths(
     if _is_path(family) and os.path.isfile(family):  # mvc add a.pt b.pt
         raise _one_argument(family)
     return family, kept
+
+
+def _check_origin(registry: ModelRegistry, origin: str) -> None:
+    from mvc.registry import refs
+
+    if refs.names_file(origin, registry.family):
+        show = shlex.join(["mvc", "show", origin])
+        raise UsageError(
+            f"--from takes a version, and '{origin}' is a file",
+            hint=f"{show} says which version it is: --from FAMILY@vN",
+        )
 
 
 def _one_argument(only: str) -> UsageError:

@@ -167,11 +167,13 @@ SYNONYMS = {
     "history": "log", "versions": "log", "find": "search", "query": "search", "filter": "search",
      "remove": "rm", "delete": "rm", "del": "rm",
     "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
-    "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store", "mv": "store",
+    "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store",
     "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
     "import-url": "import", "fetch": "import", "retain": "keep", "retention": "keep",
     "policy": "keep", "expire": "keep",
 }  # fmt: skip
+
+RENAMES = ("mv", "rename")
 
 
 class Root(click.Group):
@@ -377,6 +379,8 @@ def _close_quietly(stream: TextIO) -> None:
 
 
 def _near(name: str) -> str:
+    if name.lower() in RENAMES:
+        return "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another"
     meant = SYNONYMS.get(name.lower())
     if meant is None:
         import difflib

@@ -136,8 +136,9 @@ def _usage(error: click.ClickException) -> Failure:
     elif context and (extra := _EXTRA.search(message)):
         message = f"'{extra[1]}' is one word too many"
         hint = " ".join([command, *context.command.collect_usage_pieces(context)])
-        if "ref" in context.params:
-            hint = "a version is one word: FAMILY@VERSION, as in resnet18@v2"
+        if ref := context.params.get("ref"):
+            whole = ref if "@" in ref else f"{ref}@{extra[1]}"
+            hint = f"a version is one word: {command} {whole}"
     return Failure(_lower(message), hint, UsageError.code, UsageError.status)
 
 
@@ -150,6 +151,8 @@ def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> s
     """Say which option was meant: one that goes on or ends like what was typed, or is like it."""
     if typed in ("-C", "--store", "--version"):
         return f"{typed} comes before the command: mvc {typed} …"
+    if typed == "--sort" and context and context.info_name in ("list", "log"):
+        return "mvc search '' FAMILY --sort -acc lists the highest acc first"
     if typed == "--json" and context and context.parent is None:
         return "--json comes after the command, as in mvc list --json"
     parameters = context.command.params if context else []

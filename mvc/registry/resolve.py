@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -34,6 +35,9 @@ _OTHER_WORDS = {
     **dict.fromkeys(("last", "newest", "new", "current", "head", "tip", "main"), "latest"),
     **dict.fromkeys(("top", "winner", "optimal"), "best"),
 }
+
+# Several versions, as somebody may write them.
+_RANGE = re.compile(r"v?[0-9]+(\.\.|-)v?[0-9]+", re.IGNORECASE)
 
 
 def resolve(
@@ -211,6 +215,8 @@ def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> i
 
 def _meant(family: Family, tag: str) -> str | None:
     head, meant = f"{family.name}@", _OTHER_WORDS.get(tag.lower())
+    if _RANGE.fullmatch(tag):
+        return f"a ref is one version; several are several words: {head}v1 {head}v2"
     if meant is not None:
         return f"did you mean '{head}{meant}'?"
     return near(tag, [*family.tags, "latest", "best"], head)

@@ -280,3 +280,33 @@ def test_a_copy_is_not_called_a_link(resnet18: Path, monkeypatch: pytest.MonkeyP
     assert done.status == 0
     assert "was copied: it cannot be linked" in done.err
     assert done.err.splitlines()[-1].startswith("resnet18/v2: 101 kB written")
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("add resnet18@v2 -m acc=.91", "mvc add resnet18 --from resnet18@v2 -m acc=.91"),
+        (
+            "add resnet18 --from model.safetensors",
+            "mvc show model.safetensors says which version it is: --from FAMILY@vN",
+        ),
+        (
+            "rm resnet18@v1..v2",
+            "a ref is one version; several are several words: resnet18@v1 resnet18@v2",
+        ),
+        ("search acc", "as in 'acc > 0.9', in quotes; operators are = != < <= > >= ~"),
+        ("list net --sort -acc", "mvc search '' FAMILY --sort -acc lists the highest acc first"),
+        ("rollback resnet18 prod", "a version is one word: mvc rollback resnet18@prod"),
+        (
+            "mv resnet18 x",
+            "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_nearly_right_is_answered_with_what_to_type(
+    resnet18: Path, typed: str, hint: str
+) -> None:
+    """A hint leads on to what was meant, and not to another mistake."""
+    done = run(*typed.split())
+    assert done.status in (2, 4)
+    assert done.err.splitlines()[-1] == f"hint: {hint}"

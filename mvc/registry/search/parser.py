@@ -223,7 +223,9 @@ class _Parser:
         token = self.token
         if token.kind in ("end", "bracket") or token.keyword:
             what = f"'{start.text}' is compared with nothing"
-            self._fail(token, what, f"as in {start.text} > 0.9; operators are {_OPERATORS}")
+            self._fail(
+                token, what, f"as in '{start.text} > 0.9', in quotes; operators are {_OPERATORS}"
+            )
         self.unexpected()
 
     def _lacks_value(self) -> NoReturn:
