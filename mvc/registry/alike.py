@@ -70,16 +70,21 @@ def earlier_like(
 ) -> tuple[str | None, str | None]:
     """Return the id of an earlier version with the same bytes, and of one with the same weights.
 
-    The newest of this family, else of another: of each as far as is looked.
+    The first of this family, else of another: of each as far back as is looked.
     """
-    weights_of = None
+    bytes_of: Like | None = None
+    weights_of: Like | None = None
     where = _newest_of_each(manifest, family, number)
     for like in versions_like(manifest, digest, weights, where, most=MOST_COMPARED):
+        if bytes_of and like.folder != bytes_of.folder:
+            break
         if like.record.artifact.digest == digest:
-            return like.id, weights_of
-        if weights and like.record.weights == weights:
-            weights_of = weights_of or like.id
-    return None, weights_of
+            bytes_of = like
+        elif bytes_of or not weights or like.record.weights != weights:
+            continue
+        elif weights_of is None or like.folder == weights_of.folder:
+            weights_of = like
+    return bytes_of.id if bytes_of else None, weights_of.id if weights_of else None
 
 
 def _newest_of_each(

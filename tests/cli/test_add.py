@@ -119,3 +119,12 @@ def test_one_long_name_widens_no_other_line(
         assert long in wide[0]
     sizes = {line.index(" kB") for line in added.splitlines() if long not in line}
     assert len(sizes) == 1
+
+
+def test_equal_files_are_told_by_the_first_of_them(registry: Path) -> None:
+    """Whoever adds the same bytes again and again is told the version that had them first."""
+    write_model(registry / "other.safetensors", 2)
+    for name in ("other.safetensors", "model.safetensors", "other.safetensors"):
+        assert mvc("add", "net", name, "-q").status == 0
+    assert "the same bytes as net/v1\n" in mvc("add", "net", "other.safetensors").err
+    assert "the same bytes as net/v2\n" in mvc("add", "net", "model.safetensors").err
