@@ -59,7 +59,7 @@ MOST_NAMED = 8
     "--lineage",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Where it comes from, as dataset=imagenet-1k or date=2026-11-20.",
+    help="Where it comes from, as dataset=imagenet-1k or code=COMMIT.",
 )
 @click.option(
     "--parent", "parents", multiple=True, metavar="REF", help="A version it was made from."

@@ -477,3 +477,19 @@ def test_a_link_into_git_is_a_file_like_others(project: Project) -> None:
     (project.folder / ".git/object").write_bytes(b"weights")
     (project.folder / "model.bin").symlink_to(".git/object")
     assert project.registry().add("net", project.folder / "model.bin").artifact.size == 7
+
+
+def test_the_commit_of_a_version_may_be_given(project: Project) -> None:
+    """An older file has its own commit in its lineage, also one of digits alone."""
+    path = project.file(b"weights")
+    for given in ("9B1F0C7", 1234567, "0123456789" * 4):
+        added = project.registry().add("net", path, lineage={"code": given, "seed": 1})
+        code = added.lineage["code"]
+        assert code == {"git": str(given).lower(), "dirty": False}
+    again = project.registry().add("net", from_version="net@v1", lineage={"code": "abcdef0"})
+    assert again.lineage["code"]["git"] == "abcdef0"
+    assert list(again.lineage) == ["dataset", "date", "seed", "parents", "code", "source"]
+    for wrong in ("train.py", "abc", None, 12, {"git": "abcdef0"}):
+        with pytest.raises(UsageError, match="is no git commit"):
+            project.add(b"weights", lineage={"code": wrong})
+    assert project.registry().list("net")[-1] == "v4"

@@ -57,6 +57,7 @@ from mvc.store.rewrite import tidy
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
 _OWN_LINEAGE = ("parents", "code", "source")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 # A scheme is short: without a bound a long text would be read over and over.
 _PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@?#]*):[^\s/@]*@")
 
@@ -82,7 +83,7 @@ class Facts:
     def __post_init__(self) -> None:
         for tag in self.tags:
             check_tag(tag)
-        for name in _OWN_LINEAGE:
+        for name in ("parents", "source"):
             if name in self.lineage:
                 raise UsageError(f"mvc notes the {name} itself", hint="a parent is --parent REF")
         if self.input_shape is not None:
@@ -97,6 +98,8 @@ class Facts:
             "lineage": {check_key(name): _value(name, v) for name, v in self.lineage.items()},
             "labels": {check_key(name): _public(name, str(v)) for name, v in self.labels.items()},
         }
+        if "code" in self.lineage:
+            kept["lineage"] = {**kept["lineage"], "code": _code(self.lineage["code"])}
         message = self.message and _public("message", self.message)
         sealed({**kept, "message": message, "model": [self.framework, self.architecture]})
         for name, values in {**kept, "message": message}.items():
@@ -364,9 +367,13 @@ def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[st
     if source is not None and source not in parents:
         parents.insert(0, source)
     given = {"dataset": None, "date": None, **facts.lineage}
-    code: Value = environment.code_state(Path.cwd())
-    if origin is not None:  # the code that made the weights, not the one that is here now
+    code: Value
+    if "code" in given:
+        code = given.pop("code")
+    elif origin is not None:  # the code that made the weights, not the one that is here now
         code = origin.record.lineage.get("code")
+    else:
+        code = environment.code_state(Path.cwd())
     return {**given, "parents": parents, "code": code, "source": source}
 
 
@@ -436,6 +443,17 @@ def _metric(name: str, value: SupportsFloat) -> float | int | str:
         f"metric '{name}' is {number}: it is kept, but never best", MvcWarning, stacklevel=2
     )
     return str(number)
+
+
+def _code(commit: Any) -> Value:
+    """Return a git commit, as text or as a number where it has no letter, as a record has it."""
+    text = str(commit).lower()
+    if not _COMMIT.match(text):
+        raise UsageError(
+            f"{text[:80]!r} is no git commit, which the lineage has for code",
+            hint="as in -l code=9b1f0c7; what the code is, another name may say",
+        )
+    return {"git": text, "dirty": False}
 
 
 def _public(name: str, text: str) -> str:
