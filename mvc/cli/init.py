@@ -41,7 +41,8 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
     records, as small text files, and the store with their bytes. To remove
     the registry, delete that folder. Where there is a registry already,
     nothing happens. In a clone that git made the records stay as they are,
-    and the registry gets its store.
+    and the registry gets its store. So does a registry whose own store is
+    still empty, with --store.
 
     With --store the bytes go to another folder: a new store is made there,
     or the one that is there is shared with the registries that use it.
@@ -61,7 +62,7 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
             f"MVC_DIR names it; to change that: chmod o-w {shlex.quote(str(opened))}",
         )
     if not quiet:
-        _tell(registry, made, above)
+        _tell(registry, made, above, store is not None)
         if made and store is None and environment.in_git(registry.folder.parent):
             output.note("git keeps the records, not the store: 'git clean -x' would delete it")
     if as_json:
@@ -70,7 +71,7 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
         output.result(str(registry.folder))
 
 
-def _tell(registry: ModelRegistry, made: bool, above: Path | None) -> None:
+def _tell(registry: ModelRegistry, made: bool, above: Path | None, external: bool) -> None:
     if not made:
         output.note("there is a registry already; nothing was changed")
         if registry.presence.if_there() is None:
@@ -83,6 +84,8 @@ def _tell(registry: ModelRegistry, made: bool, above: Path | None) -> None:
     if above is not None:
         output.note(f"from here on it is used instead of '{output.path(above)}'")
     missing = sum(not version.present for version in registry.log())
+    if external and not registry.store_info().packs:
+        output.note(f"the store in '{output.path(registry.place.store_path)}' is empty")
     if missing:
         count = output.count(missing, "version")
         output.note(

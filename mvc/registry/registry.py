@@ -175,11 +175,14 @@ class ModelRegistry(ImportMethods):
 
         Args:
             store: Where its store is to be made; or is already, with other registries on it.
+                A registry that is there takes it if its own store is empty.
         """
         from mvc.registry.location import founding
 
         where = None if store is None else place.tidy(Path(store))
-        return founding.create(self.folder, where)
+        made = founding.create(self.folder, where)
+        self._reopen()
+        return made
 
     def add(
         self,

@@ -36,3 +36,9 @@ def test_damage_keeps_no_clone_from_its_store(resnet18: Path, name: str) -> None
     damaged.write_bytes(b"\xff")
     done = mvc("-C", str(to), "init")
     assert (done.status, done.last) == (0, str(to / ".mvc"))
+
+
+def test_an_empty_store_elsewhere_is_told(tmp_path: Path) -> None:
+    """After a misspelt path the answer says that there is nothing in the store."""
+    done = mvc("-C", str(tmp_path), "init", "--store", str(tmp_path / "temas"))
+    assert "the store in 'temas' is empty" in done.err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import Conflict, Damaged, ModelRegistry, MvcError, UsageError, fileio
+from mvc import Conflict, Damaged, ModelRegistry, MvcError, StoreWarning, UsageError, fileio
 from mvc.registry.location import founding, place
 from mvc.store import Store, roots
 from mvc.store.settings import identity_of
@@ -99,13 +99,53 @@ def test_init_says_why_a_store_cannot_be_attached(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no text"):
         project.registry().init(store=os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     project.registry().init(store=project.mvc / "store")
+    project.add(b"one")
     with pytest.raises(Conflict, match="has its store in"):
         project.registry().init(store=tmp_path / "other")
-    project.add(b"one")
     project.registry().move_store(tmp_path / "there")
     with pytest.raises(Conflict, match="was moved"):
         new(tmp_path, "second").registry().init(store=project.mvc / "store")
     assert not (tmp_path / "other").exists()
+
+
+def test_an_empty_store_is_given_up_for_another(tmp_path: Path) -> None:
+    """A clone that got a store of its own by mistake takes the team's, with what is in it."""
+    shared = tmp_path / "shared"
+    anna = new(tmp_path, "anna")
+    anna.registry().init(store=shared)
+    anna.add(b"one")
+    ben = new(tmp_path, "ben")
+    shutil.copytree(anna.mvc / "manifest", ben.mvc / "manifest")
+    registry = ben.registry()
+    assert registry.init()
+    with pytest.warns(StoreWarning, match="cannot be checked out"):
+        registry.show("net@v1")
+    assert registry.init(store=shared)
+    assert registry.init(store=shared) is False
+    assert registry.show("net@v1").present
+    assert registry.fsck().ok
+    assert ben.bytes_of("net@v1") == b"one"
+    assert ben.add(b"two") == "net/v2"
+    with pytest.raises(Conflict) as refused:
+        registry.init(store=anna.folder / "own")
+    assert "mvc store move" in str(refused.value.hint)
+    other = new(tmp_path, "other")
+    other.registry().init()
+    with pytest.raises(Conflict) as refused:
+        registry.init(store=other.mvc / "store")
+    assert "mvc store alternates --add" in str(refused.value.hint)
+
+
+def test_bytes_that_were_never_here_are_told_from_damage(tmp_path: Path) -> None:
+    """Who checks out, or asks for the path of, what the store never had learns how to read it."""
+    anna, ben = new(tmp_path, "anna"), new(tmp_path, "ben")
+    anna.add(b"one")
+    shutil.copytree(anna.mvc / "manifest", ben.mvc / "manifest")
+    ben.registry().init()
+    for read in (ben.registry().checkout, ben.registry().path):
+        with pytest.raises(Damaged) as refused:
+            read("net@v1")
+        assert "mvc store alternates --add PATH" in str(refused.value.hint)
 
 
 def test_many_inits_at_once_make_one_store(tmp_path: Path) -> None:

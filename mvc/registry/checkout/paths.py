@@ -13,6 +13,7 @@ from mvc import environment, fileio
 from mvc.errors import Damaged, MvcError
 from mvc.progress import say
 from mvc.registry.checkout import contents
+from mvc.registry.checkout.writing import advice
 from mvc.registry.family import Family
 from mvc.registry.location.place import CACHE_TAG, Place
 from mvc.registry.location.presence import Presence
@@ -81,7 +82,8 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
         )
     except Damaged as error:
         raise Damaged(
-            f"{identity} cannot be read: {error.message}", hint="mvc fsck says what is damaged"
+            f"{identity} cannot be read: {error.message}",
+            hint=advice(presence.store, files.files),
         ) from None
     _tag(cache.parent)
     return made

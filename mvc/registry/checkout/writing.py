@@ -1,7 +1,7 @@
 """Writing: one file of a version into an open folder, as a copy or as a link to the cache.
 
 Public names: ``Source``, ``State``, ``state_of``, ``check_unchanged``, ``mend_mode``,
-``digest_in``.
+``digest_in``, ``advice``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -80,7 +81,7 @@ class Source:
             new.discard()
             raise Damaged(
                 f"{self.identity} cannot be checked out: {label}{error.message}",
-                hint=f"mvc fsck says what is damaged; nothing was written to '{self.target}'",
+                hint=f"{advice(self.store, [file])}; nothing was written to '{self.target}'",
             ) from None
         except BaseException:
             new.discard()
@@ -169,3 +170,13 @@ def _is_same(cached: Folder, file: TreeFile, found: os.stat_result) -> bool:
     with holding(cached, file.path) as (there, its_name):
         other = there.status(its_name)
     return other is not None and (other.st_ino, other.st_dev) == (found.st_ino, found.st_dev)
+
+
+def advice(store: Store, files: Iterable[TreeFile]) -> str:
+    """Say what helps where files cannot be read: they are damaged, or may never have been here."""
+    if any(store.find(file.digest) is None for file in files):
+        return (
+            "mvc store alternates --add PATH reads what was never in this store from another; "
+            "mvc fsck says what is lost"
+        )
+    return "mvc fsck says what is damaged"

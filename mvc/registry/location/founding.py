@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
-from mvc.errors import Conflict, MvcError, NotFound, UsageError
+from mvc.errors import Busy, Conflict, MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.registry.location import place as places
 from mvc.registry.location.place import CONFIG, FOLDER, MANIFEST, Place
@@ -26,7 +26,17 @@ from mvc.registry.location.pulled import needed
 from mvc.registry.manifest import Manifest
 from mvc.store import Store, roots
 from mvc.store.naming import check_place
-from mvc.store.settings import identity_of, is_id, moved_to, new_id, read_note
+from mvc.store.settings import (
+    PACKS,
+    SETTINGS,
+    STAGING,
+    TRASH,
+    identity_of,
+    is_id,
+    moved_to,
+    new_id,
+    read_note,
+)
 
 _CLAIM = re.compile(r"identity-[0-9]+\.yaml\Z")
 # From the root, where a family may have the same name: manifest/store is for git.
@@ -39,10 +49,11 @@ _ATTRIBUTES = b"* -text -merge\n"
 
 
 def create(folder: Path, store: Path | None = None) -> bool:
-    """Make a registry in ``folder``; False if there is one already.
+    """Make a registry in ``folder``; False if there is one already, and stays as it is.
 
     Args:
         store: Where its store is to be, or is already; inside the registry by default.
+            A registry that is there takes it instead of an empty one.
 
     Raises:
         Conflict: Something else is in the way, or the registry has its store elsewhere.
@@ -54,9 +65,7 @@ def create(folder: Path, store: Path | None = None) -> bool:
     if places.is_clone(folder):
         return _adopt(folder, store)
     if places.exists(folder):
-        if store is not None:
-            _check_same(places.read(folder), store)
-        return False
+        return store is not None and _take_instead(places.read(folder), store)
     if any(fileio.list_folder(folder)):
         raise _no_registry(folder)
     check_place(folder.parent)
@@ -141,12 +150,41 @@ def _attach(store: Path) -> str:
     return identity
 
 
-def _check_same(place: Place, store: Path) -> None:
-    if store != place.store_path:
+def _take_instead(place: Place, store: Path) -> bool:
+    """Give a registry whose own store is empty the one in ``store``; False if it has that.
+
+    Steps: roots in it for what is here, then ``config.yaml``, as for a clone.
+    """
+    if store == place.store_path:
+        return False
+    if not _is_empty(place):
+        there = (store / SETTINGS).exists()
+        remedy = f"mvc store alternates --add {store} reads from the one there, too"
         raise Conflict(
             f"the registry is there, and has its store in '{place.store_path}'",
-            hint=f"mvc store move {store} takes it there",
+            hint=remedy if there else f"mvc store move {store} takes it there",
         )
+    text = places.path_text(place.folder, store)
+    store_id = _attach(store)
+    names = needed(Manifest(place.manifest), strict=False)
+    fileio.run(roots.root_again(Store(store, store_id), place.id, names))
+    places.change(place.folder, store={"path": text, "id": store_id})
+    if not _is_empty(place):
+        old = {"path": places.path_text(place.folder, place.store_path), "id": place.store_id}
+        places.change(place.folder, store=old)
+        raise Busy(f"somebody adds to '{place.store_path}' just now", hint="look at: mvc log")
+    return True
+
+
+def _is_empty(place: Place) -> bool:
+    """Say whether a registry's store is where its settings say, and nobody has put in anything."""
+    folder = place.store_path
+    try:
+        here = identity_of(folder) == place.store_id and moved_to(folder) is None
+    except MvcError:
+        return False
+    packs = (fileio.list_folder(folder / name) for name in (PACKS, STAGING, TRASH))
+    return here and not any(map(any, packs)) and not roots.registries(Store(folder, place.store_id))
 
 
 def _write_settings(folder: Path, private: Path, store: Path, store_id: str) -> None:

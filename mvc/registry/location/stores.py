@@ -178,7 +178,8 @@ def relink(place: Place, presence: Presence, path: Path | None, force: bool) -> 
     if identity != place.store_id:
         raise Conflict(
             f"the store in '{path}' is another one ({identity[:8]}, not {place.store_id[:8]})",
-            hint=f"mvc init --store {path} attaches a new registry to it",
+            hint=f"mvc init --store {path} takes it if this registry's own is still empty; "
+            f"mvc store alternates --add {path} reads from it, too",
         )
     _call_off(path, force)
     stale = newest.refusal(place, Store(path, identity))
