@@ -97,6 +97,8 @@ def _tell(done: Collected) -> None:
         output.note(f"{kept} of no version stay: versions are kept over them; see mvc repack")
     if done.put_off:
         output.note(_put_off(done.put_off))
+    if done.no_room:
+        output.note(f"{output.size(done.no_room)} more once there is room: run mvc gc again")
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")

@@ -38,7 +38,8 @@ class Rebasing:
     ``dead`` are the objects that go; ``packs`` are written anew, ``spent``
     need only be removed. ``kept`` are the frames that are copied, by digest
     and checksum. ``gain`` is about what becomes free, ``room`` what writing
-    takes before anything is removed, both in bytes.
+    takes before anything is removed, both in bytes. ``put_off`` would become free
+    of a plan for which there is no room.
     """
 
     changes: tuple[Change, ...] = ()
@@ -47,6 +48,7 @@ class Rebasing:
     spent: tuple[str, ...] = ()
     gain: int = 0
     room: int = 0
+    put_off: int = 0
     kept: frozenset[tuple[Digest, int]] = field(default=frozenset(), repr=False)
 
 

@@ -183,3 +183,30 @@ def test_what_cannot_be_noted_is_put_off(
     whole(project)
     assert project.open().gc("0").put_off == ()
     assert [whole(project).list(name) for name in ("net", "kept")] == [["v2"], ["v2"]]
+
+
+def test_what_takes_room_first_is_told_beforehand(small_disk: Path, tmp_path: Path) -> None:
+    """Half a pack goes once there is room for the other half: plan and run say so alike."""
+    project, files = Project(small_disk / "project"), [tmp_path / "1.bin", tmp_path / "2.bin"]
+    project.folder.mkdir()
+    for number, path in enumerate(files):
+        make_noise(path, number, 1 << 20)
+    project.open().add("apart", files[0])
+    folder = tmp_path / "both"
+    folder.mkdir()
+    for path in files:
+        path.rename(folder / path.name)
+    make_noise(folder / "3.bin", 3, 2 << 20)
+    project.open().add("net", folder)
+    project.open().add("net", folder / "3.bin")
+    project.open().rm("net@v1")
+    filled(small_disk)
+    plan, done = gc(project.folder, "--dry-run"), gc(project.folder)
+    assert (plan.returncode, done.returncode) == (0, 0), done.stderr
+    assert "1.05 MB more once there is room: run mvc gc again" in plan.stderr
+    assert "1.05 MB more once there is room: run mvc gc again" in done.stderr
+    assert plan.stdout.splitlines()[-1].split()[:2] == done.stdout.splitlines()[-1].split()[:2]
+    (small_disk / "ballast").unlink()
+    assert project.open().gc("0").freed > 1 << 20
+    assert project.open().gc("0").no_room == 0
+    whole(project)

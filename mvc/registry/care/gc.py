@@ -50,7 +50,8 @@ class Collected:
     and ``others`` are kept. ``waiting`` counts the commands under way on whose
     account packs were kept back for the next gc. ``beneath`` are bytes that no
     version has any more and that stay, because versions are kept over them.
-    ``put_off`` are the versions that would have gone, had there been room to note it.
+    ``put_off`` are the versions that would have gone, had there been room to note it;
+    ``no_room`` are the bytes, theirs with them, that can go once there is room.
     """
 
     executed: bool
@@ -64,6 +65,7 @@ class Collected:
     beneath: int = 0
     withdrawn: tuple[Item, ...] = ()
     put_off: tuple[str, ...] = ()
+    no_room: int = 0
 
 
 def collect(
@@ -87,7 +89,8 @@ def collect(
 
     if dry_run:
         planned = planning()
-        return _told(planned, emptied, Outcome(planned.freed), executed=False)
+        foreseen = Outcome(planned.freed, no_room=planned.crowded + planned.rebasing.put_off)
+        return _told(planned, emptied, foreseen, executed=False)
     with undisturbed(store.folder), maintenance(store.folder) as alone:
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
@@ -95,6 +98,8 @@ def collect(
         done = fileio.run(collect_steps(manifest, store, planned, waiting(wait)))
         if done.full is not None and not done.freed:
             raise done.full
+        left = sum(item.bytes for item in planned.items if item.name in done.put_off)
+        done = replace(done, no_room=done.no_room + left)
         planned = _as_it_came(manifest, planned, done.put_off)
         return _told(planned, emptied, done, executed=True)
 
@@ -104,13 +109,15 @@ class Outcome:
     """What became of a plan: bytes that became free, commands under way that kept some back.
 
     ``full`` is the error that a full disk answered with in the end, before
-    ``put_off`` could be withdrawn or released.
+    ``put_off`` could be withdrawn or released. ``no_room`` are the bytes that
+    stay because what is to stay beside them could not be written anew.
     """
 
     freed: int
     waiting: int = 0
     full: OSError | None = None
     put_off: tuple[str, ...] = ()
+    no_room: int = 0
 
 
 def collect_steps(
@@ -147,14 +154,19 @@ def collect_steps(
         if not done[-1].freed:
             tidied = True
             _make_room(manifest, store)
+    crowded = 0
+    for name in planned.wasteful:
+        retired, waste = yield from _without_waste(store, name, needs, patience)
+        done.append(retired)
+        crowded += waste
+    unrebased = planned.rebasing.put_off or planned.rebasing.gain
     with _where_there_is_room():
-        for name in planned.wasteful:
-            done.append((yield from _without_waste(store, name, needs, patience)))
         done.append((yield from rebase.carry_out(store, planned.rebasing, needs, patience)))
+        unrebased = planned.rebasing.put_off
         yield from merge_all(store)
     freed = sum(one.freed for one in done)
     freed += sum(item.bytes for item in planned.items if item.kind == "staging")
-    return Outcome(freed, max(one.waiting for one in done), full, _ids(todo))
+    return Outcome(freed, max(one.waiting for one in done), full, _ids(todo), crowded + unrebased)
 
 
 def _todo(planned: Plan, free: int) -> list[Withdrawal | Release]:
@@ -268,19 +280,30 @@ def _unroot(gone: Iterable[Root]) -> Steps[None]:
 
 def _without_waste(
     store: Store, name: str, needs: Callable[[], list[Need]], patience: Callable[[], bool]
-) -> Steps[Retired]:
-    """Write what is needed of a pack into a new one, and retire it, if there is room for that."""
+) -> Steps[tuple[Retired, int]]:
+    """Write what is needed of a pack into a new one, and retire it.
+
+    Returns:
+        What became of it, and the bytes that stay because there is no room for that.
+    """
+    waste = 0
     try:
-        size = (store.folder / PACKS / name).stat().st_size
-        if fileio.free_space(store.folder) < size + SPACE_BESIDE:
-            return Retired()
-        _, needed = marked(store, needs)
+        census, needed = marked(store, needs)
+        index = census.packs.get(name, ())
+        stays = sum(entry.cost for entry in index if entry.digest in needed)
+        waste = sum(entry.cost for entry in index) - stays
+        if fileio.free_space(store.folder) < stays + SPACE_BESIDE:
+            return Retired(), waste
         new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
         added = sum((store.folder / PACKS / one).stat().st_size for one in new)
     except FileNotFoundError:  # somebody took it, or the new one, meanwhile
-        return Retired()
+        return Retired(), 0
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return Retired(), waste
     done = yield from retire(store, [name], needs, patience)
-    return Retired(done.deleted, done.restored, done.freed - added, done.waiting)
+    return Retired(done.deleted, done.restored, done.freed - added, done.waiting), 0
 
 
 def _emptied(place: Place, *, dry_run: bool) -> int:
@@ -305,4 +328,5 @@ def _told(planned: Plan, cache: int, done: Outcome, *, executed: bool) -> Collec
         beneath=planned.beneath,
         withdrawn=planned.withdrawn,
         put_off=done.put_off,
+        no_room=done.no_room,
     )

@@ -69,7 +69,8 @@ class Plan:
     that nobody needs today, ``dead`` those that nobody needs afterwards,
     ``wasteful`` those to be written anew. ``beneath`` are bytes that no version
     has and that stay, because versions are kept over them; ``rebasing`` frees
-    those of which that takes less. ``withdrawals`` come first.
+    those of which that takes less. ``crowded`` are bytes of ``items``
+    that stay because there is no room to write anew what is to stay beside them.
     """
 
     items: tuple[Item, ...]
@@ -87,6 +88,7 @@ class Plan:
     beneath: int = 0
     rebasing: Rebasing = field(default=Rebasing(), repr=False)
     withdrawals: tuple[Withdrawal, ...] = field(default=(), repr=False)
+    crowded: int = 0
 
     @property
     def withdrawn(self) -> tuple[Item, ...]:
@@ -98,7 +100,7 @@ class Plan:
     @property
     def freed(self) -> int:
         """Bytes that become free by it."""
-        return sum(item.bytes for item in self.items)
+        return sum(item.bytes for item in self.items) - self.crowded
 
     @property
     def remaining(self) -> int:
@@ -160,6 +162,7 @@ def plan(
         idle=tuple(packs.idle),
         dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
+        crowded=packs.crowded(sum(trashed.values())),
         leftovers=tuple(left),
         beneath=_cost(census, dead - rebasing.dead),
         rebasing=rebasing,
@@ -252,8 +255,9 @@ class _Packs:
     ) -> None:
         self.idle: list[str] = []
         self.dead: list[str] = []
-        self.wasteful: list[str] = []
+        self.wasteful: dict[str, tuple[int, int]] = {}  # what stays of each, and what does not
         self.staying = 0
+        self._room = fileio.free_space(store.folder)
         self._going: list[_Going] = []
         for name, index in census.packs.items():
             waste = sum(entry.cost for entry in index if entry.digest not in after)
@@ -273,11 +277,22 @@ class _Packs:
             if name in rebased:  # it goes without what is waste
                 continue
             if live:
-                self.wasteful.append(name)
-            elif any(entry.digest in today for entry in index):
-                self.dead.append(name)
+                self.wasteful[name] = frames - waste, waste
+                continue
+            self._room += size
+            needed = any(entry.digest in today for entry in index)
+            (self.dead if needed else self.idle).append(name)
+        self.wasteful = dict(sorted(self.wasteful.items(), key=lambda pack: pack[1]))
+
+    def crowded(self, trashed: int) -> int:
+        """Return what does not go because there is no room to write its packs anew."""
+        left, room = 0, self._room + trashed
+        for stays, goes in self.wasteful.values():
+            if stays + SPACE_BESIDE > room:
+                left += goes
             else:
-                self.idle.append(name)
+                room += goes
+        return left
 
     def items_of(
         self, releases: Iterable[Release], dropped: Iterable[Root], given_up: list[set[Digest]]
@@ -314,7 +329,9 @@ def _rebasing(
 ) -> Rebasing:
     """Return what frees bases that no version has, if there is room to write it."""
     found = rebase.plan(store, census, needed, dead, old)
-    return found if found.room + SPACE_BESIDE <= fileio.free_space(store.folder) else Rebasing()
+    if found.room + SPACE_BESIDE <= fileio.free_space(store.folder):
+        return found
+    return Rebasing(put_off=found.gain)
 
 
 def _bases(rebasing: Rebasing) -> Iterator[Item]:
