@@ -5,7 +5,7 @@ Public names: ``diff``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,12 @@ def _fact(fact: FactChange) -> str:
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else str(value)
+    """Write a value for people: of parents their ids, of other groups NAME=VALUE."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value)) or "none"
+    if isinstance(value, Mapping):
+        return str(value["id"]) if "id" in value else output.pairs(value)
+    return "none" if value is None else output.number(value)
 
 
 def _dtypes(tensor: TensorChange) -> str:

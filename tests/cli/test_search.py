@@ -104,3 +104,31 @@ def test_a_value_given_twice_is_asked_about(
     assert (done.status, done.out) == (2, "")
     assert f"error: {told}" in done.err
     assert mvc("list", "-n", "1", "-n", "1").status == 0
+
+
+@pytest.mark.parametrize(
+    ("parent", "found"),
+    [
+        ("resnet18/v1", ["head/v1"]),
+        ("resnet18@v1", ["head/v1"]),
+        ("RESNET18@V2", ["head/v2"]),
+        ("resnet18", ["head/v2", "head/v1"]),
+        ("resnet", []),
+    ],
+)
+def test_a_parent_is_written_as_a_version_is(resnet18: Path, parent: str, found: list[str]) -> None:
+    """A parent may be given as id or as FAMILY@vN, and a family means any version of it."""
+    for number in (1, 2):
+        assert (
+            mvc("add", "head", "model.safetensors", "--parent", f"resnet18@v{number}").status == 0
+        )
+    assert mvc("search", f"parent = {parent}", "-q").out.split() == found
+    others = {"head/v1", "head/v2", "resnet18/v1", "resnet18/v2"} - set(found)
+    assert set(mvc("search", f"parent != {parent}", "-q").out.split()) == others
+
+
+def test_a_diff_says_parents_by_their_ids(resnet18: Path) -> None:
+    """What a version was made from is told as people write it, not as Python does."""
+    assert mvc("add", "head", "model.safetensors", "--parent", "resnet18@v1").status == 0
+    told = mvc("diff", "resnet18@v1", "head@v1").out
+    assert "parents  none → resnet18/v1\n" in told

@@ -9,6 +9,7 @@ Public names: ``Table``, ``matching``, ``values_of``.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import operator as operators
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -32,6 +33,8 @@ from mvc.registry.search.facts import Values, full_names
 
 # What is a time: compared as far as the other side is written.
 TIME = "created"
+# Where a version may be written as it is elsewhere, or any of a family.
+PARENT = "parent"
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "=": operators.eq,
@@ -111,7 +114,10 @@ def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]
     sign = "=" if item.operator == "!=" else item.operator
     time = isinstance(item.left, Field) and item.left.name == TIME
     if isinstance(item.right, (Number, Text)):
-        test = _test(sign, item.right, time)
+        than = item.right
+        if item.left == Field(PARENT) and isinstance(than, Text) and sign == "=":
+            sign, than = "~", Text(_parents_meant(than.value))
+        test = _test(sign, than, time)
         return {row for row, values in left.items() if any(map(test, values))}
     right = operand(item.right, table, rows)
     test_of: dict[Any, Test] = {}
@@ -123,6 +129,14 @@ def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]
             if any(map(test_of[other], values)):
                 found.add(row)
     return found
+
+
+def _parents_meant(text: str) -> str:
+    """Return the pattern of what a parent may be given as: an id, family@vN, or a family."""
+    family, at, version = text.partition("@")
+    if not at and "/" not in family:
+        return f"{glob.escape(family)}/v*"
+    return glob.escape(f"{family}/{version}" if at else family)
 
 
 def _test(sign: str, than: Number | Text | Any, time: bool) -> Test:
