@@ -48,7 +48,7 @@ def of_difference(found: Difference) -> Card:
         for items, what in ((found.files, "file"), (found.facts, "fact"), (found.tensors, "tensor"))
         if items
     ]
-    said = f"{', '.join(differ)} differ" if differ else "the same"
+    said = f"{', '.join(differ)} different" if differ else "the same"
     said += f"; {_count(found.equal, 'tensor')} equal" if found.equal else ""
     groups = dict.fromkeys(fact.group for fact in found.facts)
     facts = [(name, [_fact(f) for f in found.facts if f.group == name]) for name in groups]

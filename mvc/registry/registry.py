@@ -327,9 +327,7 @@ class ModelRegistry(ImportMethods):
 
         if not isinstance(path, (str, os.PathLike, NoneType)):
             hint = "save(name, model) registers a torch module or a state dict"
-            raise UsageError(
-                f"the path of a file is needed, not a {type(path).__name__}", hint=hint
-            )
+            raise UsageError(f"the path of a file is needed, not {type(path).__name__}", hint=hint)
         selection = Selection(*globs)
         if path is not None and ref is None:
             if self._create and not place.exists(self.folder):

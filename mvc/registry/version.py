@@ -21,7 +21,7 @@ class Version:
 
     ``id`` is ``family/vN``; ``present`` tells whether the store is known to
     hold its bytes. What is ``released`` is withdrawn, and gc gave up its bytes.
-    Nothing in it can be written to, and it can be a key or in a set.
+    Nothing in it can be written to; it can be a key or in a set, where what says the same is one.
     """
 
     id: str

@@ -57,7 +57,7 @@ def test_what_is_told_of_many_things_shows_itself_too(tmp_path: Path) -> None:
     write_model(tmp_path / "new.safetensors")
     difference = registry.diff("net@v1", "net@v2")
     assert repr(difference) == (
-        "<net/v1 → net/v2: 1 file, 1 fact, 1 tensor differ; 1 tensor equal>"
+        "<net/v1 → net/v2: 1 file, 1 fact, 1 tensor different; 1 tensor equal>"
     )
     assert repr(registry.diff("net", "net")) == "<net/v2 → net/v2: the same; 2 tensors equal>"
     for told in ("changed a.safetensors", "acc 1 → 2", "&lt;w&gt; changed float32 (2, 3)"):

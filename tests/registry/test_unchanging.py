@@ -90,7 +90,7 @@ def test_what_a_version_says_is_dicts_and_lists_in_all_else(registry: ModelRegis
 
 
 def test_versions_can_be_keys_and_in_sets(registry: ModelRegistry) -> None:
-    """The same version is the same key, however it was come by."""
+    """Versions of which the same is said are the same key, each time they are asked for."""
     path = registry.folder.parent / "a.safetensors"
     added = registry.add("net", path)
     written = registry.checkout("net@v1", registry.folder.parent / "out.safetensors")
