@@ -146,8 +146,9 @@ def pager() -> list[str]:
 
 
 def of_pager() -> dict[str, str]:
-    """Return a pager's environment: colours pass through less, unless ``LESS`` says otherwise."""
-    return {"LESS": os.environ.get("LESS", "FRX"), **os.environ}
+    """Return a pager's environment: whatever else ``LESS`` says, colours pass through less."""
+    options = os.environ.get("LESS")
+    return {**os.environ, "LESS": "FRX" if options is None else f"-R {options}"}
 
 
 def debug() -> bool:

@@ -165,9 +165,9 @@ SYNONYMS = {
     "restore-file": "checkout", "which": "path", "where": "path", "locate": "path",
     "info": "show", "inspect": "show", "cat": "show", "compare": "diff",
     "history": "log", "versions": "log", "find": "search", "query": "search", "filter": "search",
-     "remove": "rm", "delete": "rm", "del": "rm",
-    "undelete": "restore", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
-    "promote": "tag", "alias": "tag", "undo": "rollback", "move": "store",
+    "remove": "rm", "delete": "rm", "del": "rm", "undelete": "restore", "undo": "restore",
+    "export": "checkout", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
+    "promote": "tag", "alias": "tag", "move": "store",
     "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
     "import-url": "import", "fetch": "import", "retain": "keep", "retention": "keep",
     "policy": "keep", "expire": "keep",
@@ -381,6 +381,8 @@ def _close_quietly(stream: TextIO) -> None:
 def _near(name: str) -> str:
     if name.lower() in RENAMES:
         return "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another"
+    if name.lower() in ("push", "pull", "clone"):
+        return f"git {name.lower()} carries the records; mvc store --help says how to share bytes"
     meant = SYNONYMS.get(name.lower())
     if meant is None:
         import difflib

@@ -85,11 +85,11 @@ class Command(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        if "quiet" in ctx.params:
-            manner.manner.quiet |= ctx.params["quiet"]
-            ctx.params["quiet"] = manner.manner.quiet
         if ctx.params.get("as_json") and ctx.params.get("quiet"):
             raise UsageError("--json and -q are two ways to answer", hint="choose one")
+        if "quiet" in ctx.params:  # before the command's name it says less, beside --json as well
+            manner.manner.quiet |= ctx.params["quiet"]
+            ctx.params["quiet"] = manner.manner.quiet
         if isinstance(self, click.Group):  # the command in it is heard, and says how long it took
             return super().invoke(ctx)
         with self._pager(), manner.heard(ctx.command_path):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mvc.store.alternates import Alternate
     from mvc.store.relocation import MovePlan
 
-dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+dry_run = click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
 
 
 @command.group(

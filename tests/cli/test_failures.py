@@ -219,6 +219,7 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
         ("--verbos list", "did you mean '--verbose'?"),
         ("list --frobnicate", "mvc list --help shows how it is used"),
         ("store mov x", "did you mean 'mvc store move'?"),
+        ("push", "git push carries the records; mvc store --help says how to share bytes"),
         ("store frobnicate", "mvc store --help lists them"),
         ("log -n 0", "as in --limit 5"),
         ("--json list", "--json comes after the command, as in mvc list --json"),

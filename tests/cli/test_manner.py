@@ -125,3 +125,10 @@ def test_every_variable_that_is_read_is_on_the_page() -> None:
     page = (ROOT / "docs/terminal.md").read_text().partition("## Environment")[2]
     listed = re.findall(r"^\| `([A-Z_]+)` \|", page.partition("\n## ")[0], re.MULTILINE)
     assert sorted(listed) == sorted(read)
+
+
+def test_less_may_be_said_before_a_command_that_answers_with_json(resnet18: Path) -> None:
+    """``-q`` is an answer of its own only behind a command's name."""
+    done = mvc("-q", "show", "resnet18", "--json")
+    assert (done.status, done.json["id"]) == (0, "resnet18/v2")
+    assert mvc("show", "resnet18", "-q", "--json").status == 2

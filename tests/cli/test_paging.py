@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mvc import environment
 from mvc.cli.app import ENTRIES
 from tests.cli.running import mvc, process
 from tests.support.growing import grow
@@ -165,3 +166,14 @@ def test_the_commands_that_are_paged() -> None:
     commands = {name: root.get_command(click.Context(root), name) for name in ENTRIES}
     paged = {name for name, command in commands.items() if getattr(command, "paged", False)}
     assert paged == {"list", "log", "show", "diff", "search"}
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "FRX"), ("", "-R "), ("iM", "-R iM")])
+def test_colours_pass_through_less_whatever_else_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, told: str
+) -> None:
+    """Without ``R`` less shows the codes of colours instead of colours."""
+    monkeypatch.delenv("LESS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("LESS", given)
+    assert environment.of_pager()["LESS"] == told

@@ -507,3 +507,21 @@ def test_of_several_that_put_it_back_at_once_all_have_one_store(project: Project
     assert fileio.run(steps[1]) is False
     assert (store / "store.yaml").read_bytes() == first
     assert project.add(b"two") == "net/v2"
+
+
+def test_a_store_that_was_named_and_is_not_there_is_told_of(project: Project) -> None:
+    """Whoever names a store by a slip learns that another one was used."""
+    project.add(b"one")
+    registry = ModelRegistry(project.folder, store=project.folder / "nope")
+    with pytest.warns(StoreWarning, match=r"nope', which --store .* is no folder; the store in"):
+        assert registry.resolve("net").present
+
+
+def test_an_alternate_may_be_named_by_its_project(project: Project, tmp_path: Path) -> None:
+    """A project stands for the store it has, wherever that is; so it does to take it off again."""
+    other = ModelRegistry(tmp_path / "other")
+    other.init(store=tmp_path / "elsewhere")
+    project.add(b"one")
+    (found,) = project.registry().store_alternates(add=tmp_path / "other")
+    assert (found.path, found.problem) == (tmp_path / "elsewhere", None)
+    assert project.registry().store_alternates(remove=tmp_path / "other") == ()

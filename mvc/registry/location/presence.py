@@ -59,12 +59,21 @@ class Presence:
                 self._located = locate(self._place, self._named)
                 self._standing = standing(self._located.store.folder)
                 say("store: '{}', {}", self._located.store.folder, HOW[self._located.how])
+                self._warn_of_named(self._located)
             except MvcError as error:
                 self._failure = error
         if self._located is None:
             assert self._failure is not None
             raise self._failure
         return self._located
+
+    def _warn_of_named(self, located: Located) -> None:
+        if self._named is not None and not self._named.is_dir():
+            text = (
+                f"'{self._named}', which --store or MVC_STORE names, is no folder; "
+                f"the store in '{located.store.folder}' is used"
+            )
+            warnings.warn(text, StoreWarning, stacklevel=2)
 
     @property
     def store(self) -> Store:

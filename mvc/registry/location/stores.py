@@ -36,7 +36,16 @@ from mvc.store.intents import waiting
 from mvc.store.lock import maintenance
 from mvc.store.relocation import Moved, MovePlan
 from mvc.store.roots import Roots
-from mvc.store.settings import MOVED, ROOTS, claims, identity_of, leads_on, moved_from, moved_to
+from mvc.store.settings import (
+    MOVED,
+    ROOTS,
+    SETTINGS,
+    claims,
+    identity_of,
+    leads_on,
+    moved_from,
+    moved_to,
+)
 
 SHORTEST_PREFIX = 8
 
@@ -201,9 +210,18 @@ def change_alternates(
     folder = presence.store.folder
     if add is not None or remove is not None:
         folder = presence.writable().folder
-        add, remove = add and places.tidy(add), remove and places.tidy(remove)
+        add, remove = add and _store_of(add), remove and _store_of(remove)
         alternates.change(folder, add=add, remove=remove)
     return tuple(alternates.reachable(folder))
+
+
+def _store_of(path: Path) -> Path:
+    """Return where a store is that is named by its folder, or by that of a project."""
+    path = places.tidy(path)
+    registry = places.at(path)
+    if not (path / SETTINGS).exists() and (registry / CONFIG).is_file():
+        return places.read(registry).store_path
+    return path
 
 
 def plan_forget(place: Place, presence: Presence, registry: str) -> ForgetPlan:
