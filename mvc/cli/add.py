@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvc.cli import command, output, values
-from mvc.errors import Conflict, UsageError
+from mvc.errors import Conflict, MvcError, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
@@ -176,6 +176,7 @@ def _add_all(
     """Add one source after the other, and say of each what it became."""
     all_added, started = [], time.monotonic()
     names = [os.path.basename(os.path.abspath(source.get("path", ""))) for source in sources]
+    tags = _tags(registry, name, given["tags"])
     for source in sources:
         before = time.monotonic()
         added = registry.add(name, **source, **given)
@@ -187,10 +188,24 @@ def _add_all(
             continue
         if not quiet:
             tell(added, time.monotonic() - before)
+            for tag, stood in tags.items():
+                if tag.lower() in map(str.lower, added.tags):
+                    output.say(output.moved(tag, stood, added.number))
         output.result(added.id)
     if len(sources) > 1 and not quiet and not as_json:
         _tell_all(all_added, time.monotonic() - started)
     return all_added
+
+
+def _tags(
+    registry: ModelRegistry, name: str, tags: tuple[str, ...] | list[str]
+) -> dict[str, int | None]:
+    """Return where tags that are to be moved stand now."""
+    try:
+        family = registry.family(name) if tags else None
+    except MvcError:  # there is none yet
+        family = None
+    return {tag: None if family is None else family.tagged(tag) for tag in tags}
 
 
 def _sources(files: list[str], origin: str | None, typed: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ a table, each line like the other, is printed by ``mvc.cli.tables``.
 
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
 ``table``, ``draw``, ``styled``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``,
-``when``, ``age``, ``cells_of``, ``number``, ``brief``, ``pairs``, ``names_of``, ``path``,
-``home_path``, ``clean``.
+``when``, ``age``, ``moved``, ``cells_of``, ``number``, ``brief``, ``pairs``, ``names_of``,
+``path``, ``home_path``, ``clean``.
 """
 
 from __future__ import annotations
@@ -212,6 +212,13 @@ def count(number: int, word: str, words: str | None = None) -> str:
 def when(created: str, *, seconds: bool = False) -> str:
     """Write a record's time for people; it stays UTC, as in ``tag@{date}``."""
     return created[: 19 if seconds else 16].replace("T", " ")
+
+
+def moved(tag: str, before: int | None, number: int) -> str:
+    """Write where a tag went: ``prod: v2 → v4``."""
+    if before == number:
+        return f"{tag}: v{number} already"
+    return f"{tag}: {'none' if before is None else f'v{before}'} → v{number}"
 
 
 def cells_of(text: str) -> int:

@@ -181,20 +181,20 @@ def _set(
     quiet: bool,
 ) -> None:
     found = registry.resolve(ref)
-    before = _standing(registry, found.family, name)
+    before = registry.family(found.family).tagged(name)
     version = registry.tag(ref, name, **options)
     if as_json:
         output.json_result(version.as_dict())
         return
     if not quiet:
-        moved = f"{before or 'none'} → {version.version}"
-        output.say(f"{name}: {moved if before != version.version else f'{before} already'}")
+        output.say(output.moved(name, before, version.number))
     output.result(version.id)
 
 
 def _delete(registry: ModelRegistry, ref: str, as_json: bool, quiet: bool) -> None:
     family, _, name = ref.partition("@")
-    before = _standing(registry, family, name)
+    stood = registry.family(family).tagged(name)
+    before = None if stood is None else f"v{stood}"
     registry.delete_tag(ref)
     if as_json:
         output.json_result({"family": family, "tag": name, "before": before, "version": None})
@@ -259,11 +259,6 @@ def _only_family(ref: str) -> str:
             hint=f"mvc tag {ref} TAG; where a tag stands says mvc show FAMILY@TAG",
         )
     return command.family_name(ref)
-
-
-def _standing(registry: ModelRegistry, family: str, name: str) -> str | None:
-    tags = registry.family(family).tags.items()
-    return next((f"v{n}" for tag, n in tags if tag.lower() == name.lower()), None)
 
 
 def _until(moves: list[Move], done: RolledBack) -> str | None:
