@@ -5,6 +5,7 @@ Public names: ``checkout``, ``path``.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mvc.cli import command, output
+from mvc.errors import MvcError, NotFound
 
 if TYPE_CHECKING:
+    from mvc.registry import ModelRegistry
     from mvc.registry.version import CheckedOut
 
 # So many names of a list are shown.
@@ -65,7 +68,11 @@ def checkout(
     printed is the path.
     """
     started = time.monotonic()
-    done = command.open_registry().checkout(ref, target, force=force, link=link)
+    registry = command.open_registry()
+    try:
+        done = registry.checkout(ref, target, force=force, link=link)
+    except NotFound as error:
+        raise _explained(registry, ref, error) from None
     if as_json:
         output.json_result(done.as_dict())
         return
@@ -108,6 +115,20 @@ def path(ref: str, as_json: bool, quiet: bool) -> None:
     version, file = registry.resolve(ref), refs.parse(ref).path
     exact = f"{version.id}:{file}" if file else version.id
     output.json_result({**version.as_dict(), "path": str(registry.path(exact))})
+
+
+def _explained(registry: ModelRegistry, ref: str, error: NotFound) -> NotFound:
+    """Return an error that says so if what was taken for a file is a tensor."""
+    from mvc.registry import refs
+
+    name = refs.parse(ref).path
+    if name is not None:
+        whole = ref.removesuffix(f":{name}")
+        with contextlib.suppress(MvcError), registry.open(whole) as weights:
+            if name in weights.keys():  # noqa: SIM118
+                typed = f"mvc.ModelRegistry().open({whole!r}).get_tensor({name!r})"
+                return NotFound(error.message, hint=f"it is a tensor; in Python: {typed}")
+    return error
 
 
 def _happened(done: CheckedOut, link: bool, seconds: float) -> str:

@@ -311,3 +311,14 @@ def test_what_is_nearly_right_is_answered_with_what_to_type(
     done = run(*typed.split())
     assert done.status in (2, 4)
     assert done.err.splitlines()[-1] == f"hint: {hint}"
+
+
+def test_a_tensor_taken_for_a_file_is_called_so(resnet18: Path) -> None:
+    """Who asks for a tensor as for a file is told what gives it, which does."""
+    done = run("checkout", "resnet18@v1:fc.bias")
+    assert done.status == 4
+    typed = done.err.splitlines()[-1].partition("it is a tensor; in Python: mvc.")[2]
+    given = eval(typed, {"ModelRegistry": ModelRegistry})
+    assert given.shape == (100,)
+    assert "it is a tensor" not in run("checkout", "resnet18@v1:fc.nothing").err
+    assert "it is a tensor" not in run("checkout", "nothing@v1:fc.bias").err
