@@ -5,7 +5,8 @@ Public names: ``registry_folder``, ``store_folder``, ``cache_folder``,
 ``users_cache``, ``cache_size``, ``durability``, ``settings_folder``, ``forget_registry``,
 ``offline``, ``author``, ``code_state``, ``hold_code_state``, ``upward``, ``home``, ``colours``,
 ``progress``, ``pager``, ``of_pager``, ``shell``, ``umask``, ``debug``, ``completion``,
-``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``.
+``anyone_may_write``, ``full_path``, ``host``, ``in_git``, ``keep_memory``, ``boot``,
+``owner_of``.
 """
 
 from __future__ import annotations
@@ -177,6 +178,17 @@ def author() -> str:
         named = f"uid-{os.getuid()}"
     # A variable may hold bytes that are not text, which no record can keep.
     return named.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def owner_of(path: Path) -> str:
+    """Return the login of whose a file is, or the number of a user without one."""
+    number = os.lstat(path).st_uid
+    try:
+        import pwd
+
+        return pwd.getpwuid(number).pw_name
+    except (ImportError, KeyError):
+        return f"uid-{number}"
 
 
 def code_state(folder: Path) -> dict[str, str | bool] | None:

@@ -155,3 +155,56 @@ def _allow(folder: Path, change: str) -> None:
         for path in (Path(above), *(Path(above, name) for name in names)):
             mode = stat.S_IMODE(path.stat().st_mode)
             path.chmod(mode | 0o200 if change == "u+w" else mode & ~0o222)
+
+
+BECOME = """
+import os, sys
+from mvc import ModelRegistry, MvcError
+from mvc.registry.care import rooted
+import mvc.registry.checkout.paths
+registry = ModelRegistry(sys.argv[1])
+store = registry.presence.store
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+def tell(call, *given):
+    try:
+        call(*given)
+    except MvcError as error:
+        print(type(error).__name__, error.message, error.hint, sep=" | ")
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_colleagues_closed_root_is_named_with_its_owner(locked: Project, what: str) -> None:
+    """Roots that a umask keeps to their owner are no damage: who can open them is told, and how."""
+    place = locked.registry().place
+    roots = locked.mvc / "store" / "roots" / place.id
+    closed = roots if what == "folder" else sorted(roots.iterdir())[0]
+    mode = closed.stat().st_mode
+    closed.chmod(0)
+    try:
+        told = finished(python(BECOME + "tell(rooted.roots, store)", locked.folder)).strip()
+    finally:
+        closed.chmod(mode)
+    owner = closed.owner()
+    assert told == (
+        f"MvcError | '{closed}' may not be read, and is {owner}'s: what it keeps is not known, so "
+        f"nothing is removed | to be run by {owner}: chmod -R a+rX '{locked.mvc / 'store'}'; and "
+        "umask 002 from then on"
+    )
+
+
+def test_a_cache_that_may_not_be_made_names_the_setting(
+    locked: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has no home to write to learns of ``MVC_CACHE``, from Python as well."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    for name in ("MVC_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    told = finished(python(BECOME + "tell(registry.path, 'net@v1')", locked.folder)).strip()
+    assert told.startswith("MvcError | ")
+    assert told.endswith(" may not be written to | name another place: MVC_CACHE=DIR")

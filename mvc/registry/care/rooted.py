@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvc import fileio, lines
+from mvc import environment, fileio, lines
 from mvc.digest import Digest
 from mvc.errors import Damaged, MvcError, Unsupported
 from mvc.registry import record as records
@@ -40,6 +40,7 @@ def roots(store: Store) -> list[Root]:
 
     Raises:
         Damaged: One cannot be read, or something else lies among them.
+        MvcError: One may not be read.
         Unsupported: A newer mvc wrote one.
     """
     found = []
@@ -47,7 +48,7 @@ def roots(store: Store) -> list[Root]:
     for registry in sorted(fileio.list_folder(top)):
         if not (top / registry).is_dir():  # lost+found and the like are folders, and refused below
             continue
-        for name in sorted(fileio.list_folder(top / registry)):
+        for name in sorted(_names(top / registry)):
             if name.endswith(".yaml"):
                 if not is_id(registry):
                     raise Damaged(f"'{top / registry}' is no registry's", hint=_ADVICE)
@@ -88,6 +89,24 @@ def _of(path: Path, family: str) -> Record | None:
     return None
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return list(fileio.list_folder(folder))
+    except PermissionError:
+        raise _closed(folder) from None
+
+
+def _closed(path: Path) -> MvcError:
+    """Say whose it is: what a colleague's umask keeps to its owner is no damage."""
+    store = next(above.parent for above in path.parents if above.name == ROOTS)
+    owner = environment.owner_of(path)
+    return MvcError(
+        f"'{path}' may not be read, and is {owner}'s: what it keeps is not known, so nothing "
+        "is removed",
+        hint=f"to be run by {owner}: chmod -R a+rX '{store}'; and umask 002 from then on",
+    )
+
+
 def _read(registry: str, path: Path) -> Root | None:
     try:
         data = fileio.read(path, lines.MAX_SIZE)
@@ -98,6 +117,8 @@ def _read(registry: str, path: Path) -> Root | None:
         raise Unsupported(
             f"root '{path}' cannot be read: {error.message}", hint=error.hint
         ) from None
+    except PermissionError:
+        raise _closed(path) from None
     except (MvcError, OSError) as error:
         raise Damaged(f"root '{path}' cannot be read: {error}", hint=_ADVICE) from None
     if root_name(data) != path.name:

@@ -6,6 +6,7 @@ Public names: ``path``, ``ready``, ``cache_of``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
 
     Raises:
         Damaged: The store does not hold them whole.
-        OSError: The cache cannot be written to.
+        MvcError: The cache may not be written to.
+        OSError: The disk is full, or fails.
     """
     cache = cache_of(place)
     say("cache: '{}'", cache)
@@ -80,6 +82,12 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
             files,
             limit=materialised.LIMIT if limit is None else limit,
         )
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise MvcError(
+            f"'{cache}' may not be written to", hint="name another place: MVC_CACHE=DIR"
+        ) from None
     except Damaged as error:
         raise Damaged(
             f"{identity} cannot be read: {error.message}",
