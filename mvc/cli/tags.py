@@ -87,14 +87,16 @@ def tag(
     examples=[
         ("mvc rollback resnet18@prod", "back to where prod stood before"),
         ("mvc rollback resnet18@prod --to v2", "further back"),
+        ('mvc rollback resnet18@prod --message "slow"', "and why"),
     ],
     statuses={4: "no such tag, or nothing to go back to"},
 )
 @click.argument("ref", metavar="FAMILY@TAG")
 @click.option("--to", metavar="vN", help="Go back until the tag stands there.")
+@click.option("--message", metavar="TEXT", help="Why.")
 @command.as_json
 @command.quiet
-def rollback(ref: str, to: str | None, as_json: bool, quiet: bool) -> None:
+def rollback(ref: str, to: str | None, message: str | None, as_json: bool, quiet: bool) -> None:
     """Move a tag back to where it was before.
 
     Undoes the newest move that is not undone yet; a second rollback goes
@@ -102,7 +104,7 @@ def rollback(ref: str, to: str | None, as_json: bool, quiet: bool) -> None:
     The last line printed is the id of the version the tag stands on now.
     """
     registry = command.open_registry()
-    done = registry.rollback(ref, to=to)
+    done = registry.rollback(ref, to=to, message=message)
     if as_json:
         version = registry.resolve(done.id).as_dict()
         said = {key: value for key, value in asdict(done).items() if key in ("tag", "before")}
@@ -110,11 +112,12 @@ def rollback(ref: str, to: str | None, as_json: bool, quiet: bool) -> None:
         return
     if not quiet:
         until = _until(registry.history(ref), done)
-        known = f" to {output.when(until)[:10]}" if until else ""
+        known = f" to {output.when(until)}" if until else ""
         output.say(
             f"{done.tag}: {done.before or 'none'} → {done.version} (was {done.version} "
-            f"from {output.when(done.since)[:10]}{known}, set by {done.author})"
+            f"from {output.when(done.since)}{known} UTC, set by {done.author})"
         )
+        _note_still(registry, done)
     output.result(done.id)
 
 
@@ -269,6 +272,17 @@ def _until(moves: list[Move], done: RolledBack) -> str | None:
             return later
         later = move.created
     return None
+
+
+def _note_still(registry: ModelRegistry, done: RolledBack) -> None:
+    """Say under which names the version that the tag went back from is found all the same."""
+    family = registry.family(done.id.rpartition("/")[0])
+    best = family.best and family.best[0]
+    names = {"latest": family.latest, "best": best}
+    still = [name for name, number in names.items() if number and f"v{number}" == done.before]
+    if still:
+        out = f"to take it out of use: mvc rm {family.name}@{done.before}"
+        output.note(f"{done.before} is still {' and '.join(still)}; {out}")
 
 
 def _mode(lowest: bool) -> str:

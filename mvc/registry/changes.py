@@ -161,7 +161,7 @@ def history(manifest: Manifest, text: str) -> list[Move]:
     ]
 
 
-def rollback(manifest: Manifest, text: str, to: AnyRef | None) -> RolledBack:
+def rollback(manifest: Manifest, text: str, to: AnyRef | None, message: str | None) -> RolledBack:
     """Undo the newest move of a tag. Raises as ``ModelRegistry.rollback`` says."""
     family, name = _tag_of(manifest, text)
     hint = "--to takes a version by its number, as in --to v3"
@@ -178,7 +178,7 @@ def rollback(manifest: Manifest, text: str, to: AnyRef | None) -> RolledBack:
         number, undone = tags.rollback(moves, current.withdrawn, target, f"{current.name}@{name}")
         return Tagged(name, number, manifest.record(family.folder, number)[1], undone)
 
-    event = fileio.run(record_change(manifest, family.folder, decide))
+    event = fileio.run(record_change(manifest, family.folder, decide, message))
     assert event is not None
     assert isinstance(event.change, Tagged)
     number = event.change.version

@@ -63,17 +63,20 @@ class TagMethods(SearchMethods):
         self._root_if_writable()
         changes.delete_tag(self.manifest, ref)
 
-    def rollback(self, ref: str, *, to: AnyRef | None = None) -> changes.RolledBack:
+    def rollback(
+        self, ref: str, *, to: AnyRef | None = None, message: str | None = None
+    ) -> changes.RolledBack:
         """Undo the newest move of the tag ``family@tag`` that is not undone yet.
 
         Args:
             to: ``vN``: undo moves until the tag stands there.
+            message: Why; it stands in the tag's history.
 
         Raises:
             NotFound: There is no such tag, or nothing to go back to.
         """
         self._root_if_writable()
-        return changes.rollback(self.manifest, ref, to)
+        return changes.rollback(self.manifest, ref, to, message)
 
     def best(
         self, name: str, metric: str | None = None, mode: str | None = None

@@ -64,8 +64,9 @@ def test_each_rollback_goes_further_back(versions: Project) -> None:
     """A second rollback undoes the move before, never the rollback."""
     move(versions, 1, 2, 3)
     registry = versions.registry()
-    back = registry.rollback("net@prod")
+    back = registry.rollback("net@prod", message="too slow")
     assert (back.id, back.before, back.version) == ("net/v2", "v3", "v2")
+    assert registry.history("net@prod")[0].message == "too slow"
     assert back.since == registry.history("net@prod")[2].created
     assert registry.rollback("net@prod").version == "v1"
     with pytest.raises(NotFound, match="no earlier version"):
