@@ -432,7 +432,7 @@ def test_a_version_from_another_mends_its_tree(project: Project, bert: Path) -> 
     assert project.registry().fsck("full").ok
 
 
-def test_space_is_looked_for_before_anything_is_read(
+def test_space_is_looked_for_before_anything_is_stored(
     project: Project, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole folder must fit."""
@@ -441,6 +441,22 @@ def test_space_is_looked_for_before_anything_is_read(
         project.registry().add("net", bert)
     assert "mvc gc" in (raised.value.hint or "")
     assert project.packs == []
+
+
+def test_what_the_store_has_needs_no_room(
+    project: Project, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a whole folder does not fit, only what is new in it must."""
+    project.registry().add("net", bert)
+    copy = bert.parent / "copy"
+    shutil.copytree(bert, copy)
+    (copy / "notes.bin").write_bytes(noise(MIB, 8))
+    monkeypatch.setattr(fileio, "free_space", lambda path: 3 * MIB)
+    project.registry().add("net", copy)
+    (copy / "notes.bin").write_bytes(noise(4 * MIB, 9))
+    with pytest.raises(MvcError, match=r"4,19.,... bytes to store"):
+        project.registry().add("net", copy)
+    assert project.registry().list("net") == ["v1", "v2"]
 
 
 def test_more_files_than_a_record_lists(project: Project) -> None:

@@ -39,6 +39,7 @@ from mvc.registry.intake.folder import Selection, SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.relatives import Relatives, nearest
+from mvc.registry.intake.sink import Lacking, Sink
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.intake.unchanged import IfChanged, unchanged
 from mvc.registry.location.place import Place, is_tools_own
@@ -156,7 +157,7 @@ def add(
     if path.is_dir():
         folder = SourceFolder(path, selection, own=store.folder)
         folder.settle(notes)
-        _check_space(store, path, folder.size)
+        _check_space(store, path, folder)
         added = _carried_out(place, manifest, store, name, folder, facts)
         digests = {file.path: file.digest for file in files_of(store, added.artifact)}
         for file in folder.models:
@@ -169,7 +170,7 @@ def add(
         )
     with SourceFile(path) as source:
         source.settle(notes)
-        _check_space(store, path, source.size)
+        _check_space(store, path, source)
         added = _carried_out(place, manifest, store, name, source, facts)
         notes.note(path, added.id, added.artifact.digest, source.status)
     notes.save()
@@ -185,12 +186,17 @@ def _refuse_own(path: Path, store: Store) -> None:
         )
 
 
-def _check_space(store: Store, path: Path, size: int) -> None:
-    free = fileio.free_space(store.folder)
-    if free < size + SPACE_BESIDE:
+def _check_space(store: Store, path: Path, source: SourceFile | SourceFolder) -> None:
+    """Refuse what does not fit; where not all would, it is read to see what the store lacks."""
+    free, lacking = fileio.free_space(store.folder), source.size
+    if free < lacking + SPACE_BESIDE and free >= SPACE_BESIDE and store.index.names:
+        counted = Lacking(store)
+        _read(source, counted)
+        lacking = counted.size
+    if free < lacking + SPACE_BESIDE:
         raise MvcError(
-            f"'{path}' has {size:,} bytes, only {free:,} are free in '{store.folder}'",
-            hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
+            f"'{path}' has {lacking:,} bytes to store, only {free:,} are free in '{store.folder}'",
+            hint="free some space: mvc du shows what mvc gc, gc --grace 0 or gc --cache frees",
         )
 
 
@@ -295,11 +301,11 @@ def _taken_back(transaction: Transaction, registry: str, record: bytes) -> Itera
 
 
 def _read(
-    source: SourceFile | SourceFolder, transaction: Transaction, relatives: Relatives
+    source: SourceFile | SourceFolder, sink: Sink, relatives: Relatives | None = None
 ) -> Ingested:
     if isinstance(source, SourceFolder):
-        return ingest_folder(source, transaction, relatives)
-    return ingest(source, transaction, relatives)
+        return ingest_folder(source, sink, relatives)
+    return ingest(source, sink, relatives)
 
 
 def _requirement(

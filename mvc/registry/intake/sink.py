@@ -1,9 +1,9 @@
 """Sinks: where a file's bytes go while it is read.
 
 A ``Transaction`` is one, and stores them. Who only wants to know what a file
-is lets them go nowhere.
+is lets them go nowhere, or counts what a store lacks of it.
 
-Public names: ``Sink``, ``Nowhere``.
+Public names: ``Sink``, ``Nowhere``, ``Lacking``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mvc.digest import Buffer, Digest
 from mvc.recipe import Recipe
+from mvc.store import Store
 from mvc.store.transaction import Offer
 
 
@@ -31,3 +32,17 @@ class Nowhere:
 
     def put_recipe(self, digest: Digest, made: Recipe) -> None:
         pass
+
+
+class Lacking(Nowhere):
+    """Keeps nothing; ``size`` counts the bytes of the objects that a store lacks."""
+
+    def __init__(self, store: Store) -> None:
+        self.size = 0
+        self._store = store
+        self._seen: set[Digest] = set()
+
+    def put(self, data: Buffer, digest: Digest, width: int, offer: Offer = tuple) -> None:
+        if digest not in self._seen and self._store.find(digest, len(data)) is None:
+            self.size += len(data)
+        self._seen.add(digest)
