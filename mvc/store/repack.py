@@ -120,7 +120,7 @@ def carry_out(
         raise MvcError(
             f"the new packs take about {planned.room:,} bytes beside the old ones, "
             f"only {free:,} are free in '{store.folder}'",
-            hint="free some space: mvc gc frees what was withdrawn, mvc du shows what is taken",
+            hint="free some space: mvc du shows what mvc gc, gc --grace 0 or gc --cache frees",
         )
     frames = written_anew(store, planned.packs, planned.kept, planned.changes)
     new = yield from write(store, frames, planned.room)

@@ -39,6 +39,7 @@ MOST_VERSIONS = 50
 """The newest versions, whose bytes are looked for."""
 MOST_APART = 5.0
 """Seconds by which two clocks may differ."""
+_FREES = "mvc du says what mvc gc, gc --grace 0 or gc --cache frees"
 OLDEST_YEAR = 2025
 NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "lustre", "gluster", "beegfs", "gpfs")
 REMARKS = {
@@ -134,7 +135,7 @@ def failed(group: str, name: str, error: MvcError | OSError) -> Fact:
         found = "none" if isinstance(error, NotFound) else "not usable"
         return Fact(group, name, found, error.message, error.hint or "mvc fsck says more")
     where = f" '{error.filename}'" if error.filename else ""
-    hint = "mvc gc frees space" if is_full(error) else f"ls -ld{where} shows whose it is"
+    hint = _FREES if is_full(error) else f"ls -ld{where} shows whose it is"
     problem = f"{(error.strerror or str(error)).lower()}:{where}"
     return Fact(group, name, "not usable", problem, hint)
 
@@ -227,12 +228,19 @@ def _disk(folder: Path) -> Iterator[Fact]:
         remark = "over a network: what is synced is as safe as its server makes it"
     yield Fact("store", "file system", f"{kind}{', ' if remark else ''}{remark}")
     free = fileio.free_space(folder)
-    found = f"{free / 1e9:.1f} GB"
+    found = _in_bytes(free)
     if free < LEAST_FREE:
-        hint = "mvc du says what takes it, mvc gc frees it, mvc store move DIR takes it elsewhere"
+        hint = f"{_FREES}; mvc store move DIR takes it elsewhere"
         yield Fact("store", "free", found, f"the disk is almost full: {found} left", hint)
     else:
         yield Fact("store", "free", found)
+
+
+def _in_bytes(size: int) -> str:
+    for unit, least in (("GB", 1e9), ("MB", 1e6)):
+        if size >= least:
+            return f"{size / least:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"
 
 
 def _tried(store: Path) -> Iterator[Fact]:
