@@ -52,7 +52,7 @@ def log(
     """Show versions with their story, newest first.
 
     Per version: when and by whom it was registered, its message, metrics,
-    and what it was made from; of one family, or of all. On a terminal each
+    labels, and what it was made from; of one family, or of all. On a terminal each
     family begins with how its best metric went, from the oldest version
     shown to the newest.
 
@@ -105,6 +105,8 @@ def _story(version: Version, standings: Mapping[str, str]) -> list[str]:
     told = (version.message or "").split("\n") if version.message else []
     if version.metrics:
         told.append(output.pairs(version.metrics, output.brief))
+    if version.labels:
+        told.append(output.pairs(version.labels))
     made_from = ", ".join(parent.id for parent in versions.parents_of(version))
     held = f"{version.artifact.name}, {versions.measure(version)}"
     told.append(f"{held}, from {made_from}" if made_from else held)

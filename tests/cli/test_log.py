@@ -180,3 +180,10 @@ def test_two_ways_to_answer_are_one_too_many(project: Project) -> None:
     """A graph is for people; ``--json`` has the parents of each version."""
     done = mvc("log", "--graph", "--json")
     assert (done.status, done.out) == (2, "")
+
+
+def test_labels_stand_below_the_metrics(registry: Path) -> None:
+    """The story of a version has its labels, by which runs are told apart."""
+    facts = ("-m", "acc=0.9", "--label", "run=night", "--label", "team=vision")
+    assert mvc("add", "net", "model.safetensors", *facts).status == 0
+    assert "    acc=0.9\n    run=night team=vision\n" in mvc("log", "net").out
