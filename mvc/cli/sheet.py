@@ -4,7 +4,7 @@ Beside each metric stands by how much it differs from the first parent and
 from the best version, which are two more records to read; beside each tag
 since when it stands there, for which events are read from the newest on.
 
-Public names: ``show``, ``show_version``.
+Public names: ``show``, ``show_version``, ``last_moves``.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _columns(lines: Iterable[list[tuple[str, str]]]) -> Shown:
 
 def _tags(registry: ModelRegistry, family: Family, version: Version) -> Iterator[str]:
     """Yield each tag of a version, since when it stands there, and who set it."""
-    moves = _last_moves(registry, family, {tag.lower() for tag in version.tags})
+    moves = last_moves(registry, family, {tag.lower() for tag in version.tags})
     width = max(map(output.cells_of, version.tags), default=0)
     for tag in version.tags:
         move = moves.get(tag.lower())
@@ -148,7 +148,8 @@ def _tags(registry: ModelRegistry, family: Family, version: Version) -> Iterator
         yield f"{tag:<{width}}{since}".rstrip()
 
 
-def _last_moves(registry: ModelRegistry, family: Family, tags: set[str]) -> dict[str, Event]:
+def last_moves(registry: ModelRegistry, family: Family, tags: set[str]) -> dict[str, Event]:
+    """Return the events that put tags, in lower case, where they stand, of the newest events."""
     found: dict[str, Event] = {}
     for number in range(family.events, max(0, family.events - MOST_EVENTS), -1):
         if len(found) == len(tags):

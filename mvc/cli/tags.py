@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -19,6 +19,7 @@ from mvc.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
     from mvc.registry.changes import Move, RolledBack
+    from mvc.registry.event import Event
     from mvc.registry.family import Rule
 
 CONFLICT = "the tag does not stand where --expect says"
@@ -213,7 +214,13 @@ def _list_tags(registry: ModelRegistry, family: str, as_json: bool, quiet: bool)
         for name in known.tags:
             output.result(name)
     elif known.tags:
-        tables.show(list(known.tags.items()), TAGS, OF_A_TAG)
+        moves: dict[str, Event] = {}
+        if output.width() is not None:  # people are told since when, and by whom
+            from mvc.cli import sheet
+
+            moves = sheet.last_moves(registry, known, set(map(str.lower, known.tags)))
+        rows = [(tag, number, moves.get(tag.lower())) for tag, number in known.tags.items()]
+        tables.show(rows, TAGS, OF_A_TAG)
     else:
         output.note(f"no tags yet; mvc tag {known.name} TAG sets one on the newest version")
 
@@ -307,11 +314,15 @@ def _rule_in_words(rule: Rule | None) -> str:
     return f"{'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"
 
 
-TAGS: tuple[Column[tuple[str, int]], ...] = (
+# A tag, where it stands, and the event that put it there, where that was looked for.
+Stands: TypeAlias = "tuple[str, int, Event | None]"
+TAGS: tuple[Column[Stands], ...] = (
     Column("TAG", lambda stands: stands[0], style="cyan"),
     Column("VERSION", lambda stands: f"v{stands[1]}", style="yellow"),
+    Column("SINCE (UTC)", lambda stands: output.when(stands[2].created) if stands[2] else ""),
+    Column("BY", lambda stands: stands[2].author if stands[2] else "", elastic=True, rank=1),
 )
-OF_A_TAG: dict[str, Callable[[tuple[str, int]], Value]] = {
+OF_A_TAG: dict[str, Callable[[Stands], Value]] = {
     "tag": lambda stands: stands[0],
     "version": lambda stands: f"v{stands[1]}",
 }
