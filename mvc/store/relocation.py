@@ -44,6 +44,7 @@ from mvc.store.settings import (
     is_id,
     is_vacant,
     leads_on,
+    leads_to,
     moved_from,
     moved_to,
     new_id,
@@ -306,9 +307,9 @@ def _is_committed(source: Path, target: Path) -> bool:
 
 
 def _is_old_place(source: Path, target: Path) -> bool:
-    """Say whether ``target`` is where this store was before, emptied by the move from there."""
+    """Say whether ``target`` is where this store was before, emptied by a move from there."""
     names = set(fileio.list_folder(target)) - {SETTINGS, MOVED, *FOLDERS, TRASH, *OTHERS}
-    return not names and not any(_names(target)) and leads_on(target) == source
+    return not names and not any(_names(target)) and leads_to(target, source)
 
 
 def _check_claim(claim: Path) -> None:

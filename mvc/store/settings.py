@@ -8,8 +8,8 @@ is the unfinished target of a move, and nobody takes it for a store.
 Layout: ``docs/formats/store.md``.
 Public names: ``new_id``, ``root_name``, ``is_id``, ``check_features``, ``check_folders``,
 ``refuse_link``, ``text_of``, ``identity_of``, ``establish``, ``is_vacant``, ``moved_to``,
-``standing``, ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``being_moved``,
-``read_note``.
+``standing``, ``claims``, ``moved_from``, ``called_off_from``, ``leads_on``, ``leads_to``,
+``being_moved``, ``read_note``.
 """
 
 from __future__ import annotations
@@ -206,6 +206,18 @@ def leads_on(folder: Path) -> Path | None:
         return target if target and identity_of(target) == identity_of(folder) else None
     except (MvcError, OSError):
         return None
+
+
+def leads_to(folder: Path, target: Path) -> bool:
+    """Say whether a store was moved from ``folder`` to ``target``, by way of others or not."""
+    seen: set[Path] = set()
+    place: Path | None = folder
+    while place is not None and place not in seen:
+        seen.add(place)
+        place = leads_on(place)
+        if place == target:
+            return True
+    return False
 
 
 def being_moved(folder: Path, target: Path | None) -> Busy:

@@ -148,6 +148,17 @@ def test_bytes_that_were_never_here_are_told_from_damage(tmp_path: Path) -> None
         assert "mvc store alternates --add PATH" in str(refused.value.hint)
 
 
+def test_a_store_moves_back_by_way_of_another_place(tmp_path: Path) -> None:
+    """Where it was two moves ago there is only what leads on: it may go there again."""
+    project = new(tmp_path, "project")
+    project.add(b"one")
+    for there in (tmp_path / "a", tmp_path / "b", project.mvc / "store", tmp_path / "a"):
+        project.registry().move_store(there)
+        assert project.registry().place.store_path == there
+        assert project.registry().fsck().ok
+    assert project.bytes_of("net@v1") == b"one"
+
+
 def test_many_inits_at_once_make_one_store(tmp_path: Path) -> None:
     """Registries that are made at the same moment on one empty folder share what comes out."""
     shared = tmp_path / "shared"
