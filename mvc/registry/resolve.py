@@ -19,7 +19,7 @@ from mvc.registry import family as families
 from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
 from mvc.registry.family import Family, Rule
-from mvc.registry.location.presence import Presence
+from mvc.registry.location.presence import LISTED_PARTS, Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
 from mvc.registry.record import DIRECTORY, Record
@@ -112,7 +112,7 @@ def log(
 
     A record that cannot be read is warned about and left out.
     """
-    presence.anew()
+    presence.anew(LISTED_PARTS)
     folders = manifest.families() if name is None else [name]
     newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
     # A family is asked for its next version when the one before it is taken.

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 from mvc import Damaged
 from mvc.codecs import Encoding
 from mvc.errors import StoreWarning
+from mvc.registry import resolve
 from mvc.registry.care.fsck import LEVELS, Report
-from mvc.registry.location import presence
 from mvc.store import alternates
 from mvc.store.index import Found
 from mvc.store.pack import IndexBlock, PackReader
@@ -256,12 +256,12 @@ def test_a_lost_base_is_told_wherever_one_looks(held: Project) -> None:
     assert problem == "bytes are missing of 3 of the newest versions, as of tuned/v1"
 
 
-@pytest.mark.parametrize("limit", [10_000, 3])
+@pytest.mark.parametrize("limit", [2_000, 3])
 def test_looking_whether_bytes_are_there_reads_recipes_of_what_is_shown(
     held: Project, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     """Beside many versions as much is looked up as beside a few, and never more than the limit."""
-    monkeypatch.setattr(presence, "MOST_PARTS", limit)
+    monkeypatch.setattr(resolve, "LISTED_PARTS", limit)
     counts: Counter[str] = Counter()
     for kind, name in ((IndexBlock, "find"), (PackReader, "payload")):
         original = getattr(kind, name)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 READ_AT_MOST = 64 << 20
 # How many parts are looked for by one call; of what comes then, only its beginning.
 MOST_PARTS = 10_000
+# Likewise where many versions are listed, which is to be quick.
+LISTED_PARTS = 2_000
 
 
 class Presence:
@@ -46,6 +48,7 @@ class Presence:
         self._warned = False
         self._distrusted = False
         self._listed: set[Digest] = set()
+        self._most = MOST_PARTS
 
     @property
     def located(self) -> Located:
@@ -115,9 +118,10 @@ class Presence:
         moved = standing(folder) != self._standing or leads_on(folder) is not None
         return moved or isinstance(refusal, Busy)
 
-    def anew(self) -> Presence:
-        """Forget which parts were found before, and how many: a new call begins."""
+    def anew(self, most: int = MOST_PARTS) -> Presence:
+        """Forget which parts were found before: a new call begins, to look for ``most``."""
         self._listed.clear()
+        self._most = most
         return self
 
     def present(self, artifact: Artifact) -> bool:
@@ -133,7 +137,7 @@ class Presence:
             files = files_of(self.store, artifact)
         except MvcError:
             return False
-        left = max(0, MOST_PARTS - len(self._listed))
+        left = max(0, self._most - len(self._listed))
         return all(self.holds(file.digest, file.size) for file in files[:left])
 
     def holds(self, digest: Digest, size: int | None = None) -> bool:
@@ -143,7 +147,7 @@ class Presence:
             return False
         try:
             if store.find(digest, size) and (
-                len(self._listed) >= MOST_PARTS or store.lists(digest, self._listed, MOST_PARTS)
+                len(self._listed) >= self._most or store.lists(digest, self._listed, self._most)
             ):
                 return True
         except MvcError:

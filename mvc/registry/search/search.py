@@ -13,7 +13,7 @@ from mvc.errors import MvcWarning, UsageError
 from mvc.registry import family as families
 from mvc.registry import resolve
 from mvc.registry.family import Family
-from mvc.registry.location.presence import Presence
+from mvc.registry.location.presence import LISTED_PARTS, Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of, near
 from mvc.registry.search import columns
@@ -35,7 +35,7 @@ def search(
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
-    presence.anew()
+    presence.anew(LISTED_PARTS)
     key = None if sort is None else _sort_field(sort)
     found: list[tuple[Any, ...]] = []
     known = _loaded(manifest, names)
