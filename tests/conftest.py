@@ -7,6 +7,7 @@ of whoever runs them, so that a test passes for everyone or for nobody.
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -22,6 +23,9 @@ settings.load_profile("mvc")
 # Settings of the test run itself, which it must keep.
 OURS = {"MVC_BLESS", "MVC_FUZZ_SECONDS"}
 FOREIGN = ("MVC_", "GIT_", "XDG_")
+
+# A shell starts what runs in the background deaf to Ctrl-C, and so are its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
