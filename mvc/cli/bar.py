@@ -26,7 +26,7 @@ LONG = 10.0
 
 
 class Bar:
-    """Shows the job that was told of last; ``moved`` and ``said`` listen to ``mvc.progress``.
+    """Shows what ``mvc.progress`` tells by ``moved``, ``said`` and ``noted``: the last job, and words.
 
     Args:
         verbose: Whether each job is told of by a line at its end, however short it was.
@@ -62,6 +62,10 @@ class Bar:
     def said(self, text: str) -> None:
         """Print a line that is of interest."""
         output.say(text)
+
+    def noted(self, text: str) -> None:
+        """Print what who waits would want to know."""
+        output.note(text)
 
     def close(self) -> None:
         """Take the bar away."""

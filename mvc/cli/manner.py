@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import click
 
 from mvc import environment
-from mvc.cli import output
 
 
 @dataclass(slots=True)
@@ -83,6 +82,6 @@ def heard(name: str) -> Iterator[None]:
     moved = bar.moved if manner.progress or manner.verbose else None
     said = bar.said if manner.verbose else None
     begun = time.monotonic()
-    with contextlib.closing(bar), progress.listening(moved, said, output.note):
+    with contextlib.closing(bar), progress.listening(moved, said, bar.noted):
         yield
         progress.say("{}: {:.2f} s in all", name, time.monotonic() - begun)
