@@ -26,7 +26,7 @@ LONG = 10.0
 
 
 class Bar:
-    """Shows what ``mvc.progress`` tells by ``moved``, ``said`` and ``noted``: the last job, and words.
+    """Shows what is told by ``mvc.progress``: the job under way, and words.
 
     Args:
         verbose: Whether each job is told of by a line at its end, however short it was.
