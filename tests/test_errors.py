@@ -16,6 +16,7 @@ CODES = {
     errors.NotFound: ("not-found", 4),
     errors.Conflict: ("conflict", 5),
     errors.Busy: ("busy", 6),
+    errors.RemoteFailed: ("remote", 7),
     errors.Unsupported: ("unsupported", 8),
 }
 
