@@ -88,7 +88,17 @@ def pid(recorder: Recorder) -> int:
 def stopped(process: int) -> None:
     """Stop a process, and return when it stands still."""
     os.kill(process, signal.SIGSTOP)
-    until(lambda: Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    until(lambda: _state(process) == "T")
+
+
+def killed(process: int) -> None:
+    """Kill a process, and return when all that it had open is closed."""
+    os.kill(process, signal.SIGKILL)
+    until(lambda: _state(process) == "Z")
+
+
+def _state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def until(true: Callable[[], bool]) -> None:

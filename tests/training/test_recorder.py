@@ -18,6 +18,7 @@ from tests.support.registry_builders import Project
 from tests.training.conftest import (
     PATIENCE,
     checkpoint,
+    killed,
     left_over,
     pid,
     run_script,
@@ -399,8 +400,7 @@ def test_a_process_that_dies_is_followed_by_another(
     mine = recorder()
     stopped(pid(mine))
     mine.save(Checkpoint(str(checkpoint(project, 1)), {}, {}))
-    os.kill(pid(mine), signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid(mine)}/exe").exists())
+    killed(pid(mine))
     mine.save(Checkpoint(str(checkpoint(project, 2)), {}, {"step": 2}))
     mine.end()
     assert mine.summary.failed == 1
