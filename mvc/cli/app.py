@@ -383,10 +383,5 @@ def _near(name: str) -> str:
         return "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another"
     if name.lower() in ("push", "pull", "clone"):
         return f"git {name.lower()} carries the records; mvc store --help says how to share bytes"
-    meant = SYNONYMS.get(name.lower())
-    if meant is None:
-        import difflib
-
-        close = difflib.get_close_matches(name.lower(), ENTRIES, n=1, cutoff=0.6)
-        meant = close[0] if close else None
+    meant = SYNONYMS.get(name.lower()) or failures.nearest(name.lower(), list(ENTRIES))
     return f"did you mean 'mvc {meant}'?" if meant else "mvc --help lists the commands"

@@ -3,7 +3,7 @@
 It is never refused for it: an opaque file is kept like any other. What is
 looked for, and what not: ``docs/formats/opaque.md``.
 
-Public names: ``instead_of_model``.
+Public names: ``instead_of_model``, ``is_web_page``, ``HEAD_SIZE``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ def instead_of_model(source: Source) -> str | None:
     if not source.size:
         return "is empty"
     head = source.read(0, min(HEAD_SIZE, source.size))
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
+    if is_web_page(head):
         return "is a web page"
     if head.startswith(b"PK\3\4") and _has_no_end(source):
         return f"is a zip archive {_IN_PART}"
     if safetensors.matches(head) and _breaks_off(source):
         return f"is a safetensors file {_IN_PART}"
     return None
+
+
+def is_web_page(head: bytes) -> bool:
+    """Say whether a file that begins so, with its first ``HEAD_SIZE`` bytes, is a page in HTML."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE)
 
 
 def _has_no_end(source: Source) -> bool:

@@ -1,20 +1,20 @@
 """The part of ``ModelRegistry`` that brings models of other places here.
 
-Public names: ``ImportMethods``, ``several``.
+Public names: ``ImportMethods``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
 from mvc.errors import MvcError, MvcWarning, UsageError
 from mvc.registry.keep_methods import KeepMethods
 from mvc.registry.location import place
-from mvc.registry.names import by_name, check_family
+from mvc.registry.names import by_name, check_family, several
 
 if TYPE_CHECKING:
     from mvc.registry.imports.cached import Slot
@@ -117,10 +117,3 @@ class ImportMethods(KeepMethods):
             for ref in several(facts.parents):
                 origin_of(self.manifest, ref)
             self.manifest.refuse_closed(family)
-
-
-def several(given: Any) -> tuple[Any, ...]:
-    """Take one thing for a list of one; text is one too, though a sequence of letters."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        return (given,)
-    return tuple(given)

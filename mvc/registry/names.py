@@ -4,7 +4,7 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``by_name``, ``folder_of``, ``is_folder``, ``near``, ``MODEL_SUFFIXES``.
+``by_name``, ``folder_of``, ``is_folder``, ``near``, ``several``, ``MODEL_SUFFIXES``.
 """
 
 from __future__ import annotations
@@ -127,3 +127,10 @@ def _check(name: str, what: str) -> str:
             hint=f"Windows cannot hold such a name; as in {name.rstrip('.') or 'prod'}",
         )
     return name
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """Take one thing for a list of one; text is one too, though a sequence of letters."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return (given,)
+    return tuple(given)

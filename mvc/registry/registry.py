@@ -20,12 +20,12 @@ from mvc import durability, environment, fileio
 from mvc.errors import MvcError, NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.family import Family
-from mvc.registry.import_methods import ImportMethods, several
+from mvc.registry.import_methods import ImportMethods
 from mvc.registry.location import newest, place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import by_name
+from mvc.registry.names import by_name, several
 from mvc.registry.refs import AnyRef
 from mvc.registry.version import Added, CheckedOut, Version
 

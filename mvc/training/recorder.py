@@ -24,7 +24,7 @@ from mvc.registry import ModelRegistry
 from mvc.registry.intake.intake import Facts
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath
-from mvc.registry.names import check_family
+from mvc.registry.names import check_family, several
 from mvc.training import plain
 from mvc.training.secured import secure
 from mvc.training.worker import Worker
@@ -68,7 +68,7 @@ class Options:
                 f"'{unknown[0]}' is nothing that this callback takes",
                 hint=f"beside its own: {', '.join(sorted(_FACTS))}",
             )
-        Facts(**{**self.facts, "parents": (), "tags": _several(self.facts.get("tags", ()))})
+        Facts(**{**self.facts, "parents": (), "tags": several(self.facts.get("tags", ()))})
 
     @property
     def opened(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Recorder:
             _log.warning("mvc: no registry here or above, so one is made: %s", opened["path"])
         facts = {**model, **self.options.facts}
         facts["params"] = {**plain.params(params), **plain.params(facts.get("params", {}))}
-        parents = _several(facts.pop("parents", ()))
+        parents = several(facts.pop("parents", ()))
         self._told = {
             "family": self.options.family,
             "registry": opened,
@@ -311,10 +311,6 @@ class Recorder:
             _log.warning("mvc: %s; the training goes on", problem)
         failed = known.failed + (of is not None)
         self.summary = replace(known, failed=failed, problem=known.problem or problem)
-
-
-def _several(words: Any) -> tuple[str, ...]:
-    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def _be_seen() -> None:

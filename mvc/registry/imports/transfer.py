@@ -19,6 +19,7 @@ from email.message import Message
 from mvc import environment, fileio, progress
 from mvc.errors import MvcError, MvcWarning, RemoteFailed
 from mvc.fileio import Steps
+from mvc.formats.broken import HEAD_SIZE, is_web_page
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address, safe_name
@@ -241,8 +242,7 @@ class Transfer:
 
     def _is_page(self) -> bool:
         """Say whether a page came instead, as a login does, whatever the server calls it."""
-        head = self._part.read(0, 256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        return head.startswith((b"<!doctype html", b"<html")) and not _may_be_page(self._address)
+        return is_web_page(self._part.read(0, HEAD_SIZE)) and not _may_be_page(self._address)
 
     def publish(self, note: Note, digest: str) -> Steps[Cached]:
         """The protocol by which a whole part becomes the file; ``named`` is its commit point."""
