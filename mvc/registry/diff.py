@@ -89,14 +89,14 @@ class Difference:
         return {"same": self.same, **asdict(self)}
 
     def __repr__(self) -> str:
-        from mvc.registry import cards  # nothing that the command line needs
+        from mvc.registry import card  # nothing that the command line needs
 
-        return cards.line(cards.of_difference(self))
+        return card.line(card.of_difference(self))
 
     def _repr_html_(self) -> str:
-        from mvc.registry import cards
+        from mvc.registry import card
 
-        return cards.table(cards.of_difference(self))
+        return card.table(card.of_difference(self))
 
 
 @dataclass(frozen=True, slots=True)

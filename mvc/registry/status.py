@@ -68,14 +68,14 @@ class Status:
     files: tuple[FileState, ...]
 
     def __repr__(self) -> str:
-        from mvc.registry import cards  # nothing that the command line needs
+        from mvc.registry import card  # nothing that the command line needs
 
-        return cards.line(cards.of_status(self))
+        return card.line(card.of_status(self))
 
     def _repr_html_(self) -> str:
-        from mvc.registry import cards
+        from mvc.registry import card
 
-        return cards.table(cards.of_status(self))
+        return card.table(card.of_status(self))
 
 
 def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:

@@ -66,12 +66,12 @@ class Version:
     def __repr__(self) -> str:
         from mvc.registry import card  # nothing that the command line needs
 
-        return card.line(self)
+        return card.version_line(self)
 
     def _repr_html_(self) -> str:
         from mvc.registry import card
 
-        return card.table(self)
+        return card.table(card.of_version(self))
 
 
 @dataclass(frozen=True, repr=False)

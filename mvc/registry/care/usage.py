@@ -61,14 +61,14 @@ class Usage:
         return self.stored / self.plain if self.plain else None
 
     def __repr__(self) -> str:
-        from mvc.registry import cards  # nothing that the command line needs
+        from mvc.registry import card  # nothing that the command line needs
 
-        return cards.line(cards.of_usage(self))
+        return card.line(card.of_usage(self))
 
     def _repr_html_(self) -> str:
-        from mvc.registry import cards
+        from mvc.registry import card
 
-        return cards.table(cards.of_usage(self))
+        return card.table(card.of_usage(self))
 
 
 def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
