@@ -97,6 +97,13 @@ class Slot:
     def note_whole(self, note: Note) -> None:
         self._write(NOTE, note)
 
+    def part_size(self) -> int:
+        """Return how much has come, whoever writes it; it may get its name at any time."""
+        try:
+            return self.part.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def clear_part(self, part: Path | None = None) -> None:
         """Remove the note of a part, and ``part`` with it."""
         for path in (part, self.folder / PART_NOTE):

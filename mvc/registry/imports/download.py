@@ -126,7 +126,7 @@ def _claim(slot: Slot) -> tuple[PartFile, bool]:
         if not waited:
             progress.note("waiting for another process that downloads {}", slot.url)
         waited = True
-        size = slot.part.stat().st_size if slot.part.exists() else 0
+        size = slot.part_size()
         if size != last:
             last, since = size, time.monotonic()
         elif time.monotonic() - since > OTHERS_PATIENCE:

@@ -499,6 +499,33 @@ def test_another_that_gets_nowhere_is_not_waited_for(
     assert get(server, tmp_path).received == len(BODY) - 100_000
 
 
+def test_a_part_may_vanish_while_it_is_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks how much another has brought, just as that gets its name, goes on all the same."""
+    broken_off(server, tmp_path)
+    (path,) = tmp_path.rglob("download.part")
+    other = PartFile.claim(path)
+    assert other is not None
+    is_there, measure = os.path.exists, Path.stat
+
+    def exists(looked_at: Path) -> bool:
+        there = is_there(looked_at)
+        if looked_at == path:
+            path.unlink(missing_ok=True)
+        return there
+
+    def stat(looked_at: Path, **options: Any) -> os.stat_result:
+        exists(looked_at)
+        return measure(looked_at, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", exists)
+        patch.setattr(Path, "stat", stat)
+        assert get(server, tmp_path).cached.path.read_bytes() == BODY
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("said", "name"),
     [
