@@ -19,6 +19,7 @@ from mvc.errors import (
     Refused,
     RemoteFailed,
     StoreWarning,
+    SystemFailed,
     Unsupported,
     UsageError,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Refused",
     "RemoteFailed",
     "StoreWarning",
+    "SystemFailed",
     "Unsupported",
     "UsageError",
     "Version",

@@ -10,7 +10,10 @@
     ├── NotFound (LookupError)  4  no such family, version, tag or file
     ├── Conflict                5  somebody else was first, or a file is in the way
     ├── Busy                    6  another process holds what this one needs
-    └── RemoteFailed            7  another machine could not be asked, or gave something else
+    ├── RemoteFailed            7  another machine could not be asked, or gave something else
+    └── SystemFailed (OSError)  8  the system did not do it: no permission, a full disk
+        ├── NotPermitted (PermissionError)
+        └── MissingFile (NotFound, FileNotFoundError)  4
 
     Unsupported (MvcError)      8  a newer mvc wrote it, or this system cannot do it
 
@@ -99,6 +102,28 @@ class RemoteFailed(MvcError):
 
     code = "remote"
     status = 7
+
+
+class SystemFailed(MvcError, OSError):
+    """The system did not do what it was asked: no permission, a full disk, a disk that fails.
+
+    ``errno``, ``filename`` and ``code``, such as ``disk-full``, tell which.
+    """
+
+    code = "system"
+
+
+class NotPermitted(SystemFailed, PermissionError):
+    """The right to read or to write something is missing."""
+
+    code = "permission"
+
+
+class MissingFile(SystemFailed, NotFound, FileNotFoundError):
+    """A file or folder that was named is not there."""
+
+    code = NotFound.code
+    status = NotFound.status
 
 
 class Unsupported(MvcError):

@@ -25,7 +25,7 @@ FLOORS = (
     {"formats", "codecs"},
     set(
         "recipe tree verdict digest lines compatibility progress fileio partfile beneath "
-        "durability system versions".split()
+        "durability system system_errors versions".split()
     ),
     {"errors"},
 )

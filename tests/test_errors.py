@@ -17,6 +17,9 @@ CODES = {
     errors.Conflict: ("conflict", 5),
     errors.Busy: ("busy", 6),
     errors.RemoteFailed: ("remote", 7),
+    errors.SystemFailed: ("system", 8),
+    errors.NotPermitted: ("permission", 8),
+    errors.MissingFile: ("not-found", 4),
     errors.Unsupported: ("unsupported", 8),
 }
 

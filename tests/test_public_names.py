@@ -19,6 +19,7 @@ PUBLIC = [
     "Refused",
     "RemoteFailed",
     "StoreWarning",
+    "SystemFailed",
     "Unsupported",
     "UsageError",
     "Version",
@@ -102,6 +103,7 @@ def test_errors_are_what_their_docstring_says() -> None:
         "Conflict": 5,
         "Busy": 6,
         "RemoteFailed": 7,
+        "SystemFailed": 8,
         "Unsupported": 8,
     }
 

@@ -12,7 +12,6 @@ Public names: ``Failure``, ``explain``, ``report``, ``Terminated``, ``terminate`
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from typing import TypeGuard
 
 import click
 
+from mvc import system_errors
 from mvc.cli import output
-from mvc.errors import Damaged, MvcError, NotFound, UsageError
-from mvc.fileio import PRIVATE_PREFIX
+from mvc.errors import Damaged, MvcError, UsageError
 
 # What a shell shows for SIGINT and SIGTERM.
 INTERRUPTED = 130
@@ -31,7 +30,6 @@ TERMINATED = 143
 PIPE_CLOSED = 141
 OTHER = MvcError.status
 
-MEMORY_HINT = "close other programs; a limit may be too low: ulimit -v, or the container's"
 DAMAGE_HINT = "mvc fsck says which versions that hurts, and what mends it"
 DEBUG_HINT = "a fault of mvc itself; run it again with --debug and report what that shows"
 
@@ -74,6 +72,8 @@ def report(failure: Failure, *, as_json: bool) -> None:
 
 def explain(error: BaseException) -> Failure:
     """Put any error into words. What nobody foresaw is ``internal``."""
+    if isinstance(error, OSError):
+        error = system_errors.in_words(error)
     if isinstance(error, MvcError):
         hint = error.hint or (DAMAGE_HINT if isinstance(error, Damaged) else None)
         return Failure(error.message, hint, error.code, error.status)
@@ -84,9 +84,7 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Failure("interrupted", None, "interrupted", INTERRUPTED)
     if _is_out_of_memory(error):
-        return Failure("out of memory", MEMORY_HINT, "memory", OTHER)
-    if isinstance(error, OSError):
-        return _system(error)
+        return explain(OSError(errno.ENOMEM, ""))
     said = str(error).strip().partition("\n")[0]
     name = type(error).__name__
     return Failure(
@@ -180,62 +178,3 @@ def _lower(message: str) -> str:
     if message[1:2].isupper():  # a name such as REF
         return message.rstrip(".")
     return message[:1].lower() + message[1:].rstrip(".")
-
-
-# What the system says, in words: message, hint and code. ``{}`` is the path.
-_GONE = ("{} is not there", "ls shows what is; a name with spaces needs quotes", NotFound.code)
-_FULL = ("the disk is full: {}", "free some space and try again; nothing was lost", "disk-full")
-_DENIED = ("no permission for {}", "ls -l shows whose it is", "permission")
-_SYSTEM: dict[int, tuple[str, str, str]] = {
-    errno.ENOENT: _GONE,
-    errno.ENOTDIR: ("{} is not there: part of the path is no folder", _GONE[1], NotFound.code),
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: ("the quota of disk space is used up: {}", _FULL[1], "disk-full"),
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
-    errno.EROFS: (
-        "{} is on a read-only file system",
-        "reading works there; to write, mount it writable or work in a copy",
-        "read-only",
-    ),
-    errno.EISDIR: ("{} is a folder, not a file", "name a file", "is-a-folder"),
-    errno.ENAMETOOLONG: ("the name {} is too long for the file system", "choose a shorter one",
-                         "name-too-long"),
-    errno.ELOOP: ("{} is a link that leads in a circle, or nowhere", "ls -l shows where it leads",
-                  "link-loop"),
-    errno.EEXIST: ("{} is there already", "move it away or choose another name", "exists"),
-    errno.EFBIG: ("{} would be too large for the file system", "put it on another disk",
-                  "too-large"),
-    errno.EMFILE: ("too many open files: {}", "ulimit -n 4096 allows more", "too-many-files"),
-    errno.ENFILE: ("the system has too many open files: {}", "close other programs",
-                   "too-many-files"),
-    errno.EBUSY: ("{} is in use", "try again when nothing uses it", "in-use"),
-    errno.EIO: ("the disk failed at {}",
-                "copy what is still readable elsewhere, then: mvc fsck", "disk-failed"),
-    errno.ESTALE: ("{} vanished from its server", "mount the network folder again", "stale"),
-    errno.ENOTCONN: ("the server of {} is away", "mount the network folder again", "stale"),
-    errno.EOPNOTSUPP: ("the file system cannot do this: {}", "put the registry on another disk",
-                       "unsupported"),
-}  # fmt: skip
-_DEFAULT = ("{reason}: {}", "ls -l shows what it is", "system")
-
-
-def _system(error: OSError) -> Failure:
-    path = _path_of(error)
-    reason = _lower(error.strerror or str(error) or type(error).__name__)
-    message, hint, code = _SYSTEM.get(error.errno or 0, _DEFAULT)
-    status = NotFound.status if code == NotFound.code else OTHER
-    if path is None:
-        words = message.replace(": {}", "").format("it", reason=reason)
-        return Failure(words, None if words == reason else hint, code, status)
-    return Failure(message.format(f"'{path}'", reason=reason), hint, code, status)
-
-
-def _path_of(error: OSError) -> str | None:
-    """Return the path that a person knows: the target of a link, the folder of a private name."""
-    name = error.filename2 if error.filename2 is not None else error.filename
-    if not isinstance(name, (str, bytes, os.PathLike)):
-        return None
-    path = os.fsdecode(name)
-    folder, base = os.path.split(path)
-    return folder if base.startswith(PRIVATE_PREFIX) and folder else path

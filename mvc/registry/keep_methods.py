@@ -16,6 +16,7 @@ from mvc.registry import family as families
 from mvc.registry.event import MOST_SECONDS, Policy
 from mvc.registry.location import newest
 from mvc.registry.tag_methods import TagMethods
+from mvc.system_errors import in_words
 
 if TYPE_CHECKING:
     import builtins
@@ -139,8 +140,8 @@ class KeepMethods(TagMethods):
                 return added
             done = self._collect(None, 0)
         except (MvcError, OSError) as error:
-            text = f"{added.id} is registered, but what 'mvc keep' says was not done: {error}"
-            warnings.warn(text, MvcWarning, stacklevel=4)
+            text = f"{added.id} is registered, but what 'mvc keep' says was not done"
+            warnings.warn(f"{text}: {in_words(error)}", MvcWarning, stacklevel=5)
             return added
         if not done.withdrawn and not done.freed:
             return added
@@ -163,8 +164,8 @@ class KeepMethods(TagMethods):
                 planned = gc_plan.plan(self.place, self.manifest, store, policies=policies)
                 sizes = {item.name: item.bytes for item in planned.withdrawn}
             except (MvcError, OSError) as error:
-                text = f"nobody can tell how many bytes that would free: {error}"
-                warnings.warn(text, StoreWarning, stacklevel=3)
+                text = f"nobody can tell how many bytes that would free: {in_words(error)}"
+                warnings.warn(text, StoreWarning, stacklevel=4)
         return [
             Kept(
                 family.name,

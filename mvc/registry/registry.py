@@ -28,6 +28,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import by_name, several
 from mvc.registry.refs import AnyRef
 from mvc.registry.version import Added, CheckedOut, Version
+from mvc.system_errors import speaking
 
 if TYPE_CHECKING:
     from mvc.registry.care.usage import Usage
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mvc.tree import TreeFile
 
 
+@speaking
 class ModelRegistry(ImportMethods):
     """A registry of model families in a folder.
 
@@ -224,7 +226,7 @@ class ModelRegistry(ImportMethods):
 
         Raises:
             UsageError: A name or value is not allowed; nothing was stored.
-            OSError: A file cannot be read, or the disk is full.
+            SystemFailed: A file cannot be read, or there is no room or no right to write.
             Conflict: A file changed while it was read.
             Refused: ``require`` is not true of it, or ``refuse_code`` and it may run code.
         """

@@ -22,6 +22,7 @@ from mvc import fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.errors import FormatError, MvcError, UsageError
 from mvc.store.settings import MAX_SETTINGS, identity_of, moved_to, read_note
+from mvc.system_errors import in_words
 
 FILE = "alternates.yaml"
 MOST_DEEP = 5
@@ -122,7 +123,7 @@ def _named_by(store: Path) -> Iterator[tuple[str, str | None]]:
         try:
             yield from ((path, None) for path in read())
         except (MvcError, OSError) as error:
-            yield str(store), error.message if isinstance(error, MvcError) else str(error)
+            yield str(store), in_words(error).message
 
 
 def _owners(store: Path) -> set[int]:

@@ -26,6 +26,7 @@ from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of
 from mvc.errors import Damaged, FormatError, MvcError
 from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, PackReader
+from mvc.system_errors import in_words
 
 MOST_UNCOVERED = 64
 MOST_OPEN = 128
@@ -182,9 +183,9 @@ class PackIndex:
             self._note(pack.path.name, error)
             return IndexBlock(memoryview(b""))
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: MvcError | OSError) -> None:
         if not isinstance(error, MvcError):
-            error = FormatError(f"'{name}' cannot be read: {error}")
+            error = FormatError(f"'{name}' cannot be read: {in_words(error).message}")
         self.damaged[name] = error.with_traceback(None)  # its frames hold this very index
 
 

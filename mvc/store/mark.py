@@ -23,6 +23,7 @@ from mvc.errors import Damaged, MvcError
 from mvc.store.pack import SUFFIX, Entry, IndexBlock, PackReader
 from mvc.store.settings import PACKS, TRASH
 from mvc.store.store import Store
+from mvc.system_errors import in_words
 
 _ADVICE = "mvc fsck says more; nothing is removed before everything can be read"
 
@@ -69,7 +70,9 @@ class Census:
             except FileNotFoundError:
                 continue
             except (MvcError, OSError) as error:
-                raise Damaged(f"'{folder / name}' cannot be read: {error}", hint=_ADVICE) from None
+                raise Damaged(
+                    f"'{folder / name}' cannot be read: {in_words(error)}", hint=_ADVICE
+                ) from None
             if outside:
                 self.packs[name] = index
 

@@ -27,6 +27,7 @@ from mvc.store.index import Found, PackIndex
 from mvc.store.pack import SUFFIX, Entry, PackReader
 from mvc.store.pipeline import in_order
 from mvc.store.settings import PACKS, TRASH, establish, identity_of, is_vacant, new_id
+from mvc.system_errors import in_words
 
 T = TypeVar("T")
 
@@ -414,7 +415,8 @@ def _bare(error: MvcError | OSError) -> MvcError:
     if isinstance(error, MvcError):
         error.__context__ = None
         return error.with_traceback(None)
-    return Damaged(str(error))
+    said = in_words(error)
+    return Damaged(said.message, hint=said.hint)
 
 
 def check_size(entry: Entry, size: int | None = None) -> None:

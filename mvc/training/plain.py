@@ -19,6 +19,7 @@ from typing import Any
 
 from mvc.errors import MvcError
 from mvc.registry.intake.floats import float_of
+from mvc.system_errors import in_words
 
 MOST_TEXT = 1000
 """Characters; what is longer is no hyper-parameter."""
@@ -61,9 +62,9 @@ def params(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 def problem(error: Exception) -> str:
     """Return what is wrong, in one line."""
-    if isinstance(error, MvcError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
-    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, (MvcError, OSError)):
+        return str(in_words(error))
+    return f"{type(error).__name__}: {error}"
 
 
 def _plain(value: Any, depth: int) -> Any:

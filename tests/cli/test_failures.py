@@ -15,6 +15,7 @@ import click
 import pytest
 
 import mvc.errors
+from mvc import system_errors
 from mvc.cli import failures
 from mvc.errors import Damaged, MvcError, MvcWarning, NotFound, StoreWarning
 from mvc.registry import ModelRegistry
@@ -22,7 +23,7 @@ from tests.cli.running import mvc as run
 from tests.cli.running import process, write_model
 from tests.support.linkless import without_links
 
-ERRNOS = sorted({*failures._SYSTEM, errno.ENOTTY, errno.EXDEV, errno.ENOLCK})
+ERRNOS = sorted({*system_errors._WORDS, errno.ENOTTY, errno.EXDEV, errno.ENOLCK} - {errno.ENOMEM})
 
 
 @pytest.mark.parametrize("number", ERRNOS, ids=errno.errorcode.get)

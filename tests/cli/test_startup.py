@@ -28,7 +28,7 @@ def _ours(names: str, *more: set[str]) -> set[str]:
 ALWAYS = _ours(
     """
     cli cli.app cli.command cli.failures cli.manner cli.output
-    digest durability environment errors fileio progress
+    digest durability environment errors fileio progress system_errors
     """,
     {"mvc", "mvc.system"},
 )

@@ -27,6 +27,7 @@ from mvc.registry.checkout import paths
 from mvc.registry.location.finding import HOW
 from mvc.store import alternates, eviction
 from mvc.store.settings import STAGING
+from mvc.system_errors import in_words
 
 if TYPE_CHECKING:
     from mvc.registry.location.place import Place
@@ -131,13 +132,10 @@ def software() -> Iterator[Fact]:
 
 def failed(group: str, name: str, error: MvcError | OSError) -> Fact:
     """Return the fact that something could not be had, as its error puts it."""
-    if isinstance(error, MvcError):
-        found = "none" if isinstance(error, NotFound) else "not usable"
-        return Fact(group, name, found, error.message, error.hint or "mvc fsck says more")
-    where = f" '{error.filename}'" if error.filename else ""
-    hint = _FREES if is_full(error) else f"ls -ld{where} shows whose it is"
-    problem = f"{(error.strerror or str(error)).lower()}:{where}"
-    return Fact(group, name, "not usable", problem, hint)
+    said = in_words(error)
+    found = "none" if isinstance(said, NotFound) else "not usable"
+    hint = _FREES if isinstance(error, OSError) and is_full(error) else said.hint
+    return Fact(group, name, found, said.message, hint or "mvc fsck says more")
 
 
 def _registry(place: Place, manifest: Callable[[], Manifest]) -> Iterator[Fact]:

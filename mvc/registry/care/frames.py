@@ -17,6 +17,7 @@ from mvc.store import Store
 from mvc.store.index import Found
 from mvc.store.pack import Entry, PackReader
 from mvc.store.store import MAX_DEPTH, check_size
+from mvc.system_errors import in_words
 
 ANY_DEPTH = MAX_DEPTH + 1
 
@@ -86,7 +87,7 @@ def shallow(found: Found) -> str | None:
     try:
         found.pack.payload(found.entry)
     except (MvcError, OSError) as error:
-        return _said(error)
+        return in_words(error).message
     return None
 
 
@@ -97,13 +98,13 @@ def deep(store: Store, found: Found) -> str | None:
         check_size(entry)
         payload = found.pack.payload(entry)
     except (MvcError, OSError) as error:
-        return _said(error)
+        return in_words(error).message
     if entry.encoding == Encoding.RECIPE:
         return None
     try:
         data = store.decoded(entry, payload)
     except (MvcError, OSError) as error:
-        return _said(error) if _base_is_read(store, entry) else None
+        return in_words(error).message if _base_is_read(store, entry) else None
     return None if digest_of(data) == entry.digest else "its bytes are not what was stored"
 
 
@@ -116,10 +117,6 @@ def _base_is_read(store: Store, entry: Entry) -> bool:
     except (MvcError, OSError):
         return False
     return True
-
-
-def _said(error: Exception) -> str:
-    return error.message if isinstance(error, MvcError) else str(error)
 
 
 def _place(found: Found) -> tuple[str, int]:

@@ -37,6 +37,7 @@ from mvc.registry.record import Record
 from mvc.store import alternates
 from mvc.store.salvage import is_pack
 from mvc.store.settings import PACKS, root_name
+from mvc.system_errors import in_words
 
 _ID = re.compile(rb'^id: "([0-9a-f]{32})"$', re.MULTILINE)
 
@@ -108,7 +109,7 @@ def _mend_records(run: Repair) -> Steps[None]:
         try:
             old = damaged_bytes(lost.path)
         except (MvcError, OSError) as error:
-            run.notes.append(f"{lost.id} was left as it is: {error}")
+            run.notes.append(f"{lost.id} was left as it is: {in_words(error)}")
             continue
         copies = _copies_of(run, lost, old, every)
         if len(copies) > 1:
@@ -201,7 +202,7 @@ def _mend_roots(run: Repair, found: Check) -> Steps[None]:
         try:
             old = damaged_bytes(path)
         except (MvcError, OSError) as error:
-            run.notes.append(f"the root of {version.id} was left as it is: {error}")
+            run.notes.append(f"the root of {version.id} was left as it is: {in_words(error)}")
             continue
         yield from put_back(run, path, data, folder, old)
         run.done("root", version.id, "from its record")

@@ -29,6 +29,7 @@ from mvc.registry.record import DIRECTORY
 from mvc.store import Store
 from mvc.store.pack import Entry, PackReader, is_whole
 from mvc.store.salvage import Salvage, Sieve, frames
+from mvc.system_errors import in_words
 from mvc.tree import Tree
 
 # A tree leads to files, a file's recipe to its parts: each may come to light in a round.
@@ -146,7 +147,7 @@ def _take_files(run: Repair, needs: _Needs, sieve: Sieve) -> None:
                     stack.enter_context(sieve.unsifted())
                 ingest(stack.enter_context(SourceFile(path)), sieve)
             except (MvcError, OSError) as error:
-                run.notes.append(f"'{path}' was left out: {error}")
+                run.notes.append(f"'{path}' was left out: {in_words(error)}")
         _say_taken(run, sieve, taken, path)
 
 

@@ -22,6 +22,7 @@ from mvc.registry.record import DIRECTORY, Record
 from mvc.store import Store
 from mvc.store.mark import Need
 from mvc.store.settings import ROOTS, is_id, root_name
+from mvc.system_errors import in_words
 
 _ADVICE = "mvc fsck says more; nothing is removed before everything can be read"
 
@@ -120,7 +121,7 @@ def _read(registry: str, path: Path) -> Root | None:
     except PermissionError:
         raise _closed(path) from None
     except (MvcError, OSError) as error:
-        raise Damaged(f"root '{path}' cannot be read: {error}", hint=_ADVICE) from None
+        raise Damaged(f"root '{path}' cannot be read: {in_words(error)}", hint=_ADVICE) from None
     if root_name(data) != path.name:
         raise Damaged(f"root '{path}' does not bear its digest", hint=_ADVICE)
     return Root(registry, path, record)

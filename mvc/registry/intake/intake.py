@@ -54,6 +54,7 @@ from mvc.registry.search import requirement
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
 from mvc.store.rewrite import tidy
+from mvc.system_errors import in_words
 
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
@@ -399,7 +400,7 @@ def _tag_all(manifest: Manifest, family: str, number: int, facts: Facts) -> Step
         except (MvcError, OSError) as error:
             untagged.append(tag)
             warnings.warn(
-                f"{family}/v{number} is stored, but was not tagged '{tag}': {error}",
+                f"{family}/v{number} is stored, but was not tagged '{tag}': {in_words(error)}",
                 MvcWarning,
                 stacklevel=2,
             )
@@ -422,7 +423,9 @@ def _family_after(manifest: Manifest, before: Family | None, name: str, number: 
     try:
         return families.with_new(manifest, before, name, number)
     except (MvcError, OSError) as error:
-        warnings.warn(f"{name}/v{number} is stored, but: {error}", MvcWarning, stacklevel=2)
+        warnings.warn(
+            f"{name}/v{number} is stored, but: {in_words(error)}", MvcWarning, stacklevel=2
+        )
         return Family(folder_of(name), name, number, number, latest=number)
 
 

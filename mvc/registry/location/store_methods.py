@@ -15,6 +15,7 @@ from mvc.errors import MvcError, StoreWarning
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
+from mvc.system_errors import in_words
 
 if TYPE_CHECKING:
     from mvc.registry.location.pulled import Stamps
@@ -133,7 +134,7 @@ class StoreMethods:
         except (MvcError, OSError) as error:
             if strict:
                 raise
-            text = f"what came by git is not kept for this registry yet: {error}"
+            text = f"what came by git is not kept for this registry yet: {in_words(error)}"
             warnings.warn(text, StoreWarning, stacklevel=2)
 
     def _root_if_writable(self) -> None:

@@ -46,6 +46,7 @@ from mvc.store.settings import (
     moved_from,
     moved_to,
 )
+from mvc.system_errors import in_words
 
 SHORTEST_PREFIX = 8
 
@@ -116,7 +117,7 @@ def info(place: Place, presence: Presence) -> StoreInfo:
         size=store.size(),
         packs=len(store.index.names),
         free=fileio.free_space(store.folder),
-        refusal=None if refusal is None else _words(refusal),
+        refusal=None if refusal is None else in_words(refusal).message,
         registries=tuple(sorted(registries, key=lambda known: not known.own)),
         alternates=tuple(alternates.reachable(store.folder)),
         fallbacks=tuple(_fallback(path, store.id) for path in place.fallbacks),
@@ -348,7 +349,9 @@ def _needed(store: Store, registry: Roots) -> frozenset[Digest]:
             artifact = records.decode(fileio.read(path, lines.MAX_SIZE)).artifact
             needed |= closure(store, artifact)
         except (MvcError, OSError) as error:
-            warnings.warn(f"'{path}' is not counted: {_words(error)}", StoreWarning, stacklevel=2)
+            warnings.warn(
+                f"'{path}' is not counted: {in_words(error).message}", StoreWarning, stacklevel=2
+            )
     return needed
 
 
@@ -371,13 +374,5 @@ def _fallback(path: Path, store_id: str) -> Alternate:
     try:
         identity = identity_of(path)
     except (MvcError, OSError) as error:
-        return Alternate(path, _words(error))
+        return Alternate(path, in_words(error).message)
     return Alternate(path, None if identity == store_id else "it is another store")
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, MvcError):
-        return error.message
-    if isinstance(error, OSError) and error.strerror:
-        return f"'{error.filename}': {error.strerror.lower()}"
-    return str(error)
