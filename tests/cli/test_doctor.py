@@ -222,5 +222,5 @@ def test_a_full_disk_is_not_taken_for_somebody_elses(
 
     monkeypatch.setattr(fileio, "NewFile", full)
     ((problem, hint),) = problems().items()
-    assert problem == "no space left on device: 'trial'"
+    assert problem == "the disk is full: 'trial'"
     assert "gc --grace 0" in hint

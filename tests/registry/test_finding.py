@@ -384,7 +384,7 @@ def test_a_read_only_file_system_is_named_before_anything_is_read(
     try:
         assert project.bytes_of("net") == b"one"
         assert project.registry().store_info().refusal is not None
-        with pytest.raises(OSError, match="Read-only file system") as raised:
+        with pytest.raises(OSError, match="is on a read-only file system") as raised:
             project.registry().add("net", new)
         assert raised.value.filename == str(folder)
     finally:
