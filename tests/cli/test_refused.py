@@ -8,7 +8,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def beside(registry: ModelRegistry) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """A registry in the working folder, which is all of a small file system where root may mount."""
+    """A registry in the working folder, which is all of a small file system."""
     folder = tmp_path / "project"
     folder.mkdir()
     (tmp_path / "other").mkdir()
@@ -98,7 +98,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
-    with (folder / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
+    with (folder / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while True:
             filler.write(bytes(1 << 16))
     yield
@@ -147,9 +147,9 @@ def told(project: Project, typed: str, call: Call) -> dict[str, Any]:
     error = raised.value
     done = mvc(*typed.format(beside=beside(project.registry())).split(), "--json")
     assert "Traceback" not in done.err
-    printed = json.loads(done.err.splitlines()[-1])["error"]
-    raised_as = dict(zip(("message", "hint"), (error.message, error.hint), strict=True))
-    raised_as |= {"code": error.code, "status": error.status}
+    printed: dict[str, Any] = json.loads(done.err.splitlines()[-1])["error"]
+    raised_as: dict[str, Any] = {"code": error.code, "message": error.message}
+    raised_as |= {"hint": error.hint, "status": error.status}
     assert _without_names(printed) == _without_names(raised_as), typed
     assert ".mvc-new-" not in printed["message"]
     return printed | {"errno": error.errno if isinstance(error, SystemFailed) else None}
