@@ -106,14 +106,27 @@ def storm(
             )
         running.append((role, process, said, complained))
     heard = Heard()
-    problems = []
+    problems: dict[str, str] = {}  # each in one line, and all that was complained of
     for role, process, said, complained in running:
-        if process.wait(seconds + 600):
-            problems.append(f"{role}: {complained.read_text()[-3000:]}")
+        ended = ended_by(process, seconds + 600)
+        if ended != "status 0":
+            text = complained.read_text()[-3000:]
+            last = text.rstrip().rpartition("\n")[2][:300]
+            problems[f"{role} {said.stem}, {ended}: {last}"] = text
         for line in said.read_text().splitlines():
             heard.take(*json.loads(line))
-    assert not problems, "\n".join(problems)
+    if problems:  # the first line is told last of all, too, where a long output is cut
+        pytest.fail("\n".join([*problems, *problems.values()]), pytrace=False)
     return heard
+
+
+def ended_by(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Say how a process ended; one that does not is ended."""
+    try:
+        return f"status {process.wait(seconds)}"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return f"did not end in {seconds:g} seconds"
 
 
 def check_tag(registry: ModelRegistry, moves: dict[str, tuple[str, str]]) -> None:

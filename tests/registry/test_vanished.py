@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mvc import StoreWarning, UsageError
+from mvc import ModelRegistry, StoreWarning, UsageError, fileio
+from mvc.fileio import Steps
 from mvc.registry.care.fsck import Report
+from mvc.registry.care.vanished import vanished
+from mvc.registry.intake import intake
+from mvc.registry.intake.source import SourceFile
+from mvc.registry.location import newest
+from mvc.registry.version import Version
 from tests.registry.test_git import commit, git
 from tests.support.registry_builders import Project, files_in, noise
 
@@ -103,6 +114,53 @@ def test_an_add_that_was_cut_off_is_no_lost_record(three: Project) -> None:
     assert report.ok
     assert any("mkdir -p" in note and "makes it v1" in note for note in report.notes)
     assert three.add(noise(300, 2), "third") == "third/v1"
+
+
+@contextmanager
+def at_look(
+    patch: pytest.MonkeyPatch, number: int, act: Callable[[], object]
+) -> Iterator[list[str]]:
+    """Do something just before the so-manieth time that a file is read or a folder listed."""
+    looks: list[str] = []
+
+    def looking(real: Callable[..., Any], *given: Any) -> Any:
+        looks.append(real.__name__)
+        if len(looks) == number:
+            act()
+        return real(*given)
+
+    with patch.context() as patched:
+        for look in (fileio.read, fileio.list_folder):
+            patched.setattr(fileio, look.__name__, partial(looking, look))
+        yield looks
+
+
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_an_add_that_ends_meanwhile_is_no_lost_record(
+    project: Project, earlier: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whatever look of a check another command makes its version, that one is not missed."""
+    project.registry().init()
+    for moment in count(1):
+        family = f"net{moment}"
+        for seed in range(earlier):
+            project.add(noise(100, seed), family)
+        registry = project.registry()
+        parts = registry.place, registry.manifest, registry.presence.store
+        with SourceFile(project.file(noise(200, moment))) as source:
+            steps = intake.add_steps(*parts, family, source, intake.Facts(tags=("prod",)))
+            assert "root durable" in steps
+        roots = (project.mvc / "store" / "roots").glob("*/*.yaml")
+        names = [root.name for root in roots if f'"{family}"' in root.read_text()]
+
+        def ends(registry: ModelRegistry = registry, steps: Steps[Version] = steps) -> None:
+            newest.note(registry.place, registry.manifest, fileio.run(steps))
+
+        with at_look(monkeypatch, moment, ends) as looks:
+            found = vanished(parts[0], project.registry().manifest, parts[2], names)
+        assert [each.id for each in found if each.lost] == [], f"look {moment} of {looks}"
+        if moment > len(looks):
+            break
 
 
 def test_a_root_of_a_version_that_is_here_makes_no_second_one(three: Project) -> None:

@@ -1,8 +1,9 @@
 """One of many processes at work on a registry: ``python -m tests.support.storm``.
 
 Each has a role and takes one turn of it after the other. What was acknowledged
-it prints, a JSON value in a line each. Told to run a command again it goes on;
-anything else that goes wrong ends it with a traceback and status 1.
+it prints, a JSON value in a line each. Told to run a command again it goes on,
+after its time as well until one is done; anything else that goes wrong ends it with a
+traceback and status 1.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ def move(actor: Actor) -> None:
 def check(actor: Actor) -> None:
     """Check everything, in one of the three ways: all is whole, at every instant."""
     report = actor.registry().fsck(actor.chance.choice(["quick", "default", "full"]))
-    assert report.ok, report.findings
+    assert report.ok, [
+        (finding.kind, finding.object, finding.remedy) for finding in report.findings
+    ]
 
 
 ROLES: dict[str, Callable[[Actor], None]] = {
@@ -157,7 +160,7 @@ def main() -> None:
     registry = ModelRegistry(folder)
     actor = Actor(Path(folder), int(number), sources, chance, registry)
     until, done, again = time.monotonic() + float(seconds), 0, 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or not done:
         try:
             ROLES[role](actor)
             done += 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -65,20 +65,25 @@ def vanished(
         with suppress(OSError, MvcError):
             record = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
             kept[folder_of(record.family)][folder / name] = record
-    for family, roots in kept.items():  # a root may outlive the version's release for a while
-        for _, (_, digest) in _readable(manifest, family):
-            roots.pop(folder / f"{digest.hex()}.yaml", None)
     in_git = environment.in_git(manifest.folder)
     found: list[Vanished] = []
     for family, roots in sorted(kept.items()):
-        ended = [r for r in roots.values() if not (store.folder / STAGING / r.id).exists()]
-        here = manifest.numbers(family)  # later: who has ended since has a version
-        sure = {} if in_git else _certain(place, manifest, family, roots)
-        gone = not in_git and not here and (len(ended) > 1 or bool(manifest.event_numbers(family)))
-        free = (n for n in count(1) if n not in {*here, *sure.values()})
+        # An add makes the version first: then its folder in staging goes, it is tagged and noted.
+        # So versions are looked at last, and whatever came meanwhile is among them.
+        ended = {p for p, r in roots.items() if not (store.folder / STAGING / r.id).exists()}
+        noted = dict(_noted(place, manifest, family))
+        events = manifest.event_numbers(family)
+        numbers = manifest.numbers(family)
+        here = dict(_readable(manifest, family, numbers))
+        for _, digest in here.values():  # a root may outlive the version's release for a while
+            roots.pop(folder / f"{digest.hex()}.yaml", None)
+        sure = {} if in_git else _certain(here, noted, roots)
+        gone = not in_git and not numbers and (len(ended & roots.keys()) > 1 or bool(events))
+        free = (n for n in count(1) if n not in {*numbers, *sure.values()})
         numbered = (
             Vanished(path, record, sure.get(path) or next(free), path in sure, path in sure or gone)
             for path, record in sorted(roots.items(), key=lambda item: item[1].created)
+            if path in sure or path in ended
         )
         found += sorted(numbered, key=lambda each: each.number)
     return found
@@ -113,13 +118,13 @@ def highest_given(place: Place, manifest: Manifest, store: Store, name: str, her
 
 
 def _certain(
-    place: Place, manifest: Manifest, family: str, roots: dict[Path, Record]
+    here: Mapping[int, tuple[Record, Digest]],
+    noted: Mapping[str, int],
+    roots: Mapping[Path, Record],
 ) -> dict[Path, int]:
     """Return the numbers that roots had: those noted, and those between that leave no choice."""
-    here = {number: record for number, (record, _) in _readable(manifest, family)}
-    noted = dict(_noted(place, manifest, family))
     known = {path: n for path in roots if (n := noted.get(path.stem)) and n not in here}
-    points = [(record.created, n, Path()) for n, record in here.items()]
+    points = [(record.created, n, Path()) for n, (record, _) in here.items()]
     points += [(record.created, known.get(path, 0), path) for path, record in roots.items()]
     last, between = 0, list[Path]()
     for _, number, path in sorted(points):
@@ -133,8 +138,10 @@ def _certain(
     return known
 
 
-def _readable(manifest: Manifest, family: str) -> Iterator[tuple[int, tuple[Record, Digest]]]:
-    for number in manifest.numbers(family):
+def _readable(
+    manifest: Manifest, family: str, numbers: Iterable[int]
+) -> Iterator[tuple[int, tuple[Record, Digest]]]:
+    for number in numbers:
         with suppress(MvcError):
             yield number, manifest.record(family, number)
 
