@@ -138,9 +138,7 @@ def move(actor: Actor) -> None:
 def check(actor: Actor) -> None:
     """Check everything, in one of the three ways: all is whole, at every instant."""
     report = actor.registry().fsck(actor.chance.choice(["quick", "default", "full"]))
-    assert report.ok, [
-        (finding.kind, finding.object, finding.remedy) for finding in report.findings
-    ]
+    assert report.ok, [(found.kind, found.object, found.remedy) for found in report.findings]
 
 
 ROLES: dict[str, Callable[[Actor], None]] = {
