@@ -15,7 +15,8 @@ from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
 from mvc.registry.care import fsck, gc, modes, repack, rooted
 from mvc.registry.care.check_roots import check_roots
-from mvc.registry.location import place
+from mvc.registry.location import newest, place
+from mvc.registry.manifest import Manifest
 from mvc.store import relocation
 from mvc.store.mark import Need
 from tests.support.gc_builders import collected
@@ -46,13 +47,15 @@ def moving(project: Project, to: Path) -> fileio.Steps[relocation.Moved]:
     return relocation.move(plan, switch, lambda: True)
 
 
-def moves_when(project: Project, patch: pytest.MonkeyPatch, module: object, name: str) -> None:
+def moves_when(
+    project: Project, patch: pytest.MonkeyPatch, module: object, name: str, to: str = "moved"
+) -> None:
     """Let the store move as soon as a function is called, before it does anything."""
     real = getattr(module, name)
 
     def first(*arguments: object) -> object:
         patch.setattr(module, name, real)
-        fileio.run(moving(project, project.folder / "moved"))
+        fileio.run(moving(project, project.folder / to))
         return real(*arguments)
 
     patch.setattr(module, name, first)
@@ -96,6 +99,20 @@ def test_settings_read_before_a_move_are_read_again(project: Project) -> None:
             added = registry.add("net", project.file(data))
             assert project.bytes_of(added.id) == data
     assert early[1].fsck("full").ok
+
+
+def test_a_store_that_was_moved_meanwhile_is_no_old_copy(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks at the old place once more is told to run again; before that it is found anew."""
+    path, adding = project.file(noise(3000, 3)), project.registry()
+    moves_when(project, monkeypatch, newest, "_noted")
+    assert adding.add("net", path).id == "net/v3"
+    assert adding.store_info().path == project.folder / "moved"
+    moves_when(project, monkeypatch, Manifest, "refuse_closed", ".mvc/store")
+    with pytest.raises(Busy, match="was moved meanwhile"):
+        adding.add("net", path)
+    assert adding.add("net", path).id == "net/v4"
 
 
 def test_a_check_that_a_move_overtakes_is_made_again(

@@ -108,7 +108,12 @@ class Presence:
                 return OSError(code, os.strerror(code), str(folder))
         if self.located.refusal is not None or if_old:
             return self.located.refusal
-        return newest.refusal(self._place, store)
+        old = newest.refusal(self._place, store)
+        if old is not None and self.is_outdated():  # it lacks what has gone elsewhere with it
+            return Busy(
+                f"the store in '{store.folder}' was moved meanwhile", hint="run the command again"
+            )
+        return old
 
     def is_outdated(self) -> bool:
         """Say whether the store has been moved since it was opened, or was being moved then."""
