@@ -5,6 +5,7 @@ Public names: ``status``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING
 from mvc.cli import command, output
 
 if TYPE_CHECKING:
+    from mvc.registry.folder_status import FolderState
     from mvc.registry.status import FileState, Status
 
 
 GAP = "   "
+# So many files of a folder that changed in one way are named.
+NAMED = 3
 
 
 @command.command(
@@ -36,14 +40,17 @@ def status(as_json: bool) -> None:
     was withdrawn or the file changed since, or that it is new: no version that
     can be had back has its bytes. What is new stands last. Files that did not
     change since mvc last saw them are not read again.
+
+    A folder that was added or checked out is one line, which names the files
+    in it that changed since, are missing, or are new.
     """
     found = command.open_registry().status(Path())
     if as_json:
         output.json_result(_json(found))
         return
     output.table(_head(found), gap=GAP)
-    if found.files:
-        output.table(_files(found.files), gap=GAP)
+    if rows := _rows(found):
+        output.table(rows, gap=GAP)
 
 
 def _json(found: Status) -> output.Json:
@@ -61,8 +68,20 @@ def _json(found: Status) -> output.Json:
                 "state": file.state,
                 "version": file.version,
                 "size": file.size,
+                "folder": None if file.folder is None else str(file.folder),
             }
             for file in found.files
+        ],
+        "folders": [
+            {
+                "path": str(folder.path),
+                "state": folder.state,
+                "version": folder.version,
+                "changed": list(folder.changed),
+                "missing": list(folder.missing),
+                "new": list(folder.new),
+            }
+            for folder in found.folders
         ],
     }
 
@@ -81,15 +100,39 @@ def _head(found: Status) -> list[tuple[str, str]]:
     ]
 
 
-def _files(files: Sequence[FileState]) -> list[tuple[str, str, str]]:
-    rows = []
-    for file in files:
-        if file.state == "registered":
-            rows.append((f"  {file.version}", str(file.path), ""))
-        elif file.state == "withdrawn":
-            rows.append((f"  {file.version}", str(file.path), "withdrawn"))
-        elif file.state == "changed":
-            rows.append(("  changed", str(file.path), f"was {file.version}"))
-        else:
-            rows.append(("  new", str(file.path), output.size(file.size)))
-    return rows
+def _rows(found: Status) -> list[tuple[str, str, str]]:
+    from mvc.registry.folder_status import FolderState
+    from mvc.registry.status import rank
+
+    shown: list[FileState | FolderState] = [*found.folders]
+    shown += (file for file in found.files if file.folder is None or file.state == "new")
+    shown.sort(key=rank)
+    return [_folder(item) if isinstance(item, FolderState) else _file(item) for item in shown]
+
+
+def _file(file: FileState) -> tuple[str, str, str]:
+    if file.state == "registered":
+        return f"  {file.version}", str(file.path), ""
+    if file.state == "withdrawn":
+        return f"  {file.version}", str(file.path), "withdrawn"
+    if file.state == "changed":
+        return "  changed", str(file.path), f"was {file.version}"
+    return "  new", str(file.path), output.size(file.size)
+
+
+def _folder(folder: FolderState) -> tuple[str, str, str]:
+    path = os.path.join(folder.path, "")
+    kinds = {"changed": folder.changed, "missing": folder.missing, "new": folder.new}
+    files = ", ".join(_named(paths, kind) for kind, paths in kinds.items() if paths)
+    if folder.state == "registered":
+        return f"  {folder.version}", path, files
+    if folder.state == "withdrawn":
+        return f"  {folder.version}", path, ": ".join(filter(None, ["withdrawn", files]))
+    if folder.state == "changed":
+        return "  changed", path, f"was {folder.version}: {files}"
+    return "  new", path, f"was {folder.version}, whose bytes the store does not hold"
+
+
+def _named(paths: Sequence[str], kind: str) -> str:
+    more = len(paths) - NAMED
+    return f"{', '.join(paths[:NAMED])}{f' and {more:,} more' if more > 0 else ''} {kind}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mvc.registry.care.usage import Usage
     from mvc.registry.diff import Difference, FactChange, FileChange, TensorChange
+    from mvc.registry.folder_status import FolderState
     from mvc.registry.status import Status
     from mvc.registry.version import Version
 
@@ -85,8 +86,9 @@ def of_status(found: Status) -> Card:
         states.setdefault(file.state, []).append(f"{file.path}{version}")
     counts = [_count(found.families, "family", "families"), _count(found.versions, "version")]
     counts += [f"{_count(len(files), 'file')} {state}" for state, files in states.items()]
+    counts += [_count(len(found.folders), "folder")] if found.folders else []
     store = "not there" if found.store is None else f"{found.store}, {found.stored or 0:,} bytes"
-    rows = (("store", [store]), *states.items())
+    rows = (("store", [store]), ("folders", list(map(_folder, found.folders))), *states.items())
     return Card(str(found.registry), tuple(counts), _first(rows))
 
 
@@ -151,6 +153,12 @@ def _first(rows: Iterable[tuple[str, list[str]]]) -> tuple[tuple[str, list[str]]
         for name, lines in rows
         for more in (len(lines) - MOST_LINES,)
     )
+
+
+def _folder(folder: FolderState) -> str:
+    kinds = {"changed": folder.changed, "missing": folder.missing, "new": folder.new}
+    files = "".join(f", {len(paths):,} {kind}" for kind, paths in kinds.items() if paths)
+    return f"{folder.path} ({folder.state}, {folder.version}{files})"
 
 
 def _file(file: FileChange) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from mvc import environment, fileio
 from mvc.digest import Digest, checksum_of, digest_of_open
 from mvc.errors import MvcError
-from mvc.progress import advance
+from mvc.progress import advance, job
 
 FILE = "digests"
 MAX_SIZE = 64 << 20
@@ -120,6 +120,14 @@ class Notes:
         status = self.settle(path, descriptor)
         note = self.believed(path, status)
         return (note.digest if note else digest_of_open(descriptor, advance)), status
+
+    def look(self, path: Path) -> tuple[Digest, os.stat_result, bool]:
+        """Return a file's digest and status, and whether it was believed without being opened."""
+        status, note = path.stat(), self.get(path)
+        if note is not None and note.holds(status):
+            return note.digest, status, True
+        with open(path, "rb") as file, job(f"reading {path.name}", status.st_size):
+            return (*self.digest(path, file.fileno()), False)
 
     def note(
         self,

@@ -4,7 +4,8 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``by_name``, ``folder_of``, ``is_folder``, ``near``, ``several``, ``MODEL_SUFFIXES``.
+``by_name``, ``folder_of``, ``is_folder``, ``near``, ``several``, ``MODEL_SUFFIXES``,
+``LEFT_OUT``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MODEL_SUFFIXES = frozenset(
     .safetensors .tflite
     """.split()
 )
+
+# Folders that tools keep beside models for themselves.
+LEFT_OUT = frozenset([".git", ".mvc", ".cache", "__pycache__"])
 
 _NAME = re.compile(NAME + r"\Z")
 _METRIC = re.compile(r"[A-Za-z0-9_./@:-]+\Z")

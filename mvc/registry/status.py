@@ -1,6 +1,6 @@
 """Status: the model files in a folder beside what is registered.
 
-Public names: ``Status``, ``FileState``, ``status``.
+Public names: ``Status``, ``FileState``, ``status``, ``rank``.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.errors import MvcError, MvcWarning
-from mvc.progress import job
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
+from mvc.registry.folder_status import MOST_FILES, FolderState, Told, folder_states, warn_of_many
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mvc.store import Store
 
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
-MOST_FILES = 20_000
 # In the order in which they are told: what needs a look comes last.
 STATES = ("registered", "withdrawn", "changed", "new")
 
@@ -41,12 +40,14 @@ class FileState:
 
     ``version`` is the id of what it is, or of what it was. A file of which the
     store has no version that can be had back is new, whatever it was before.
+    ``folder`` is that of the folders which tells of it, if one does.
     """
 
     path: Path
     state: str
     version: str | None
     size: int
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,8 +55,8 @@ class Status:
     """Where things are and how much they take, in bytes; and the files looked at.
 
     ``stored`` is what the store takes on disk, ``plain`` what plain copies
-    would; both are ``None`` when the store is not there. Files stand by state,
-    then by path.
+    would; both are ``None`` when the store is not there. Files, and folders that
+    are versions or were, stand by state, then by path.
     """
 
     registry: Path
@@ -66,6 +67,7 @@ class Status:
     plain: int
     free: int | None
     files: tuple[FileState, ...]
+    folders: tuple[FolderState, ...]
 
     def __repr__(self) -> str:
         from mvc.registry import card  # nothing that the command line needs
@@ -82,6 +84,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
     """Describe a registry, and the model files in ``folder`` and below."""
     known = [families.load(manifest, name) for name in manifest.families()]
     store = presence.if_there()
+    files, folders = _looked_at(place, manifest, presence.anew(), folder)
     return Status(
         registry=place.folder,
         families=len(known),
@@ -90,27 +93,38 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
         stored=store.size() if store else None,
         plain=sum(family.plain for family in known),
         free=fileio.free_space(store.folder) if store else None,
-        files=tuple(sorted(_states(place, manifest, presence.anew(), folder), key=_rank)),
+        files=tuple(sorted(files, key=rank)),
+        folders=tuple(sorted(folders, key=rank)),
     )
 
 
-def _states(
+def rank(found: FileState | FolderState) -> tuple[int, Path]:
+    """Return where a file or folder stands among others."""
+    return STATES.index(found.state), found.path
+
+
+def _looked_at(
     place: Place, manifest: Manifest, presence: Presence, folder: Path
-) -> Iterator[FileState]:
-    store = presence.if_there()
+) -> tuple[list[FileState], list[FolderState]]:
     notes = Notes(place.cache)
+    told = Told(manifest, presence, notes)
+    paths, folders = _found(folder, notes)
+    files = list(_states(told, paths))
+    states, folder_of = folder_states(told, folders)
+    notes.save()
+    return [replace(file, folder=folder_of.get(file.path)) for file in files], states
+
+
+def _states(told: Told, paths: Iterable[Path]) -> Iterator[FileState]:
+    """Say what files are, and keep for later what was found out."""
+    manifest, presence, notes = told.manifest, told.presence, told.notes
+    store = presence.if_there()
     known = cache(lambda: _known_files(manifest, store))
     contents = cache(lambda identity: _contents(manifest, store, identity))
-    for path in _model_files(folder, notes):
+    for path in paths:
         note = notes.get(path)
         try:
-            status = path.stat()
-            held = note is not None and note.holds(status)
-            if note and held:
-                digest = note.digest
-            else:
-                with open(path, "rb") as file, job(f"reading {path.name}", status.st_size):
-                    digest, status = notes.digest(path, file.fileno())
+            digest, status, held = notes.look(path)
         except OSError as error:
             warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
             continue
@@ -127,33 +141,30 @@ def _states(
             notes.note(path, noted_as, digest, status, changed=bool(before and not identity))
         if not identity:
             state = "changed" if before else "new"
+        told.digests[path] = digest
+        if state != "new":
+            told.versions.add(path)
         yield FileState(path, state, identity or before or None, status.st_size)
-    notes.save()
 
 
-def _rank(file: FileState) -> tuple[int, Path]:
-    return STATES.index(file.state), file.path
-
-
-def _model_files(folder: Path, notes: Notes) -> Iterator[Path]:
-    """Yield files that are noted, or whose name says that they hold a model; no links."""
+def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:
+    """Return files noted as a version, or with the name of a model, no links; and noted folders."""
+    files: list[Path] = []
+    noted = [folder] if notes.get(folder) else []
     looked_at = 0
     for above, folders, names in os.walk(folder):
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in LEFT_OUT)
-        for name in sorted(names):
-            looked_at += 1
-            path = Path(above, name)
-            suffix = path.suffix.lower() in MODEL_SUFFIXES
-            known = suffix or notes.get(path) is not None
+        noted += (path for name in folders if notes.get(path := Path(above, name)))
+        for path in (Path(above, name) for name in sorted(names)):
+            note = notes.get(path)
+            known = path.suffix.lower() in MODEL_SUFFIXES or (note is not None and note.id)
             if known and path.is_file() and not path.is_symlink():
-                yield path
+                files.append(path)
+        looked_at += len(names)
         if looked_at > MOST_FILES:
-            warnings.warn(
-                f"only the first {looked_at:,} files in '{folder}' were looked at",
-                MvcWarning,
-                stacklevel=2,
-            )
-            return
+            warn_of_many(folder, looked_at)
+            break
+    return files, noted
 
 
 def _contents(manifest: Manifest, store: Store | None, identity: str) -> frozenset[Content]:

@@ -77,7 +77,10 @@ LIGHT = [
     ),
     (["tag", "resnet18"], _ours("cli.tables cli.tags", RECORDS)),
     (["tag", "resnet18@v1", "prod"], _ours("cli.tables cli.tags", ROOTING)),
-    (["status"], _ours("cli.status registry.status registry.digests", STORE)),
+    (
+        ["status"],
+        _ours("cli.status registry.status registry.folder_status registry.digests", STORE),
+    ),
 ]
 OTHERS = [
     ["add", "resnet18", "model.safetensors"],

@@ -82,7 +82,10 @@ def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -
         modes = artifact.kind == DIRECTORY
         done = _checkout_file(place, manifest, presence, wish, file, notes, modes=modes)
         models = [file]
-    _note(notes, wish, done.target, models, alone=done.target.is_file())
+    alone = done.target.is_file()
+    if not alone:
+        notes.note(done.target, wish.id, artifact.digest, os.stat(done.target))
+    _note(notes, wish, done.target, models, alone=alone)
     version = resolve.version_of(manifest, presence, wish.family, wish.number)
     return CheckedOut(
         **vars(version),

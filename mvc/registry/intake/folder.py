@@ -27,13 +27,11 @@ from mvc.digest import Digest
 from mvc.errors import Conflict, FormatError, MvcError, UsageError
 from mvc.registry.digests import Note, Notes, stamp
 from mvc.registry.intake.source import SourceFile, explained, kind_of, name_of
-from mvc.registry.names import MODEL_SUFFIXES
+from mvc.registry.names import LEFT_OUT, MODEL_SUFFIXES
 from mvc.tree import Tree, TreeFile
 
 # Of how many files of a folder it is noted which version they are.
 MOST_NOTED = 1000
-# What tools keep beside models for themselves.
-LEFT_OUT = frozenset([".git", ".mvc", ".cache", "__pycache__"])
 # No name: what the selection does not take is counted under it.
 _EXCLUDED = ""
 _NO_DIGEST = Digest(bytes(32))

@@ -163,6 +163,7 @@ def add(
         digests = {file.path: file.digest for file in files_of(store, added.artifact)}
         for file in folder.models:
             notes.note(path / file.path, added.id, digests[file.path], file.status)
+        notes.note(path, added.id, added.artifact.digest, os.stat(path))
         notes.save()
         return added
     if selection != Selection():
