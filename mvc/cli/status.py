@@ -123,7 +123,7 @@ def _file(file: FileState) -> tuple[str, str, str]:
 def _folder(folder: FolderState) -> tuple[str, str, str]:
     path = os.path.join(folder.path, "")
     kinds = {"changed": folder.changed, "missing": folder.missing, "new": folder.new}
-    files = ", ".join(_named(paths, kind) for kind, paths in kinds.items() if paths)
+    files = "; ".join(_named(paths, kind) for kind, paths in kinds.items() if paths)
     if folder.state == "registered":
         return f"  {folder.version}", path, files
     if folder.state == "withdrawn":
