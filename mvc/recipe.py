@@ -7,7 +7,7 @@ kept; that is ``mvc.store``.
 
 Layout, limits and a worked example: ``docs/formats/recipe.md``.
 Public names: ``Recipe``, ``ObjectRef``, ``Part``, ``TensorEntry``, ``Span``,
-``encode``, ``decode``.
+``encode``, ``decode``, ``objects_in``.
 """
 
 from __future__ import annotations
@@ -140,16 +140,7 @@ def decode(data: bytes | memoryview) -> Recipe:
         FormatError: The bytes are no recipe, whatever is wrong with them.
         Unsupported: It has another format.
     """
-    if not _HEADER.size <= len(data) <= MAX_SIZE:
-        raise FormatError(f"a recipe of {len(data)} bytes is cut off or too large")
-    magic, version, reserved, size, objects, parts, table = _HEADER.unpack_from(data)
-    if magic != MAGIC or (reserved and version == FORMAT):
-        raise FormatError("not a recipe")
-    check_format(version, "a recipe")
-    parts_at = _HEADER.size + objects * _OBJECT.size
-    table_at = parts_at + parts * _PART.size
-    if table_at + table != len(data):
-        raise FormatError(f"a recipe of {len(data)} bytes claims {table_at + table}")
+    size, parts_at, table_at = _measures(data)
     view = memoryview(data)
     return Recipe(
         size=size,
@@ -160,6 +151,31 @@ def decode(data: bytes | memoryview) -> Recipe:
         parts=tuple(Part(*row) for row in _PART.iter_unpack(view[parts_at:table_at])),
         tensors=_read_table(bytes(view[table_at:])),
     )
+
+
+def objects_in(data: bytes | memoryview) -> list[bytes]:
+    """Return the digests of the objects that a recipe names; nothing else of it is read.
+
+    Raises:
+        FormatError, Unsupported: As ``decode`` says, as far as is seen without its rows.
+    """
+    _, end, _ = _measures(data)
+    return [digest for digest, _ in _OBJECT.iter_unpack(memoryview(data)[_HEADER.size : end])]
+
+
+def _measures(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Return the file's size, and where in a recipe the parts and the table of tensors begin."""
+    if not _HEADER.size <= len(data) <= MAX_SIZE:
+        raise FormatError(f"a recipe of {len(data)} bytes is cut off or too large")
+    magic, version, reserved, size, objects, parts, table = _HEADER.unpack_from(data)
+    if magic != MAGIC or (reserved and version == FORMAT):
+        raise FormatError("not a recipe")
+    check_format(version, "a recipe")
+    parts_at = _HEADER.size + objects * _OBJECT.size
+    table_at = parts_at + parts * _PART.size
+    if table_at + table != len(data):
+        raise FormatError(f"a recipe of {len(data)} bytes claims {table_at + table}")
+    return size, parts_at, table_at
 
 
 def _tensor_row(tensor: TensorEntry) -> list[object]:

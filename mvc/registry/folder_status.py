@@ -137,7 +137,11 @@ def _state(
             changed, missing, new = (), (), ()
         else:
             state = "changed" if differs else "withdrawn"
-    if state != "changed" and told.presence.if_there() and not told.presence.present(artifact):
+    if (
+        state != "changed"
+        and told.presence.if_there()
+        and not all(told.presence.present([artifact]))
+    ):
         state = "new"
     identity = f"{family.name}/v{number}"
     return FolderState(path, state, identity, changed, missing, new), files

@@ -131,7 +131,7 @@ class ModelRegistry(ImportMethods):
             NotFound: There is no such version, or it was withdrawn.
         """
         found, number = resolve.resolve(self.manifest, ref)
-        return resolve.version_of(self.manifest, self.presence.anew(), found, number)
+        return resolve.version_of(self.manifest, self.presence, found, number)
 
     def show(self, ref: AnyRef) -> Version:
         """Like ``resolve``, and warn if the version's bytes are not all in the store."""
@@ -378,7 +378,7 @@ class ModelRegistry(ImportMethods):
         return found, number, refs.parse(ref).path
 
     def _version(self, name: str, number: int) -> Version:
-        return resolve.version_of(self.manifest, self.presence.anew(), self.family(name), number)
+        return resolve.version_of(self.manifest, self.presence, self.family(name), number)
 
 
 def _search() -> Path:

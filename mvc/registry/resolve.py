@@ -1,6 +1,6 @@
 """From a ref to a version.
 
-Public names: ``resolve``, ``version_of``, ``checked``, ``log``.
+Public names: ``resolve``, ``version_of``, ``versions_of``, ``checked``, ``log``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mvc.registry import family as families
 from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
 from mvc.registry.family import Family, Rule
-from mvc.registry.location.presence import LISTED_PARTS, Presence
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
 from mvc.registry.record import DIRECTORY, Record
@@ -75,18 +75,28 @@ def resolve(
     return family, number
 
 
-def version_of(
-    manifest: Manifest,
-    presence: Presence,
-    family: Family,
-    number: int,
-    *,
-    released: bool = False,
-) -> Version:
-    """Return a version as it stands; only a log shows what is released."""
-    record, _ = manifest.record(family.folder, number)
-    present = presence.present(record.artifact)
-    return Version(**view(family, number, record, present, released=released))
+def version_of(manifest: Manifest, presence: Presence, family: Family, number: int) -> Version:
+    """Return a version as it stands."""
+    (version,) = versions_of(manifest, presence, [(family, number, False)])
+    return version
+
+
+def versions_of(
+    manifest: Manifest, presence: Presence, chosen: Iterable[tuple[Family, int, bool]]
+) -> list[Version]:
+    """Return versions as they stand, each by family, number, and whether it is released.
+
+    Only a log shows what is released. Their bytes are looked for at once.
+    """
+    known = [
+        (family, number, manifest.record(family.folder, number)[0], released)
+        for family, number, released in chosen
+    ]
+    present = presence.present(record.artifact for _, _, record, _ in known)
+    return [
+        Version(**view(family, number, record, there, released=released))
+        for (family, number, record, released), there in zip(known, present, strict=True)
+    ]
 
 
 def checked(presence: Presence, version: Version) -> Version:
@@ -112,15 +122,11 @@ def log(
 
     A record that cannot be read is warned about and left out.
     """
-    presence.anew(LISTED_PARTS)
     folders = manifest.families() if name is None else [name]
     newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
     # A family is asked for its next version when the one before it is taken.
     found = heapq.merge(*newest, key=lambda item: (item[0], item[1].folder, item[2]), reverse=True)
-    return [
-        version_of(manifest, presence, family, number, released=gone)
-        for _, family, number, gone in islice(found, limit)
-    ]
+    return versions_of(manifest, presence, (item[1:] for item in islice(found, limit)))
 
 
 def _newest(

@@ -84,7 +84,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
     """Describe a registry, and the model files in ``folder`` and below."""
     known = [families.load(manifest, name) for name in manifest.families()]
     store = presence.if_there()
-    files, folders = _looked_at(place, manifest, presence.anew(), folder)
+    files, folders = _looked_at(place, manifest, presence, folder)
     return Status(
         registry=place.folder,
         families=len(known),
@@ -121,16 +121,12 @@ def _states(told: Told, paths: Iterable[Path]) -> Iterator[FileState]:
     store = presence.if_there()
     known = cache(lambda: _known_files(manifest, store))
     contents = cache(lambda identity: _contents(manifest, store, identity))
-    for path in paths:
-        note = notes.get(path)
-        try:
-            digest, status, held = notes.look(path)
-        except OSError as error:
-            warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
-            continue
-        content = digest, status.st_size
+    found = list(_read(paths, notes))
+    there = presence.held([content for _, content, _, _ in found])
+    for path, content, status, held in found:
+        note, (digest, size) = notes.get(path), content
         identity, state = "", "registered"
-        if store is None or presence.holds(*content):
+        if store is None or content in there:
             if note and note.id and content in contents(note.id):
                 identity = note.id
             else:
@@ -144,7 +140,20 @@ def _states(told: Told, paths: Iterable[Path]) -> Iterator[FileState]:
         told.digests[path] = digest
         if state != "new":
             told.versions.add(path)
-        yield FileState(path, state, identity or before or None, status.st_size)
+        yield FileState(path, state, identity or before or None, size)
+
+
+def _read(
+    paths: Iterable[Path], notes: Notes
+) -> Iterator[tuple[Path, Content, os.stat_result, bool]]:
+    """Yield what files hold, with their status and whether that was known without reading."""
+    for path in paths:
+        try:
+            digest, status, held = notes.look(path)
+        except OSError as error:
+            warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
+            continue
+        yield path, (digest, status.st_size), status, held
 
 
 def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:

@@ -17,15 +17,16 @@ import mmap
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mvc import fileio
 from mvc.compatibility import FORMAT
 from mvc.digest import Digest, checksum_of
 from mvc.errors import Damaged, FormatError, MvcError
-from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, PackReader
+from mvc.store.pack import INDEX_ENTRY, SUFFIX, Entry, IndexBlock, Link, PackReader
 from mvc.system_errors import in_words
 
 MOST_UNCOVERED = 64
@@ -110,6 +111,23 @@ class PackIndex:
             if pack := self._reader(name):
                 for entry in self._entries(pack).find(digest):
                     yield Found(pack, entry)
+
+    def links(self, digests: Set[bytes]) -> Iterator[Link]:
+        """Yield what is said of the frames of many objects, those that ``find`` would yield."""
+        names = self._merged_names
+
+        @cache  # opened once, however many there are
+        def is_there(pack: int) -> bool:
+            return (
+                pack < len(names)
+                and names[pack] in self._present
+                and bool(self._reader(names[pack]))
+            )
+
+        yield from (link for link in self._merged.links(digests) if is_there(link[-1]))
+        for name in self._uncovered:
+            if pack := self._reader(name):
+                yield from self._entries(pack).links(digests)
 
     def _find_merged(self, digest: Digest) -> list[tuple[str, Entry]]:
         try:

@@ -7,8 +7,8 @@ the one that was written. This module knows bytes and offsets; it knows
 nothing of encodings' insides or of other packs.
 
 Layout and a worked example: ``docs/formats/pack.md``.
-Public names: ``Entry``, ``PackWriter``, ``PackReader``, ``IndexBlock``,
-``finish_all``, ``is_whole``.
+Public names: ``Entry``, ``Link``, ``PackWriter``, ``PackReader``, ``IndexBlock``,
+``MAX_DEPTH``, ``NO_BASE``, ``finish_all``, ``is_whole``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import contextlib
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import xxhash
 
@@ -37,6 +38,8 @@ MAX_PACK_SIZE = 1 << 30
 # Only files, kept as recipes, are larger; skeletons and recipes may be 64 MiB.
 MAX_PAYLOAD = (64 << 20) + (1 << 20)
 MAX_INDEX_SIZE = 1 << 30
+# Links from an object to the base that is kept plainly.
+MAX_DEPTH = 4
 
 PACK_HEADER = struct.Struct("<8sHHI")
 FRAME_HEADER = struct.Struct("<4sBBHQQ32s32s")
@@ -50,7 +53,14 @@ PACK_MAGIC = b"MVCPACK\n"
 FRAME_MAGIC = b"MVCF"
 _INDEX_MAGIC = b"MVCI"
 _FOOTER_MAGIC = b"MVCEND\r\n"
-_NO_BASE = bytes(32)
+NO_BASE = bytes(32)
+
+# What of an entry tells whether an object can be read: its digest, that of its base (or
+# ``NO_BASE``), its size, encoding and depth, and the position of the pack.
+Link: TypeAlias = tuple[bytes, bytes, int, int, int, int]
+_LINK = struct.Struct("<32s32s16xQ8xBB2xI")
+# A step of bisection takes as long as so many entries that are read one after the other.
+_STEP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ class Entry:
         return self.end - self.offset + INDEX_ENTRY.size
 
     def to_bytes(self, pack: int = 0) -> bytes:
-        base = self.base or _NO_BASE
+        base = self.base or NO_BASE
         numbers = self.offset, self.stored, self.size, self.checksum
         return INDEX_ENTRY.pack(self.digest, base, *numbers, self.encoding, self.depth, 0, pack)
 
@@ -99,12 +109,12 @@ class Entry:
             _encoding(encoding),
             checksum,
             depth,
-            None if base == _NO_BASE else Digest(base),
+            None if base == NO_BASE else Digest(base),
             pack,
         )
 
     def header(self) -> bytes:
-        base = self.base or _NO_BASE
+        base = self.base or NO_BASE
         kind = self.encoding, self.depth, 0
         return FRAME_HEADER.pack(FRAME_MAGIC, *kind, self.size, self.stored, self.digest, base)
 
@@ -127,12 +137,26 @@ class IndexBlock:
 
     def find(self, digest: bytes) -> list[Entry]:
         """Return every entry for ``digest``."""
-        found = []
-        place = bisect_left(range(self._count), digest, key=self._digest_at)
-        while place < self._count and self._digest_at(place) == digest:
-            found.append(Entry.from_bytes(self._entries, place * INDEX_ENTRY.size))
-            place += 1
-        return found
+        return [Entry.from_bytes(self._entries, place) for place in self._places(digest)]
+
+    def links(self, digests: Set[bytes]) -> Iterator[Link]:
+        """Yield what every entry for one of ``digests`` says.
+
+        Few are bisected for; where they are many, all entries are read once.
+        """
+        if _STEP * len(digests) * self._count.bit_length() < self._count:
+            for digest in digests:
+                for place in self._places(digest):
+                    yield _LINK.unpack_from(self._entries, place)
+        else:
+            yield from (link for link in _LINK.iter_unpack(self._entries) if link[0] in digests)
+
+    def _places(self, digest: bytes) -> Iterator[int]:
+        """Yield where in the buffer the entries for ``digest`` are."""
+        position = bisect_left(range(self._count), digest, key=self._digest_at)
+        while position < self._count and self._digest_at(position) == digest:
+            yield position * INDEX_ENTRY.size
+            position += 1
 
     def _digest_at(self, position: int) -> bytes:
         start = position * INDEX_ENTRY.size

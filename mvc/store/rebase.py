@@ -20,11 +20,11 @@ from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.store.anew import Change, Measure, Place, reads, written_anew
 from mvc.store.mark import Census, Need
-from mvc.store.pack import Entry
+from mvc.store.pack import MAX_DEPTH, Entry
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import rewrite, write
 from mvc.store.settings import PACKS
-from mvc.store.store import MAX_DEPTH, Store
+from mvc.store.store import Store
 from mvc.store.transaction import Under
 
 WORTH = 0.01

@@ -22,11 +22,11 @@ from mvc.errors import Damaged, MvcError
 from mvc.fileio import Steps
 from mvc.store.anew import Change, Measure, Place, reads, written_anew
 from mvc.store.mark import Need, marked
-from mvc.store.pack import Entry
+from mvc.store.pack import MAX_DEPTH, Entry
 from mvc.store.retire import Retired, retire
 from mvc.store.rewrite import SMALL, SPACE_BESIDE, write
 from mvc.store.similar import over_similar
-from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
+from mvc.store.store import MAX_BASE, Store
 from mvc.store.transaction import Under
 
 MOST_LARGER = 1.095

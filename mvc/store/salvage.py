@@ -27,12 +27,13 @@ from mvc.store.pack import (
     FRAME_CHECKSUM,
     FRAME_HEADER,
     FRAME_MAGIC,
+    MAX_DEPTH,
     MAX_PAYLOAD,
     PACK_MAGIC,
     Entry,
     PackReader,
 )
-from mvc.store.store import MAX_DEPTH, Store, check_size
+from mvc.store.store import Store, check_size
 from mvc.store.transaction import Offer, Transaction
 
 _WINDOW = 1 << 20

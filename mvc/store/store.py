@@ -5,7 +5,7 @@ file formats. Writing goes through a ``Transaction``; this module makes,
 opens and reads a store.
 
 Layout: ``docs/formats/store.md``. Order of every write: ``docs/invariants.md``.
-Public names: ``Store``, ``MAX_DEPTH``, ``MAX_BASE``, ``check_size``.
+Public names: ``Store``, ``MAX_BASE``, ``check_size``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,8 @@ from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, Store
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
-from mvc.store.pack import SUFFIX, Entry, PackReader
+from mvc.store.listed import Content, listed
+from mvc.store.pack import MAX_DEPTH, Entry
 from mvc.store.pipeline import in_order
 from mvc.store.settings import PACKS, TRASH, establish, identity_of, is_vacant, new_id
 from mvc.system_errors import in_words
@@ -34,9 +35,6 @@ T = TypeVar("T")
 MAX_SKELETON = 64 << 20
 # A skeleton is read in many small slices, and so are a file's small tensors.
 _KEPT_OBJECTS = 2
-# Parts of a file lie in the pack of their version, and bases in those of the versions before.
-_NEAR = 4
-MAX_DEPTH = 4
 # A larger object is no delta and no base: a chain of them must fit into memory.
 MAX_BASE = 8 << 20
 
@@ -286,51 +284,34 @@ class Store:
                 wanted.append((found.entry.base, None))
         return lacking
 
-    def lists(self, digest: Digest, known: set[Digest], most: int) -> bool:
-        """Say whether indexes list all that a file is made of, and what that is kept over.
-
-        Of its bytes only the recipe is read.
+    def listed(self, files: Collection[Content], most: int) -> set[Content]:
+        """Return those of some files of which indexes list all that reading them takes.
 
         Args:
-            known: Objects that were found to be listed, which is added to.
-            most: How many are known before no more are looked for.
-
-        Raises:
-            Damaged: The recipe is missing, or no copy of it is whole.
+            most: Once so many parts are looked for, of the files that follow only recipes are.
         """
-        made = self.recipe(digest)
-        near: list[PackReader] = []
-        for part in [ref.digest for ref in made.objects] if made else [digest]:
-            if len(known) >= most:
+        found: set[Content] = set()
+        for indexes in self._indexes():
+            missing = [one for one in files if one not in found]
+            if not missing:
                 break
-            if not self._lists_object(part, known, near):
-                return False
-        return True
+            found |= listed(indexes, missing, most)
+        return found
 
-    def _lists_object(
-        self,
-        digest: Digest,
-        known: set[Digest],
-        near: list[PackReader],
-        below: int = MAX_DEPTH + 1,
-    ) -> bool:
-        if digest in known:
-            return True
-        for found in self._nearest(digest, near):
-            base, depth = found.entry.base, found.entry.depth
-            if depth < below and (base is None or self._lists_object(base, known, near, depth)):
-                known.add(digest)
-                near[:] = [found.pack, *(pack for pack in near if pack is not found.pack)][:_NEAR]
-                return True
-        return False
+    def _indexes(self) -> Iterator[list[PackIndex]]:
+        """Yield where to look for many objects at once, and for what is missing then once more.
 
-    def _nearest(self, digest: Digest, near: list[PackReader]) -> Iterator[Found]:
-        """Yield the frames of an object, first those where others were found just now."""
-        for pack in [*near]:
-            with contextlib.suppress(MvcError, OSError):
-                yield from [Found(pack, entry) for entry in pack.index.find(digest)]
-        for place in self._places(digest):
-            yield from place
+        It is the order of ``_places``.
+        """
+        asked = [self.index]
+        yield asked
+        if self.index.refresh_if_changed():
+            yield asked
+        for other in self._elsewhere():
+            asked.append(other)
+            yield asked
+        if self.index.refresh_if_changed():
+            yield asked
 
     def size(self) -> int:
         """Return what all packs take on disk, in bytes."""
@@ -354,31 +335,28 @@ class Store:
         yield self.entries_of(digest)
         if self.index.refresh_if_changed():
             yield self.entries_of(digest)
-        yield from self._borrowed(digest)
-        yield list(self._trashed(digest))
+        for index in self._elsewhere():
+            yield list(index.find(digest))
         if distrust:
             self.index.refresh(trust_cache=False)
         if distrust or self.index.refresh_if_changed():  # taken out of the trash meanwhile
             yield self.entries_of(digest)
 
-    def _borrowed(self, digest: Digest) -> Iterator[list[Found]]:
-        """Yield the frames that other stores have; one that cannot be asked is named once."""
+    def _elsewhere(self) -> Iterator[PackIndex]:
+        """Yield the indexes of other stores, and that of the packs that are on their way out.
+
+        A store that cannot be asked is named once.
+        """
         for other in alternates.reachable(self.folder) if self._borrows else ():
             if other.problem is None:
                 if other.path not in self._others:
                     self._others[other.path] = PackIndex(other.path / PACKS, None)
-                yield list(self._others[other.path].find(digest))
+                yield self._others[other.path]
             elif other.path not in self._passed_over:
                 self._passed_over.add(other.path)
                 text = f"the alternate store '{other.path}' is passed over: {other.problem}"
                 warnings.warn(text, StoreWarning, stacklevel=2)
-
-    def _trashed(self, digest: Digest) -> Iterator[Found]:
-        for name in fileio.list_folder(self.folder / TRASH):
-            if name.endswith(SUFFIX):
-                with contextlib.suppress(MvcError, OSError):
-                    pack = PackReader(self.folder / TRASH / name)
-                    yield from (Found(pack, entry) for entry in pack.index.find(digest))
+        yield PackIndex(self.folder / TRASH, None)
 
     def _first_whole(
         self, digest: Digest, size: int | None, read: Callable[[Entry, memoryview], T]

@@ -31,7 +31,7 @@ from mvc.recipe import Recipe
 from mvc.store.index import Found
 from mvc.store.intents import INTENT
 from mvc.store.naming import name_also
-from mvc.store.pack import MAX_PACK_SIZE, PackReader, PackWriter, finish_all, is_whole
+from mvc.store.pack import MAX_DEPTH, MAX_PACK_SIZE, PackReader, PackWriter, finish_all, is_whole
 from mvc.store.pipeline import Ahead
 from mvc.store.settings import (
     PACKS,
@@ -43,7 +43,7 @@ from mvc.store.settings import (
     new_id,
     root_name,
 )
-from mvc.store.store import MAX_BASE, MAX_DEPTH, Store
+from mvc.store.store import MAX_BASE, Store
 
 
 @dataclass(frozen=True, slots=True)

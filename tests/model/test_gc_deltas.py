@@ -16,8 +16,7 @@ from mvc.fileio import Steps
 from mvc.store import Store, Transaction, mark, rebase, retire, transaction
 from mvc.store.index import Found
 from mvc.store.mark import Census, reachable
-from mvc.store.pack import Entry, PackWriter
-from mvc.store.store import MAX_DEPTH
+from mvc.store.pack import MAX_DEPTH, Entry, PackWriter
 from mvc.store.transaction import Under
 from tests.model import test_gc_protocol as protocol
 from tests.model.test_gc_protocol import (

@@ -34,11 +34,11 @@ from mvc.store.pack import (
     FOOTER_SIZE,
     FRAME_HEADER,
     INDEX_HEADER,
+    MAX_DEPTH,
     Entry,
     IndexBlock,
     PackWriter,
 )
-from mvc.store.store import MAX_DEPTH
 from tests.support.interleave import Broken, Search, Walked
 from tests.support.memory_disk import ROOT, MemoryDisk
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from mvc.codecs import Encoding
 from mvc.errors import MvcError
-from mvc.store.store import MAX_DEPTH
+from mvc.store.pack import MAX_DEPTH
 from tests.support.registry_builders import Project
 
 Weights = dict[str, NDArray[np.float32]]

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 from mvc import Damaged
 from mvc.codecs import Encoding
 from mvc.errors import StoreWarning
-from mvc.registry import resolve
 from mvc.registry.care.fsck import LEVELS, Report
+from mvc.registry.location import presence
 from mvc.store import alternates
 from mvc.store.index import Found
 from mvc.store.pack import IndexBlock, PackReader
@@ -256,14 +256,17 @@ def test_a_lost_base_is_told_wherever_one_looks(held: Project) -> None:
     assert problem == "bytes are missing of 3 of the newest versions, as of tuned/v1"
 
 
-@pytest.mark.parametrize("limit", [2_000, 3])
-def test_looking_whether_bytes_are_there_reads_recipes_of_what_is_shown(
-    held: Project, monkeypatch: pytest.MonkeyPatch, limit: int
+@pytest.mark.parametrize(("limit", "recipes"), [(100, 2), (1, 1)])
+def test_looking_whether_bytes_are_there_reads_each_recipe_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, limit: int, recipes: int
 ) -> None:
-    """Beside many versions as much is looked up as beside a few, and never more than the limit."""
-    monkeypatch.setattr(resolve, "LISTED_PARTS", limit)
+    """Beside many versions as much is looked up as beside a few, and no recipe beyond the limit."""
+    large = {name: np.resize(SEED.astype("<f4"), 700_000) for name in "ab"}
+    project.add(save(large))
+    project.add(save({**large, "b": large["b"] + np.float32(1e-6)}))
+    monkeypatch.setattr(presence, "MOST_PARTS", limit)
     counts: Counter[str] = Counter()
-    for kind, name in ((IndexBlock, "find"), (PackReader, "payload")):
+    for kind, name in ((IndexBlock, "find"), (IndexBlock, "links"), (PackReader, "payload")):
         original = getattr(kind, name)
 
         def counting(*given: Any, name: str = name, original: Any = original) -> Any:
@@ -273,12 +276,10 @@ def test_looking_whether_bytes_are_there_reads_recipes_of_what_is_shown(
         monkeypatch.setattr(kind, name, counting)
     told = []
     for count in (10, 200):
-        grow(held, count)
-        registry = held.registry()
+        grow(project, count)
+        registry = project.registry()
         counts.clear()
-        for family in ("net", "tuned"):
-            assert all(version.present for version in registry.log(family, limit=5))
-        assert len(registry.presence._listed) <= limit
+        assert all(version.present for version in registry.log())
         told.append(dict(counts))
     assert told[0] == told[1]
-    assert told[0].get("payload", 0) <= 6  # a recipe each
+    assert told[0]["payload"] == recipes

@@ -15,8 +15,8 @@ from mvc.digest import Digest, digest_of
 from mvc.errors import MvcError
 from mvc.store import Store
 from mvc.store.index import Found
-from mvc.store.pack import Entry, PackReader
-from mvc.store.store import MAX_DEPTH, check_size
+from mvc.store.pack import MAX_DEPTH, Entry, PackReader
+from mvc.store.store import check_size
 from mvc.system_errors import in_words
 
 ANY_DEPTH = MAX_DEPTH + 1

@@ -28,7 +28,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.namesakes import Table
 from mvc.registry.record import Artifact, Record
 from mvc.store import Store, Transaction
-from mvc.store.store import MAX_DEPTH
+from mvc.store.pack import MAX_DEPTH
 from mvc.store.transaction import Under
 
 LAST = 3

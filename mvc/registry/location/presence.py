@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import warnings
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,12 @@ from mvc.store.settings import leads_on, standing
 
 if TYPE_CHECKING:
     from mvc.store import Store
+    from mvc.store.listed import Content
 
 # What a look at a version reads of its bytes: a small model whole, of a large one a part.
 READ_AT_MOST = 64 << 20
-# How many parts are looked for by one call; of what comes then, only its beginning.
-MOST_PARTS = 10_000
-# Likewise where many versions are listed, which is to be quick.
-LISTED_PARTS = 2_000
+# How many parts are looked for by one call; of files that come then, only how they are made.
+MOST_PARTS = 100_000
 
 
 class Presence:
@@ -47,8 +47,6 @@ class Presence:
         self._standing: tuple[object, ...] = ()
         self._warned = False
         self._distrusted = False
-        self._listed: set[Digest] = set()
-        self._most = MOST_PARTS
 
     @property
     def located(self) -> Located:
@@ -123,41 +121,39 @@ class Presence:
         moved = standing(folder) != self._standing or leads_on(folder) is not None
         return moved or isinstance(refusal, Busy)
 
-    def anew(self, most: int = MOST_PARTS) -> Presence:
-        """Forget which parts were found before: a new call begins, to look for ``most``."""
-        self._listed.clear()
-        self._most = most
-        return self
+    def present(self, artifacts: Iterable[Artifact]) -> list[bool]:
+        """Say of each artifact whether the store's indexes list all that it is made of.
 
-    def present(self, artifact: Artifact) -> bool:
-        """Say whether the store's indexes list the artifact with all that it is made of.
-
-        Warns once if the store is away.
+        What comes first is looked for first. Warns once if the store is away.
         """
-        if artifact.kind != DIRECTORY:
-            return self.holds(artifact.digest, artifact.size)
-        if not self.holds(artifact.digest):
-            return False
-        try:
-            files = files_of(self.store, artifact)
-        except MvcError:
-            return False
-        left = max(0, self._most - len(self._listed))
-        return all(self.holds(file.digest, file.size) for file in files[:left])
+        wanted: dict[Content, None] = {}
+        made: list[Sequence[Content]] = []
+        for artifact in artifacts:
+            files = self._files(artifact)[: max(1, MOST_PARTS - len(wanted))]
+            wanted.update(dict.fromkeys(files))
+            made.append(files)
+        held = self.held(wanted)
+        return [bool(files) and held.issuperset(files) for files in made]
 
-    def holds(self, digest: Digest, size: int | None = None) -> bool:
-        """Like ``present``, for one file."""
+    def _files(self, artifact: Artifact) -> Sequence[Content]:
+        """Return what an artifact is made of; nothing where that cannot be told."""
+        if artifact.kind != DIRECTORY:
+            return [(artifact.digest, artifact.size)]
+        store = self.if_there()
+        try:
+            files = files_of(store, artifact)
+        except MvcError:
+            return []
+        return [(artifact.digest, None), *((file.digest, file.size) for file in files)]
+
+    def held(self, files: Collection[Content]) -> set[Content]:
+        """Like ``present``, of files: return those whose parts are all listed."""
         store = self.if_there()
         if store is None:
-            return False
-        try:
-            if store.find(digest, size) and (
-                len(self._listed) >= self._most or store.lists(digest, self._listed, self._most)
-            ):
-                return True
-        except MvcError:
-            return False
-        return self._distrust() and self.holds(digest, size)
+            return set()
+        held = store.listed(files, MOST_PARTS)
+        missing = [one for one in files if one not in held]
+        return held | self.held(missing) if missing and self._distrust() else held
 
     def if_there(self) -> Store | None:
         """Return the store, or ``None`` with one warning of what is lacking."""

@@ -13,7 +13,7 @@ from mvc.errors import MvcWarning, UsageError
 from mvc.registry import family as families
 from mvc.registry import resolve
 from mvc.registry.family import Family
-from mvc.registry.location.presence import LISTED_PARTS, Presence
+from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of, near
 from mvc.registry.search import columns
@@ -35,7 +35,6 @@ def search(
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
-    presence.anew(LISTED_PARTS)
     key = None if sort is None else _sort_field(sort)
     found: list[tuple[Any, ...]] = []
     known = _loaded(manifest, names)
@@ -54,10 +53,8 @@ def search(
         found = [item for item in found if item[4] is not None]
         found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
         found += lacking
-    return [
-        resolve.version_of(manifest, presence, family, number)
-        for _, _, number, family, _ in found[:limit]
-    ]
+    chosen = ((family, number, False) for _, _, number, family, _ in found[:limit])
+    return resolve.versions_of(manifest, presence, chosen)
 
 
 def families_with(manifest: Manifest, text: str | Sequence[str]) -> list[Family]:
