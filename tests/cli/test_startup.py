@@ -48,7 +48,11 @@ RECORDS = _ours(
     ALWAYS,
 )
 STORE = _ours(
-    "codecs codecs.encoding recipe store.index store.listed store.pack store.pipeline store.store", RECORDS
+    """
+    codecs codecs.encoding recipe
+    store.index store.listed store.pack store.pipeline store.store
+    """,
+    RECORDS,
 )
 SEARCH = _ours(
     """
