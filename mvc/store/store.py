@@ -291,11 +291,10 @@ class Store:
             most: Once so many parts are looked for, of the files that follow only recipes are.
         """
         found: set[Content] = set()
-        for indexes in self._indexes():
+        missing, indexes = [*files], self._indexes()
+        while missing and (asked := next(indexes, None)):
+            found |= listed(asked, missing, most)
             missing = [one for one in files if one not in found]
-            if not missing:
-                break
-            found |= listed(indexes, missing, most)
         return found
 
     def _indexes(self) -> Iterator[list[PackIndex]]:

@@ -133,6 +133,16 @@ def test_what_is_elsewhere_is_listed(store: Store, leave: Callable[[Store], None
     assert store.listed(files, 100) == set(files[:2])
 
 
+def test_nothing_else_is_asked_where_nothing_is_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is not here takes a look at other places, and only files take a look at packs."""
+    monkeypatch.setattr(store, "_elsewhere", None)
+    assert store.listed([CONTENT], 100) == {CONTENT}
+    monkeypatch.setattr(store, "index", None)
+    assert store.listed([], 100) == set()
+
+
 def test_another_size_is_another_file(store: Store) -> None:
     """A file is known by digest and size, as for every reader."""
     other = digest_of(FILE), len(FILE) + 1
