@@ -17,6 +17,7 @@ from mvc.digest import Digest, checksum_of, digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.store import Store, alternates
 from mvc.store.index import PackIndex
+from mvc.store.listed import Content
 from mvc.store.pack import FRAME_CHECKSUM, MAX_DEPTH, PACK_HEADER, Entry, IndexBlock, PackReader
 from tests.support import store_builders as build
 
@@ -87,7 +88,21 @@ def test_what_a_reader_could_follow_is_listed(
     for place in range(packs):
         write(scratch, frames[place::packs])
     scratch.index.refresh()
-    assert {name for name, _ in scratch.listed([(n, None) for n in NAMES], 100)} == expected
+    every: list[Content] = [(name, None) for name in NAMES]
+    assert {name for name, _ in scratch.listed(every, 100)} == expected
+    for content in every:  # whose bases nobody asks for
+        assert bool(scratch.listed([content], 100)) == (content[0] in expected)
+
+
+def test_a_chain_is_followed_to_its_end(scratch: Store) -> None:
+    """An object over as many links as there may be is listed until its last base is gone."""
+    links: list[Frame] = [(link, link, link - 1 if link else None) for link in range(MAX_DEPTH + 1)]
+    for frames in (links, links[1:]):
+        for pack in build.packs_of(scratch):
+            pack.unlink()
+        write(scratch, frames)
+        scratch.index.refresh()
+        assert bool(scratch.listed([(NAMES[MAX_DEPTH], None)], 100)) == (frames == links)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 900])
