@@ -164,6 +164,7 @@ def _permissions(folder: Path) -> Fact:
 def _clock(manifest: Callable[[], Manifest]) -> Fact:
     now = datetime.now(timezone.utc)
     found, hint = f"{now:%Y-%m-%d %H:%M:%S} UTC", "timedatectl set-ntp true, or set it by: date -s"
+    then = f"if this clock is right, one was wrong then, and nothing need be done; else: {hint}"
     if now.year < OLDEST_YEAR:
         return Fact("registry", "clock", found, "the clock is years behind", hint)
     with contextlib.suppress(MvcError, OSError):
@@ -172,7 +173,7 @@ def _clock(manifest: Callable[[], Manifest]) -> Fact:
             created = manifest().record(folder, number)[0].created
             if created > f"{now:%Y-%m-%dT%H:%M:%S}Z":
                 late = f"{folder}/v{number} was made at {created[:19]}Z, which is yet to come"
-                return Fact("registry", "clock", found, f"{late}: one clock is wrong", hint)
+                return Fact("registry", "clock", found, late, then)
     return Fact("registry", "clock", found)
 
 

@@ -131,7 +131,7 @@ def plan(
         MvcError: The clock cannot be trusted, or much less is needed than before.
     """
     found = roots(store)
-    moment = _checked_clock(store, found)
+    moment = _checked_clock(store)
     survey = surveyed(place, manifest, store, found, moment, grace, policies or {})
     dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= survey.grace]
     left_alone = [root for root in survey.orphans if root not in dropped]
@@ -203,20 +203,17 @@ def _refuse_shrunk(store: Store, live: int, force: bool) -> None:
         )
 
 
-def _checked_clock(store: Store, found: Iterable[Root]) -> datetime:
-    """Return this moment, if the store's file system and its records agree on it."""
+def _checked_clock(store: Store) -> datetime:
+    """Return this moment, if the store's file system agrees on it."""
     here = datetime.now(timezone.utc)
     there = datetime.fromtimestamp(fileio.clock(store.folder) / 1e9, timezone.utc)
-    ahead = max((root.record.created for root in found), default="")
-    if ahead and parse_time(ahead) > here + MOST_SKEW:
-        raise MvcError(f"a version here was made at {ahead}, which is still to come", hint=_CLOCK)
     if abs(here - there) > MOST_SKEW:
         seconds = round((here - there).total_seconds())
-        raise MvcError(f"the clock here is {seconds:,} seconds off that of the store", hint=_CLOCK)
+        raise MvcError(
+            f"the clock here is {seconds:,} seconds off that of the store",
+            hint="set the clock: with a wrong one nobody can tell what is old enough to go",
+        )
     return here
-
-
-_CLOCK = "set the clock: with a wrong one nobody can tell what is old enough to go"
 
 
 def _reached(census: Census, root: Root) -> set[Digest]:

@@ -21,14 +21,16 @@ MOST_ROOTS_SHOWN = 10
 def ways_back(manifest: Manifest, roots: int, found: Sequence[Vanished]) -> Iterator[str]:
     """Say of the first roots without a version what they are, and how to make them one again."""
     have = "root in the store has" if roots == 1 else "roots in the store have"
-    yield f"{roots} {have} no version here: another git branch, or an add that was cut off"
+    in_git = environment.in_git(manifest.folder)
+    other = "another git branch" if in_git else "'.mvc' was put back from an older copy"
+    yield f"{roots} {have} no version here: {other}, or an add was cut off"
     for each in found[:MOST_ROOTS_SHOWN]:
         record, where = each.record, manifest.record_path(each.record.family, each.number)
         what = f"{record.family}, '{record.artifact.name}' of {record.created[:10]}"
         yield f"{what}: {copying(each, where)} makes it v{each.number}"
     if found:
         git = "; what was deleted by mistake and is in git: git checkout -- '{}'"
-        more = git.format(manifest.folder) if environment.in_git(manifest.folder) else ""
+        more = git.format(manifest.folder) if in_git else ""
         yield f"{MENDS} --lost-records makes each of them a version{more}"
 
 

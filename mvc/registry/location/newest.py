@@ -6,7 +6,8 @@ and outside git: records that git brought from elsewhere say nothing about
 this registry's store.
 
 Why so, and what else could be: ``docs/decisions/0009-stale-copies.md``.
-Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``.
+Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``,
+``is_outdated``.
 """
 
 from __future__ import annotations
@@ -85,6 +86,17 @@ def number_in(place: Place, family: str) -> tuple[str, int] | None:
     if folder_of(name) != folder_of(family) or not number.isdecimal():
         return None
     return noted[1].hex(), int(number)
+
+
+def is_outdated(place: Place, store: Store) -> bool:
+    """Say whether the store may have what was added later, as where a backup was put back.
+
+    Roots come and go after the note also while others add, and by gc.
+    """
+    with contextlib.suppress(OSError):
+        noted = Path(place.folder, FILE).stat().st_mtime_ns
+        return (store.folder / ROOTS / place.id).stat().st_mtime_ns > noted
+    return False
 
 
 def _root(place: Place, store: Store, record: Digest) -> Path:
