@@ -107,12 +107,13 @@ def highest_given(place: Place, manifest: Manifest, store: Store, name: str, her
     given = here
     if last and last[1] > here and not manifest.record_path(name, last[1]).exists():
         given = last[1]
-    if not here or newest.is_outdated(place, store):
-        folder = store.folder / ROOTS / place.id
-        names = [n for n in fileio.list_folder(folder) if n.endswith(".yaml")]
-        found = vanished(place, manifest, store, names)
-        own = [each for each in found if folder_of(each.record.family) == folder_of(name)]
-        given = max(given, *(f.number for f in own if f.lost or (here and f.late)), 0)
+    names = newest.roots_since(place, store)
+    if not here:
+        listed = fileio.list_folder(store.folder / ROOTS / place.id)
+        names = [name for name in listed if name.endswith(".yaml")]
+    found = vanished(place, manifest, store, names) if names else []
+    own = [each for each in found if folder_of(each.record.family) == folder_of(name)]
+    given = max(given, *(f.number for f in own if f.lost or (here and f.late)), 0)
     if given > here:
         warnings.warn(
             f"'{name}' had a version v{given}, whose record is not here any more: the new one is "

@@ -7,7 +7,7 @@ this registry's store.
 
 Why so, and what else could be: ``docs/decisions/0009-stale-copies.md``.
 Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``,
-``is_outdated``.
+``roots_since``.
 """
 
 from __future__ import annotations
@@ -88,15 +88,18 @@ def number_in(place: Place, family: str) -> tuple[str, int] | None:
     return noted[1].hex(), int(number)
 
 
-def is_outdated(place: Place, store: Store) -> bool:
-    """Say whether the store may have what was added later, as where a backup was put back.
+def roots_since(place: Place, store: Store) -> list[str]:
+    """Return the names of this registry's roots made after the note.
 
-    Roots come and go after the note also while others add, and by gc.
+    They are those of others who add, or the note is an old one, put back from a backup.
     """
+    folder = store.folder / ROOTS / place.id
     with contextlib.suppress(OSError):
         noted = Path(place.folder, FILE).stat().st_mtime_ns
-        return (store.folder / ROOTS / place.id).stat().st_mtime_ns > noted
-    return False
+        if folder.stat().st_mtime_ns > noted:
+            names = [name for name in fileio.list_folder(folder) if name.endswith(".yaml")]
+            return [name for name in names if (folder / name).stat().st_mtime_ns > noted]
+    return []
 
 
 def _root(place: Place, store: Store, record: Digest) -> Path:
