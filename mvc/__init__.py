@@ -20,6 +20,7 @@ from mvc.errors import (
     RemoteFailed,
     StoreWarning,
     SystemFailed,
+    UnreadWarning,
     Unsupported,
     UsageError,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "RemoteFailed",
     "StoreWarning",
     "SystemFailed",
+    "UnreadWarning",
     "Unsupported",
     "UsageError",
     "Version",

@@ -19,6 +19,7 @@
 
     MvcWarning (UserWarning)       done, but something about it should be known
     └── StoreWarning               a version is known, but its bytes are not all there
+        └── UnreadWarning          what could not be read is not in the answer
 
 The number is the command line's exit status; ``code`` is the word for
 scripts and is never changed, only added to. A reader of stored bytes raises
@@ -138,6 +139,14 @@ class MvcWarning(UserWarning):
 
 class StoreWarning(MvcWarning):
     """A version is known, but its record or its bytes are not all there."""
+
+
+class UnreadWarning(StoreWarning):
+    """A record or a family could not be read, so the answer is without it; ``error`` says why."""
+
+    def __init__(self, message: str, error: MvcError) -> None:
+        super().__init__(message)
+        self.error = error
 
 
 def is_full(error: OSError) -> bool:

@@ -81,7 +81,9 @@ def in_words(error: MvcError | OSError) -> MvcError:
         words = _NO_PATH.sub("", message).format("it", reason=reason)
         said = kind(words, hint=None if words == reason or "{}" in hint else hint)
     else:
-        said = kind(message.format(f"'{path}'", reason=reason), hint=hint.format(_typed(path)))
+        said = kind(
+            message.format(f"'{path}'", reason=reason), hint=hint.format(_typed(_seen(path)))
+        )
     said.code, said.errno, said.strerror = code, error.errno, error.strerror
     said.filename, said.filename2 = error.filename, error.filename2
     return said
@@ -110,6 +112,13 @@ def _speaking(method: Callable[P, R]) -> Callable[P, R]:
             raise in_words(error) from error
 
     return call
+
+
+def _seen(path: str) -> str:
+    """Return the path, or the folder above it that its hint can still look at."""
+    while not os.path.lexists(path) and os.path.dirname(path) not in (path, ""):
+        path = os.path.dirname(path)
+    return path
 
 
 def _typed(path: str) -> str:

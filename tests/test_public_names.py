@@ -20,6 +20,7 @@ PUBLIC = [
     "RemoteFailed",
     "StoreWarning",
     "SystemFailed",
+    "UnreadWarning",
     "Unsupported",
     "UsageError",
     "Version",

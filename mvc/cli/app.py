@@ -24,7 +24,7 @@ import click
 from mvc import environment
 from mvc.cli import failures, manner, output
 from mvc.cli.command import HELP, complete_names, once_each, write_examples
-from mvc.errors import MvcWarning, NotFound, UsageError
+from mvc.errors import Damaged, MvcError, MvcWarning, NotFound, UnreadWarning, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -288,9 +288,9 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     _speak_any_text(sys.stdout, sys.stderr)
     manner.anew()
-    with _warnings_in_words():
+    with _warnings_in_words() as unread:
         try:
-            status = _invoke(list(arguments))
+            status = _invoke(list(arguments)) or _left_out(unread, as_json)
             _flush()
         except BrokenPipeError:
             _close_quietly(sys.stdout)
@@ -317,6 +317,16 @@ def _invoke(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _left_out(unread: list[MvcError], as_json: bool) -> int:
+    """Return the status of an answer: 0, or why something is not in it; damage counts first."""
+    if not unread or not manner.manner.partial:
+        return 0
+    failure = failures.explain(max(unread, key=lambda error: error.status == Damaged.status))
+    if as_json:
+        output.error_json({"error": failure.as_dict()})
+    return failure.status
+
+
 def _fail(error: BaseException, as_json: bool) -> int:
     failure = failures.explain(error)
     try:
@@ -335,9 +345,13 @@ def _fail(error: BaseException, as_json: bool) -> int:
 
 
 @contextmanager
-def _warnings_in_words() -> Iterator[None]:
-    """Print each of mvc's warnings once, as a line; those of others only for debugging."""
+def _warnings_in_words() -> Iterator[list[MvcError]]:
+    """Print each of mvc's warnings once, as a line; those of others only for debugging.
+
+    Yields why something could not be read.
+    """
     said: set[str] = set()
+    unread: list[MvcError] = []
     with warnings.catch_warnings():
         original = warnings.showwarning
 
@@ -350,11 +364,13 @@ def _warnings_in_words() -> Iterator[None]:
                     original(message, category, filename, lineno, file, line)
             elif str(message) not in said:
                 said.add(str(message))
+                if isinstance(message, UnreadWarning):
+                    unread.append(message.error)
                 output.line("warning", str(message))
 
         warnings.simplefilter("always", MvcWarning)
         warnings.showwarning = show
-        yield
+        yield unread
 
 
 def _speak_any_text(*streams: TextIO) -> None:

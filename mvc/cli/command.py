@@ -2,7 +2,7 @@
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
 ``open_registry``, ``find_registry``, ``registry_or_none``, ``family_name``,
-``complete_names``, ``once_each``.
+``complete_names``, ``once_each``, ``PARTLY``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Function = Callable[..., Any]
 
 NEWEST = 50
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+PARTLY = "what is damaged was left out"
 _STATUSES = {0: "done", 2: "the command line is wrong", 8: "anything else, such as a full disk"}
 
 
@@ -65,11 +66,13 @@ class Command(click.Command):
         examples: Sequence[tuple[str, str]] = (),
         statuses: Mapping[int, str] | None = None,
         paged: bool = False,
+        partial: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.usage = usage
         self.paged = paged
+        self.partial = partial
         self.examples = examples
         self.statuses = {**_STATUSES, **(statuses or {})}
         quiet = all("-q" not in option.opts for option in self.params)
@@ -92,6 +95,7 @@ class Command(click.Command):
             ctx.params["quiet"] = manner.manner.quiet
         if isinstance(self, click.Group):  # the command in it is heard, and says how long it took
             return super().invoke(ctx)
+        manner.manner.partial = self.partial
         with self._pager(), manner.heard(ctx.command_path):
             return super().invoke(ctx)
 
@@ -178,12 +182,14 @@ def command(
     examples: Sequence[tuple[str, str]],
     statuses: Mapping[int, str] | None = None,
     paged: bool = False,
+    partial: bool = False,
 ) -> Callable[[Function], Command]:
     """Make a command from a function whose docstring is its help.
 
     Args:
         usage: The arguments as the first line of the help shows them.
         paged: Whether a pager shows what does not fit on the screen.
+        partial: Whether what could not be read, and is left out, decides the exit status.
     """
     return click.command(
         name,
@@ -192,6 +198,7 @@ def command(
         examples=examples,
         statuses=statuses,
         paged=paged,
+        partial=partial,
         context_settings=HELP,
     )
 

@@ -5,6 +5,7 @@ Public names: ``list_``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import click
 
 from mvc.cli import command, output, tables, versions
 from mvc.cli.tables import Column, Value
-from mvc.errors import MvcError
+from mvc.errors import MvcError, UnreadWarning
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
         ("mvc list --where 'acc > 0.9'", "families with such a version"),
         ("mvc list resnet18 --all | cut -f1,4", "ids and metrics of all, for a script"),
     ],
-    statuses=versions.NO_FAMILY,
+    statuses=versions.OF_MANY,
     paged=True,
+    partial=True,
 )
 @click.argument("family", required=False)
 @click.option(
@@ -125,7 +127,7 @@ def _newest(registry: ModelRegistry, family: Family) -> str | None:
     try:
         return registry.manifest.record(family.folder, family.latest)[0].created
     except MvcError as error:
-        output.line("warning", error.message)
+        warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
         return None
 
 

@@ -31,8 +31,9 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
         ("mvc log --graph", "with lines to what they were made from"),
         ("mvc log resnet18 --withdrawn", "those taken out of use"),
     ],
-    statuses=versions.NO_FAMILY,
+    statuses=versions.OF_MANY,
     paged=True,
+    partial=True,
 )
 @click.argument("family", required=False)
 @click.option("--graph", is_flag=True, help="Draw what was made from what.")

@@ -28,6 +28,8 @@ class Manner:
     debug: bool = False
     progress: bool = True
     pager: bool = True
+    partial: bool = False
+    """Whether what could not be read decides the exit status."""
 
 
 manner = Manner()
@@ -36,7 +38,7 @@ manner = Manner()
 
 def anew() -> None:
     """Start with what the environment says."""
-    manner.verbose, manner.quiet, manner.pager = False, False, True
+    manner.verbose, manner.quiet, manner.pager, manner.partial = False, False, True, False
     manner.debug, manner.progress = environment.debug(), environment.progress()
 
 

@@ -27,8 +27,9 @@ _OPERATORS = frozenset("=<>~!()")
         ("mvc search 'size > 1GB and created < 2026-11'", "old and large"),
         ("mvc search '' --sort loss -q", "all versions, as ids, the lowest loss first"),
     ],
-    statuses=versions.NO_FAMILY,
+    statuses=versions.OF_MANY,
     paged=True,
+    partial=True,
 )
 @click.argument("expression", metavar="EXPR")
 @click.argument("families", metavar="FAMILY", nargs=-1)

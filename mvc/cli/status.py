@@ -29,7 +29,8 @@ NAMED = 3
         ("mvc status", "this folder and those below"),
         ("mvc -C models status --json", "another folder, for a script"),
     ],
-    statuses={4: "no registry here or above"},
+    statuses={3: command.PARTLY, 4: "no registry here or above"},
+    partial=True,
 )
 @command.as_json
 def status(as_json: bool) -> None:

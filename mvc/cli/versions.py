@@ -2,7 +2,7 @@
 
 Public names: ``answer``, ``version_table``, ``called``, ``standing``, ``measure``,
 ``Parent``, ``parents_of``, ``look_up``, ``nothing_fits``, ``note_children``, ``made_from``,
-``NO_FAMILY``, ``NO_VERSIONS``, ``MOST_NOTES``.
+``OF_MANY``, ``NO_VERSIONS``, ``MOST_NOTES``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mvc.cli import output, tables
+from mvc.cli import command, output, tables
 from mvc.cli.tables import Column, Value
 from mvc.errors import MvcError, NotFound, UsageError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # So many versions are told of that others were made from, and so many of those others named.
 MOST_NOTES = 5
 MOST_CHILDREN = 3
-NO_FAMILY = {4: "no such family or registry"}
+OF_MANY = {3: command.PARTLY, 4: "no such family or registry"}
 NO_VERSIONS = "no versions; mvc log --withdrawn shows what is out of use"
 NONE_WITHDRAWN = "no version is out of use"
 NOTHING_FITS = "this is true of no version"

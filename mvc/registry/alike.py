@@ -7,6 +7,7 @@ Public names: ``Like``, ``versions_like``, ``earlier_like``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -94,4 +95,5 @@ def _newest_of_each(
     yield family, range(number - 1, 0, -1)
     for other in manifest.families():
         if other != family:
-            yield other, reversed(manifest.numbers(other))
+            with contextlib.suppress(MvcError):  # it may not be looked into
+                yield other, reversed(manifest.numbers(other))

@@ -6,8 +6,8 @@ the two folders; while those hold it is believed, otherwise only what it does
 not know yet is read. It may be deleted at any time.
 
 Format: ``docs/formats/family.md``.
-Public names: ``Family``, ``Rule``, ``load``, ``with_new``, ``noted``, ``believed``, ``compute``,
-``best_of``.
+Public names: ``Family``, ``Rule``, ``load``, ``readable``, ``with_new``, ``noted``, ``believed``,
+``compute``, ``best_of``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.digest import digest_of
-from mvc.errors import FormatError, MvcError, StoreWarning
+from mvc.errors import FormatError, MvcError, UnreadWarning
 from mvc.lines import Value
 from mvc.registry.directions import direction_of
 from mvc.registry.event import BestRule, Event, Policy, Standing, encode, policy_of
@@ -120,6 +120,16 @@ def load(manifest: Manifest, name: str) -> Family:
     if family.whole and (not known or family != known or settled):
         _write(manifest, family, stamps, settled)
     return family
+
+
+def readable(manifest: Manifest) -> Iterator[Family]:
+    """Yield the states of all families but those that cannot be read, which a warning names."""
+    for folder in manifest.families():
+        try:
+            yield load(manifest, folder)
+        except MvcError as error:
+            text = f"family '{folder}' is left out: {error}"
+            warnings.warn(UnreadWarning(text, error), stacklevel=2)
 
 
 def with_new(manifest: Manifest, before: Family | None, name: str, number: int) -> Family:
@@ -331,7 +341,7 @@ def _record(manifest: Manifest, folder: str, number: int) -> Record | None:
     try:
         return manifest.record(folder, number)[0]
     except MvcError as error:
-        warnings.warn(error.message, StoreWarning, stacklevel=2)
+        warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
         return None
 
 

@@ -75,7 +75,8 @@ class KeepMethods(TagMethods):
             said = "none beside a rule" if none else "no rule says which versions to keep"
             raise UsageError(said, hint="choose one of none, last, best, tagged and younger")
         if not changes:
-            found = [self.family(name)] if name is not None else self.families()
+            names = self.manifest.families() if name is None else [name]
+            found = [self.family(each) for each in names]  # one that cannot be read ends it
             return self._kept([f for f in found if name is not None or f.keep.has_rules])
         assert name is not None
         known = self.family(name)

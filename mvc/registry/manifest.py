@@ -21,7 +21,7 @@ from pathlib import Path
 
 from mvc import durability, environment, fileio
 from mvc.digest import Digest, digest_of
-from mvc.errors import Damaged, FormatError, MvcError, NotFound, Unsupported
+from mvc.errors import Damaged, FormatError, MvcError, NotFound, NotPermitted, Unsupported
 from mvc.fileio import Steps
 from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
@@ -30,6 +30,7 @@ from mvc.registry.event import Event, Standing, Tagged
 from mvc.registry.names import MODEL_SUFFIXES, check_family, folder_of, is_folder, near
 from mvc.registry.record import Record
 from mvc.store.settings import refuse_link
+from mvc.system_errors import in_words
 
 # Names stand between zero bytes, which are in none, so that one call finds the numbers of all.
 _VERSIONS = re.compile(r"(?<=\0)v([1-9][0-9]{0,8})\.yaml(?=\0)")
@@ -53,7 +54,7 @@ class Manifest:
         self._stamps: dict[str, tuple[int, ...]] = {}
 
     def families(self) -> list[str]:
-        """Return the folders of all families that have a version, sorted."""
+        """Return the folders of all families that have a version, or may, sorted."""
         return [name for name in self._with_versions() if is_folder(name)]
 
     def strays(self) -> list[str]:
@@ -92,18 +93,19 @@ class Manifest:
         Raises:
             UsageError: No family can be called so.
             NotFound: There is none; the hint names those like it.
+            NotPermitted: It may not be looked into.
         """
-        if not self._has_version(folder_of(check_family(name))):
+        if not self._has_version(folder_of(check_family(name)), strict=True):
             raise NotFound(f"no family '{name}'", hint=self._family_hint(name))
         return folder_of(name)
 
     def numbers(self, family: str) -> list[int]:
         """Return the numbers of a family's versions, ascending, withdrawn ones too."""
-        return _numbers(self.family_folder(family) / "versions", _VERSIONS)
+        return self._numbers(family, "versions", _VERSIONS)
 
     def event_numbers(self, family: str) -> list[int]:
         """Return the numbers of a family's events, ascending."""
-        return _numbers(self.family_folder(family) / "events", _EVENTS)
+        return self._numbers(family, "events", _EVENTS)
 
     def record(self, family: str, number: int) -> tuple[Record, Digest]:
         """Return a version's record and its digest.
@@ -241,6 +243,8 @@ class Manifest:
                 stamps += [status.st_ino, status.st_mtime_ns]
             except FileNotFoundError:
                 stamps += [0, 0]
+            except OSError as error:
+                raise self._closed(family, error) from None
         found = tuple(stamps)
         if self._stamps.setdefault(family, found) != found and environment.in_git(self.folder):
             for kept in (self._records, self._events):
@@ -288,12 +292,34 @@ class Manifest:
     def _with_versions(self) -> list[str]:
         return sorted(name for name in fileio.list_folder(self.folder) if self._has_version(name))
 
-    def _has_version(self, folder: str) -> bool:
+    def _has_version(self, folder: str, *, strict: bool = False) -> bool:
+        """Say whether a folder has a version; one that cannot be looked into may have."""
         try:
             with os.scandir(self.folder / folder / "versions") as entries:
                 return any(_VERSIONS.match(f"\0{entry.name}\0", 1) for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            if strict:
+                raise self._closed(folder, error) from None
+            return True
+
+    def _numbers(self, family: str, kind: str, pattern: re.Pattern[str]) -> list[int]:
+        try:
+            names = "\0".join(fileio.list_folder(self.family_folder(family) / kind))
+        except OSError as error:
+            raise self._closed(family, error) from None
+        return sorted(map(int, pattern.findall(f"\0{names}\0")))
+
+    def _closed(self, family: str, error: OSError) -> MvcError:
+        """Say whose a family is that may not be looked into."""
+        folder, said = self.family_folder(family), in_words(error)
+        if isinstance(said, NotPermitted):
+            with contextlib.suppress(OSError):
+                owner = environment.owner_of(folder)
+                said.message += f", which is {owner}'s"
+                said.hint = f"to be run by {owner}: chmod -R a+rX '{folder}'"
+        return said
 
     def _damaged(self, identity: str, error: MvcError | OSError) -> MvcError:
         family, _, version = identity.partition("/v")
@@ -322,6 +348,8 @@ def _check_owner(family: str, folder: str) -> None:
 def _distrusted(what: str, error: MvcError | OSError, remedy: str) -> MvcError:
     if isinstance(error, Unsupported):
         return Unsupported(f"{what} cannot be read: {error.message}", hint=error.hint)
+    if isinstance(error, PermissionError):
+        remedy = f"to be run by who owns it: chmod a+r '{error.filename}'"
     reason = error.message if isinstance(error, MvcError) else error.strerror
     hint = error.hint if isinstance(error, MvcError) else None
     return Damaged(f"{what} cannot be trusted: {reason}", hint=hint or remedy)
@@ -332,8 +360,3 @@ def _time_of(path: str | Path) -> int:
         return os.stat(path).st_mtime_ns
     except OSError:
         return 0
-
-
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    names = "\0".join(fileio.list_folder(folder))
-    return sorted(map(int, pattern.findall(f"\0{names}\0")))

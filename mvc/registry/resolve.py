@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mvc.digest import PREFIX
-from mvc.errors import MvcError, NotFound, StoreWarning, UsageError
+from mvc.errors import MvcError, NotFound, StoreWarning, UnreadWarning, UsageError
 from mvc.registry import family as families
 from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
@@ -120,10 +120,10 @@ def log(
 ) -> list[Version]:
     """Return versions in use, or those out of use, newest first.
 
-    A record that cannot be read is warned about and left out.
+    A record or family that cannot be read is warned about and left out.
     """
-    folders = manifest.families() if name is None else [name]
-    newest = [_newest(manifest, families.load(manifest, f), withdrawn) for f in folders]
+    every = families.readable(manifest) if name is None else [families.load(manifest, name)]
+    newest = [_newest(manifest, family, withdrawn) for family in every]
     # A family is asked for its next version when the one before it is taken.
     found = heapq.merge(*newest, key=lambda item: (item[0], item[1].folder, item[2]), reverse=True)
     return versions_of(manifest, presence, (item[1:] for item in islice(found, limit)))
@@ -142,7 +142,7 @@ def _newest(
             created = manifest.record(family.folder, number)[0].created
             yield created, family, number, number in gone
         except MvcError as error:
-            warnings.warn(error.message, StoreWarning, stacklevel=2)
+            warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
 
 
 def _select(manifest: Manifest, family: Family, ref: Ref) -> int:

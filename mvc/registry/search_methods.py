@@ -5,6 +5,7 @@ Public names: ``SearchMethods``.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mvc.registry import family as families
@@ -26,12 +27,17 @@ class SearchMethods(CareMethods):
     ) -> builtins.list[Family]:
         """Return the state of every family, sorted by name; of ``limit`` of them at most.
 
+        One that cannot be read is left out.
+
         Args:
             where: An expression, or several: only families with a version of which all are true.
+
+        Warns:
+            UnreadWarning: A family or record cannot be read; ``list``, ``log``, ``search`` and
+                ``status`` warn alike, and answer without it.
         """
         if where is None:
-            names = self.manifest.families()[:limit]
-            return [families.load(self.manifest, name) for name in names]
+            return list(islice(families.readable(self.manifest), limit))
         from mvc.registry.search import search
 
         return search.families_with(self.manifest, where)[:limit]

@@ -82,7 +82,7 @@ class Status:
 
 def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:
     """Describe a registry, and the model files in ``folder`` and below."""
-    known = [families.load(manifest, name) for name in manifest.families()]
+    known = list(families.readable(manifest))
     store = presence.if_there()
     files, folders = _looked_at(place, manifest, presence, folder)
     return Status(
@@ -191,9 +191,8 @@ def _known_files(manifest: Manifest, store: Store | None) -> dict[Content, tuple
     """Return the first version of each file, and its state; a withdrawn one only if no other is."""
     used: dict[Content, tuple[str, str]] = {}
     withdrawn: dict[Content, tuple[str, str]] = {}
-    for folder in manifest.families():
-        family = families.load(manifest, folder)
-        gone = family.withdrawn
+    for family in families.readable(manifest):
+        folder, gone = family.folder, family.withdrawn
         with contextlib.suppress(MvcError):
             gone = frozenset(released(manifest, family))
         for number in manifest.numbers(folder):

@@ -233,6 +233,7 @@ ELSEWHERE = {
     ("doctor", 1),
     ("fsck", 3),
     ("import", 5),
+    *((name, 3) for name in ("list", "log", "search", "status")),
     ("store", 4),
     ("store", 5),
     ("store", 6),

@@ -229,6 +229,8 @@ def _check_records(run: Check) -> None:
         for name in run.manifest.strays()
     ]
     for folder in run.manifest.families():
+        if _is_closed(run, folder):
+            continue
         _check_links(run, folder)
         _check_events(run, folder)
         try:
@@ -247,6 +249,18 @@ def _check_records(run: Check) -> None:
             if number not in gone:
                 withdrawn = number in family.withdrawn
                 run.versions.append(Held(identity, family.name, number, record, digest, withdrawn))
+
+
+def _is_closed(run: Check, folder: str) -> bool:
+    """Say whether a family may not be looked into, which is found."""
+    try:
+        run.manifest.numbers(folder)
+        run.manifest.event_numbers(folder)
+    except MvcError as error:
+        where = run.manifest.family_folder(folder)
+        run.find("family", folder, where, [], f"{error.message}; {error.hint}")
+        return True
+    return False
 
 
 def _check_links(run: Check, folder: str) -> None:

@@ -72,10 +72,10 @@ def unreadable(path: Path) -> str:
 def _in_folder(folder: Path, *, sealed: bool = True) -> Iterator[Strayed]:
     found: dict[tuple[str, str], list[str]] = {}
     try:
-        above = os.stat(folder)
-    except FileNotFoundError:
+        above, names = os.stat(folder), fileio.list_folder(folder)
+    except (FileNotFoundError, PermissionError):  # whoever asks for what is in it is told
         return
-    ours = (name for name in fileio.list_folder(folder) if name.endswith((SUFFIX, ".yaml")))
+    ours = (name for name in names if name.endswith((SUFFIX, ".yaml")))
     for name in sorted(ours):
         try:
             status = os.lstat(folder / name)

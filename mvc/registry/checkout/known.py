@@ -28,10 +28,13 @@ def known(manifest: Manifest, store: Store, family: str, wanted: set[Content]) -
     """Return those of ``wanted`` that are files of versions here; ``family`` is asked first."""
     found: set[Content] = set()
     for folder in sorted(manifest.families(), key=lambda name: name != family):
-        for files in _versions(manifest, store, folder):
-            found |= wanted.intersection((file.digest, file.size) for file in files)
-            if found == wanted:
-                return _stored(store, found)
+        with contextlib.suppress(MvcError):  # what cannot be read is known to nobody
+            for files in _versions(manifest, store, folder):
+                found |= wanted.intersection((file.digest, file.size) for file in files)
+                if found == wanted:
+                    break
+        if found == wanted:
+            break
     return _stored(store, found)
 
 

@@ -89,14 +89,9 @@ def _compared(described: Described, manifest: Manifest) -> Described:
     same_weights: list[str] = []
     digest = described.artifact.digest
     weights = Digest.parse(described.weights) if described.weights else None
-    for folder in manifest.families():
-        withdrawn = None
-        where = [(folder, manifest.numbers(folder))]
+    for family in families.readable(manifest):
+        where = [(family.folder, family.live(manifest))]
         for like in versions_like(manifest, digest, weights, where):
-            if withdrawn is None:
-                withdrawn = families.load(manifest, folder).withdrawn
-            if like.number in withdrawn:
-                continue
             artifact = like.record.artifact
             within = [f"{like.id}:{f.path}" for f in artifact.listing or () if f.digest == digest]
             if artifact.digest == digest:

@@ -73,6 +73,7 @@ def _has_root(place: Place, folder: Path) -> bool:
 
 def _records(manifest: Manifest) -> Iterator[bytes]:
     for family in manifest.families():
-        for number in manifest.numbers(family):
-            with contextlib.suppress(MvcError):
-                yield manifest.record_bytes(family, number)
+        with contextlib.suppress(MvcError):
+            for number in manifest.numbers(family):
+                with contextlib.suppress(MvcError):
+                    yield manifest.record_bytes(family, number)

@@ -12,14 +12,14 @@ Public names: ``Stamps``, ``needed``, ``root_pulled``, ``note_added``, ``is_pend
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.digest import digest_of
-from mvc.errors import Damaged, MvcError
+from mvc.errors import Damaged, MvcError, NotPermitted
 from mvc.registry.location.place import Place
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of
@@ -33,13 +33,16 @@ FILE = "rooted.yaml"
 Stamps: TypeAlias = dict[str, tuple[int, ...]]
 
 
-def needed(manifest: Manifest, *, strict: bool = True) -> Iterator[str]:
+def needed(
+    manifest: Manifest, folders: Iterable[str] | None = None, *, strict: bool = True
+) -> Iterator[str]:
     """Yield the names of the roots of all versions that must be stored.
 
     Args:
+        folders: The families to look at; all if not given.
         strict: Whether a family of which an event cannot be read is an error, or passed over.
     """
-    for folder in manifest.families():
+    for folder in manifest.families() if folders is None else folders:
         try:
             for version in held_of(manifest, folder):
                 yield root_name(manifest.record_bytes(version.family, version.number))
@@ -68,7 +71,7 @@ def root_pulled(
     stamps = _stamps(manifest)
     if not always and _noted(place) == _stamp(place, store, stamps):
         return stamps
-    names = sorted(set(needed(manifest)))
+    names = sorted(set(needed(manifest, stamps)))
     fileio.run(roots.root_again(store, place.id, names))
     every = {known.registry: known.names for known in roots.registries(store)}
     own = every.pop(place.id, frozenset())
@@ -113,10 +116,12 @@ def note_added(
 
 
 def _stamps(manifest: Manifest) -> Stamps:
-    return {
-        name: (len(manifest.numbers(name)), *manifest.stamps(name)[:2])
-        for name in manifest.families()
-    }
+    """Return those of all families but what may not be looked into: gc stops at that."""
+    found: Stamps = {}
+    for name in manifest.families():
+        with contextlib.suppress(NotPermitted):
+            found[name] = (len(manifest.numbers(name)), *manifest.stamps(name)[:2])
+    return found
 
 
 def _stamp(place: Place, store: Store, stamps: Stamps) -> str:

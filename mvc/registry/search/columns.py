@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import MvcError, UnreadWarning
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.search.facts import Facts, Values, facts_of
@@ -67,7 +67,7 @@ class Records:
                 try:
                     known[number] = facts_of(self._manifest.record(family.folder, number)[0])
                 except MvcError as error:
-                    warnings.warn(error.message, StoreWarning, stacklevel=2)
+                    warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
             self._facts[family.folder] = known
         return self._facts[family.folder]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mvc import fileio
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import MvcError, UnreadWarning
 from mvc.registry.family import SETTLED_NS, Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.search.columns import Records
@@ -207,7 +207,7 @@ class Index:
             try:
                 record, digest = self._manifest.read_record(folder, number)
             except MvcError as error:
-                warnings.warn(error.message, StoreWarning, stacklevel=2)
+                warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
                 continue
             versions.append((family, number, changed))
             for name, values in facts_of(record).items():

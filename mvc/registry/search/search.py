@@ -65,8 +65,10 @@ def families_with(manifest: Manifest, text: str | Sequence[str]) -> list[Family]
 
 
 def _loaded(manifest: Manifest, names: Sequence[str] | None) -> list[Family]:
-    chosen = None if names is None else {folder_of(name): name for name in names}.values()
-    return [families.load(manifest, n) for n in (manifest.families() if chosen is None else chosen)]
+    if names is None:
+        return list(families.readable(manifest))
+    chosen = {folder_of(name): name for name in names}.values()
+    return [families.load(manifest, name) for name in chosen]
 
 
 def _found_in(
