@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvc.errors import UsageError
 from mvc.registry.location.place import AnyPath
+from mvc.registry.names import several
 from mvc.registry.tensor_methods import TensorMethods
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ class CareMethods(TensorMethods):
                 ``timedelta``, or text such as ``"30s"``, ``"10m"``; see ``docs/fsck.md``.
 
         Raises:
-            UsageError: ``lost_records`` without ``repair``; ``sample`` or ``max_duration``
-                is none, or does not go with the rest.
+            UsageError: ``lost_records`` without ``repair``; ``level``, ``sample`` or
+                ``max_duration`` is none, or does not go with the rest.
             NotFound: A source, or the store, is not there.
         """
         from mvc.registry.care import coverage, fsck
         from mvc.registry.care.confirmed import confirmed
 
+        _check_level(level, fsck.LEVELS)
         scope = coverage.scope_of(sample, max_duration)
         if scope != fsck.EVERYTHING and (repair or level == "quick"):
             raise UsageError(
@@ -77,7 +79,7 @@ class CareMethods(TensorMethods):
         if repair:
             from mvc.registry.care import repair as mending
 
-            paths = [Path(path) for path in sources]
+            paths = [Path(path) for path in several(sources)]
             parts = self._writing(if_old=True, always=True)
             return mending.repair(*parts, level, paths, lost_records=lost_records)
 
@@ -101,6 +103,7 @@ class CareMethods(TensorMethods):
         """Return how many bytes of the store ``fsck`` would read, if time does not end it."""
         from mvc.registry.care import coverage, fsck
 
+        _check_level(level, fsck.LEVELS)
         scope = coverage.scope_of(sample, max_duration)
         return fsck.bytes_to_read(self.place, self.manifest, self.presence, level, scope)
 
@@ -137,3 +140,8 @@ class CareMethods(TensorMethods):
             self._writing(always=True, strict=True)
         store = self.presence.writable().alone()
         return repack.repack(self.manifest, store, dry_run=dry_run)
+
+
+def _check_level(level: str, levels: Sequence[str]) -> None:
+    if level not in levels:
+        raise UsageError(f"'{level}' is no level of a check", hint=f"one of {', '.join(levels)}")

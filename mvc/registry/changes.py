@@ -24,7 +24,7 @@ from mvc.fileio import Steps
 from mvc.registry import family as families
 from mvc.registry import reach, refs, resolve, tags
 from mvc.registry.directions import direction_of
-from mvc.registry.event import BestRule, Change, Event, Standing, Tagged
+from mvc.registry.event import MODES, BestRule, Change, Event, Standing, Tagged
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_metric, check_tag, folder_of, near
@@ -201,7 +201,7 @@ def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> No
     """Set what ``best`` means in a family.
 
     Raises:
-        UsageError: The direction of the metric is not known and not given.
+        UsageError: The direction of the metric is not known and not given, or is none.
     """
     family = families.load(manifest, name)
     mode = mode or direction_of(check_metric(metric))
@@ -210,6 +210,8 @@ def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> No
             f"is a higher or a lower '{metric}' better?",
             hint=f"mvc best {family.name} {metric} --max, or --min",
         )
+    if mode not in MODES:
+        raise UsageError(f"'{mode}' is no direction", hint=f"write {' or '.join(MODES)}")
     chosen = BestRule(metric, mode)
 
     def decide() -> Change | None:

@@ -29,6 +29,7 @@ from mvc.registry import record as records
 from mvc.registry.event import Event, Standing, Tagged
 from mvc.registry.names import MODEL_SUFFIXES, check_family, folder_of, is_folder, near
 from mvc.registry.record import Record
+from mvc.registry.sealed import read_again
 from mvc.store.settings import refuse_link
 from mvc.system_errors import in_words
 
@@ -162,7 +163,7 @@ class Manifest:
                 _check_owner(read.family, key[0])
                 self._events[key] = read
             except (MvcError, OSError) as error:
-                remedy = f"put back '{path}' from a copy; mvc fsck names every such file"
+                remedy = f"put back '{path}' from a copy; mvc fsck says what else helps"
                 raise _distrusted(f"event {number} of '{family}'", error, remedy) from None
         event = self._events[key]
         change = event.change
@@ -219,11 +220,16 @@ class Manifest:
         return number
 
     def create_event(self, family: str, event: Event) -> Steps[bool]:
-        """Create an event under its number; False if somebody else took it first."""
+        """Create an event under its number; False if somebody else took it first.
+
+        Raises:
+            UsageError: It says what no reader would understand; nothing was written.
+        """
+        data = read_again(events.encode(event), lambda data: events.decode(data, event.number))
         folder = self.own_folder(family)
         fileio.make_folder(folder / "events")
         final = self._event_path(family, event.number)
-        made: bool = yield from fileio.create_once(final, events.encode(event), folder)
+        made: bool = yield from fileio.create_once(final, data, folder)
         durability.check_done(final.exists(), final)
         return made
 

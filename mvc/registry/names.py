@@ -78,11 +78,15 @@ def by_name(group: str, values: Any) -> Mapping[str, Any]:
     """Return values by name, as metrics are given; none where ``None`` is.
 
     Raises:
-        UsageError: It is something else, such as a number alone.
+        UsageError: It is something else, such as a number alone; or a name is no text.
     """
     if values is not None and not isinstance(values, Mapping):
         hint = f'{group}={{"name": value}}, as in metrics={{"acc": 0.95}}'
         raise UsageError(f"{group} must have names, and {values!r:.80} has none", hint=hint)
+    for name in values or ():
+        if not isinstance(name, str):
+            shown = f"{name!r:.40}"
+            raise UsageError(f"{group}: the name {shown} is no text", hint=f"str({shown})")
     return {} if values is None else values
 
 
@@ -115,6 +119,8 @@ def near(name: str, known: Iterable[str], head: str = "", alike: float = 0.6) ->
 
 
 def _check(name: str, what: str) -> str:
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r:.80} is no name for a {what}", hint=_SHAPE)
     shown = name if len(name) <= MAX_NAME else name[:40] + "…"
     if len(name) > MAX_NAME:
         raise UsageError(

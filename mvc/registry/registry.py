@@ -13,12 +13,12 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import durability, environment, fileio
 from mvc.errors import MvcError, NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
+from mvc.registry.arguments import checking
 from mvc.registry.family import Family
 from mvc.registry.import_methods import ImportMethods
 from mvc.registry.location import newest, place
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 @speaking
+@checking
 class ModelRegistry(ImportMethods):
     """A registry of model families in a folder.
 
@@ -327,9 +328,6 @@ class ModelRegistry(ImportMethods):
         from mvc.registry.intake import intake
         from mvc.registry.intake.folder import Selection
 
-        if not isinstance(path, (str, os.PathLike, NoneType)):
-            hint = "save(name, model) registers a torch module or a state dict"
-            raise UsageError(f"the path of a file is needed, not {type(path).__name__}", hint=hint)
         selection = Selection(*globs)
         if path is not None and ref is None:
             if self._create and not place.exists(self.folder):

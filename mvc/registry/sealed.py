@@ -1,19 +1,19 @@
 """What records and events have in common: fields in fixed order, checked, sealed.
 
-Public names: ``Reader``, ``now``, ``timestamp``, ``parse_time``.
+Public names: ``Reader``, ``sealed``, ``read_again``, ``now``, ``timestamp``, ``parse_time``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 
 from mvc import lines
 from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Digest
-from mvc.errors import FormatError, UsageError
+from mvc.errors import FormatError, MvcError, UsageError
 from mvc.lines import Value
 
 _TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\.[0-9]{6}Z\Z")
@@ -98,6 +98,21 @@ def sealed(values: Mapping[str, Value]) -> bytes:
             f"what is to be noted takes {len(data):,} bytes, at most {lines.MAX_SIZE:,} are read",
             hint="keep long texts in a file of their own",
         )
+    return data
+
+
+def read_again(data: bytes, read: Callable[[bytes], object]) -> bytes:
+    """Return what is to be kept, if it can be read: once it has its name, it never changes.
+
+    Raises:
+        UsageError: ``read`` refuses it.
+    """
+    try:
+        read(data)
+    except MvcError as error:
+        raise UsageError(
+            f"what was given could not be read again: {error.message}", hint="nothing was written"
+        ) from None
     return data
 
 

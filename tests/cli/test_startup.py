@@ -35,7 +35,7 @@ ALWAYS = _ours(
 RECORDS = _ours(
     """
     cli.bar compatibility lines tree verdict
-    registry registry.registry registry.care_methods registry.import_methods
+    registry registry.arguments registry.registry registry.care_methods registry.import_methods
     registry.keep_methods registry.search_methods registry.tag_methods registry.tensor_methods
     registry.location.store_methods
     registry.changes registry.directions registry.duration registry.event registry.family

@@ -275,7 +275,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "none and a rule": ({"none": True, "last": 1}, "none beside"),
     "no family": ({"name": None, "last": 1}, "which family"),
     "zero": ({"last": 0}, "last=0"),
-    "a truth": ({"best": True}, "best=True"),
+    "a truth": ({"best": True}, "is True, and not a whole number"),
     "a number for a time": ({"younger": 30}, "younger=30"),
     "no time": ({"younger": "0"}, "younger than 0"),
     "a word for a time": ({"last": 1, "grace": "soon"}, "soon"),

@@ -19,8 +19,16 @@ SLIPS: list[tuple[Callable[[Any], object], str, str]] = [
     (lambda r: r.add("net", "a.safetensors", params=Namespace(lr=1)), "params must", "params={"),
     (lambda r: r.add("net", from_version="net", labels="x"), "labels must have names", "labels={"),
     (lambda r: r.import_("torchvision:x", "net", 0.93), "metrics must have names", "acc"),
-    (lambda r: r.register("net", {"w": 1}), "the path of a file is needed, not dict", "save("),
-    (lambda r: r.add("net", b"a.safetensors"), "path of a file is needed, not bytes", "save("),
+    (
+        lambda r: r.register("net", {"w": 1}),
+        "'model_path' is of type dict, and",
+        "save(",
+    ),
+    (
+        lambda r: r.add("net", b"a.safetensors"),
+        "'path' is b'a.safetensors', and",
+        "add(name, path)",
+    ),
 ]
 
 
@@ -50,7 +58,7 @@ def test_slips_of_torch_users_are_told_before_anything_is_read(tmp_path: Path) -
     model = torch.nn.Linear(2, 2)
     with pytest.raises(UsageError, match=r"metrics must have names, and 0\.93"):
         registry.save("net", model, 0.93)  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(UsageError, match="not Linear"):
+    with pytest.raises(UsageError, match="of type Linear, and not a path"):
         registry.register("net", model)
     registry.save("net", model)
     for word, hint in (("fp16", 'dtype="float16"'), ("half!", "bfloat16"), (16, "bfloat16")):

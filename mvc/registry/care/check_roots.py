@@ -59,7 +59,7 @@ def _check_lost(run: Check, folder: Path, unmatched: list[str]) -> None:
             copies = [name for name in unmatched if rooted.is_of(folder / name, family)]
         paths = [folder / copy for copy in copies]
         run.lose(("record", identity, family, int(number)), where, paths, sure=one is not None)
-        remedy = closed or "put the file back from a copy (git, a backup)"
+        remedy = closed or remarks.way_on(where, folder)
         if copies:
             commands = (f"cp -f '{folder / copy}' '{where}'" for copy in copies)
             alone = sum(i.rpartition("/v")[0] == family for i in run.unreadable) == 1

@@ -207,8 +207,6 @@ def examine(
     lost_records: bool = False,
 ) -> Check:
     """Like ``check``, and keep what a repair needs to know."""
-    if level not in LEVELS:
-        raise ValueError(f"{level!r} is none of {LEVELS}")
     run = Check(level, place, manifest, presence.store.alone(), lost_records)
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
@@ -301,7 +299,7 @@ def _check_events(run: Check, folder: str) -> None:
             run.manifest.event(folder, number)
         except MvcError as error:
             where = run.manifest.family_folder(folder) / "events" / f"{number:08d}.yaml"
-            remedy = modes.unreadable(where) or "put the file back from a copy (git, a backup)"
+            remedy = modes.unreadable(where) or remarks.way_on(where)
             name = f"{folder} event {number}"
             run.lost.append(Lost("event", name, folder, number, where))
             run.find("event", name, where, _unresolved(run, folder), f"{error.message}; {remedy}")

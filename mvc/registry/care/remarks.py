@@ -1,21 +1,51 @@
 """Remarks: what a check mentions though nothing is damaged by it.
 
-Public names: ``MENDS``, ``ways_back``, ``copying``, ``of_pulled``, ``of_borrowed``, ``leftovers``.
+Public names: ``MENDS``, ``way_on``, ``ways_back``, ``copying``, ``of_pulled``, ``of_borrowed``,
+``leftovers``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mvc import environment, fileio
+from mvc.errors import MvcError, Unsupported
+from mvc.lines import MAX_SIZE, unseal
+from mvc.registry import event as events
+from mvc.registry import record as records
 from mvc.registry.care.vanished import Vanished
 from mvc.registry.manifest import Manifest
 from mvc.store import Store
-from mvc.store.settings import QUARANTINE, STAGING, TRASH
+from mvc.store.settings import QUARANTINE, STAGING, TRASH, root_name
 
 MENDS = "mvc fsck --repair"
 MOST_ROOTS_SHOWN = 10
+
+
+def way_on(where: Path, roots: Path | None = None) -> str:
+    """Say what to do about an event, or a record, that cannot be read and has no copy here.
+
+    One whose seal holds is what somebody wrote, and no reader ever understood it: it may be
+    put aside, with a record's root, since nothing was ever built on it.
+    """
+    remedy = "put the file back from a copy (git, a backup)"
+    read = partial(events.decode, number=0) if roots is None else records.decode
+    try:
+        data = fileio.read(where, MAX_SIZE)
+        unseal(data)
+    except (MvcError, OSError):
+        return remedy
+    try:
+        read(data)
+    except Unsupported as error:
+        return error.hint or remedy
+    except MvcError:
+        files = [where, *([] if roots is None else [roots / root_name(data)])]
+        aside = " && ".join(f"mv -n '{file}' '{file}.unread'" for file in files if file.exists())
+        return f"{remedy}; if there is none, go on without it: {aside}"
+    return remedy
 
 
 def ways_back(manifest: Manifest, roots: int, found: Sequence[Vanished]) -> Iterator[str]:

@@ -49,7 +49,7 @@ from mvc.registry.names import check_family, check_key, check_metric, check_tag,
 from mvc.registry.reach import files_of
 from mvc.registry.record import Artifact, Record
 from mvc.registry.refs import AnyRef
-from mvc.registry.sealed import now, sealed
+from mvc.registry.sealed import now, read_again, sealed
 from mvc.registry.search import requirement
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
@@ -102,7 +102,7 @@ class Facts:
         }
         if "code" in self.lineage:
             kept["lineage"] = {**kept["lineage"], "code": _code(self.lineage["code"])}
-        message = self.message and _public("message", self.message)
+        message = None if self.message is None else _public("message", self.message)
         sealed({**kept, "message": message, "model": [self.framework, self.architecture]})
         for name, values in {**kept, "message": message}.items():
             object.__setattr__(self, name, values)
@@ -267,7 +267,7 @@ def add_steps(
             number, record = old
         else:
             check()  # reading took its time
-            data = records.encode(record)
+            data = read_again(records.encode(record), records.decode)
             yield from transaction.publish(place.id, data)
             with _taken_back(transaction, place.id, data):
                 number = yield from manifest.create_version(name, data, check, above)
