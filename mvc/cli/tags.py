@@ -101,7 +101,8 @@ def rollback(ref: str, to: str | None, message: str | None, as_json: bool, quiet
     """Move a tag back to where it was before.
 
     Undoes the newest move that is not undone yet; a second rollback goes
-    further back, never forward again. Withdrawn versions are passed over.
+    further back, never forward again. Withdrawn versions are passed over; where
+    the store does not hold all bytes of the version, a warning says so.
     The last line printed is the id of the version the tag stands on now.
     """
     registry = command.open_registry()
@@ -118,6 +119,7 @@ def rollback(ref: str, to: str | None, message: str | None, as_json: bool, quiet
             f"{done.tag}: {done.before or 'none'} → {done.version} (was {done.version} "
             f"from {output.when(done.since)}{known} UTC, set by {done.author})"
         )
+        _note_missing(done)
         _note_still(registry, done)
     output.result(done.id)
 
@@ -279,6 +281,16 @@ def _until(moves: list[Move], done: RolledBack) -> str | None:
             return later
         later = move.created
     return None
+
+
+def _note_missing(done: RolledBack) -> None:
+    """Say what helps where the tag stands on a version whose bytes are not there now."""
+    if not done.present:
+        family = done.id.rpartition("/")[0]
+        back = f"mvc tag {family}@{done.before} {done.tag} takes it back"
+        further = f"mvc rollback {family}@{done.tag} again goes further back"
+        hint = f"; {back}, {further}" if done.before else f"; {further}"
+        output.note(f"{done.tag} stands on {done.version} all the same{hint}")
 
 
 def _note_still(registry: ModelRegistry, done: RolledBack) -> None:

@@ -47,7 +47,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """A tag went back ``before`` → ``version``, where it had been put ``since`` by ``author``."""
+    """A tag went back ``before`` → ``version``, where it had been put ``since`` by ``author``.
+
+    ``present`` tells whether the store holds the bytes of that version.
+    """
 
     id: str
     tag: str
@@ -55,6 +58,7 @@ class RolledBack:
     before: str | None
     since: str
     author: str
+    present: bool = True
 
 
 def record_change(

@@ -6,6 +6,7 @@ Public names: ``TagMethods``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mvc.registry import changes, resolve
@@ -55,8 +56,7 @@ class TagMethods(SearchMethods):
             check = of_version(self.manifest, found.folder, number, require, tag).check
         self._root_if_writable()
         changes.tag(self.manifest, found, number, tag, expect, message, check)
-        version = self.resolve(f"{found.folder}@v{number}")
-        return version if version.present else resolve.checked(self.presence, version)
+        return self._warned_of(f"{found.folder}@v{number}")
 
     def delete_tag(self, ref: str) -> None:
         """Delete a tag, given as ``family@tag``; its history stays."""
@@ -74,9 +74,14 @@ class TagMethods(SearchMethods):
 
         Raises:
             NotFound: There is no such tag, or nothing to go back to.
+
+        Warns:
+            StoreWarning: The bytes of the version are not all there; the tag stands on it
+                all the same.
         """
         self._root_if_writable()
-        return changes.rollback(self.manifest, ref, to, message)
+        done = changes.rollback(self.manifest, ref, to, message)
+        return replace(done, present=self._warned_of(done.id).present)
 
     def best(
         self, name: str, metric: str | None = None, mode: str | None = None
@@ -89,6 +94,10 @@ class TagMethods(SearchMethods):
         if known.best is None:
             return known.rule, None
         return known.rule, self.resolve(f"{known.folder}@v{known.best[0]}")
+
+    def _warned_of(self, ref: str) -> Version:
+        version = self.resolve(ref)
+        return version if version.present else resolve.checked(self.presence, version)
 
     def history(self, ref: str) -> list[changes.Move]:
         """Return every move of a tag, ``family@tag``, newest first."""

@@ -195,6 +195,24 @@ def test_tags_history_and_rule_in_json(resnet18: Path) -> None:
     assert gone == {"family": "resnet18", "tag": "prod", "before": "v1", "version": None}
 
 
+def test_rollback_says_what_helps_where_bytes_are_missing(resnet18: Path) -> None:
+    """Beside the warning: how the tag comes back, or goes on; in JSON, that it is not present."""
+    for version in ("v1", "v2", "v1", "v2"):
+        mvc("tag", f"resnet18@{version}", "prod")
+    for pack in Path(".mvc/store/packs").iterdir():
+        pack.unlink()
+    done = mvc("rollback", "resnet18@prod")
+    warning, moved, note, *_ = done.err.splitlines()
+    assert warning.startswith("warning: resnet18/v1 cannot be checked out: ")
+    assert moved.startswith("prod: v2 → v1 (")
+    assert note == (
+        "note: prod stands on v1 all the same; mvc tag resnet18@v2 prod takes it back, "
+        "mvc rollback resnet18@prod again goes further back"
+    )
+    assert (done.status, done.out) == (0, "resnet18/v1\n")
+    assert mvc("rollback", "resnet18@prod", "--json").json["present"] is False
+
+
 def test_no_number_in_json_is_not_finite(registry: Path) -> None:
     """A metric that is not a number is text in JSON, which knows no NaN."""
     mvc("add", "m", "model.safetensors", "-m", "loss=nan", "-m", "ppl=inf")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
@@ -10,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvc import Conflict, NotFound, UsageError
+from mvc import Conflict, NotFound, StoreWarning, UsageError
 from mvc.digest import digest_of
 from mvc.registry import changes, sealed, tags
 from mvc.registry.event import Event, Tagged
-from tests.support.registry_builders import AUTHOR, Project, finished, python
+from tests.support.registry_builders import AUTHOR, MIB, Project, finished, noise, python
 
 
 @pytest.fixture
@@ -304,3 +306,25 @@ def test_an_unknown_tag_suggests_what_there_is(versions: Project) -> None:
     for call in calls:
         with pytest.raises(NotFound, match="did you mean 'net@prod'"):
             call("net@pord")
+
+
+def test_rollback_warns_where_bytes_are_missing(project: Project) -> None:
+    """The tag goes back all the same; whether the store lacks a pack, or is away."""
+    project.add(noise(MIB, 1))
+    others = project.packs
+    project.add(noise(MIB, 2))
+    (pack,) = (path for path in project.packs if path not in others)
+    project.add(noise(MIB, 3))
+    move(project, 1, 2, 3)
+    pack.unlink()
+    with pytest.warns(StoreWarning, match="net/v2 cannot be checked out"):
+        assert not project.registry().rollback("net@prod").present
+    assert project.registry().family("net").tags == {"prod": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert project.registry().rollback("net@prod").present
+    move(project, 3)
+    shutil.rmtree(project.mvc / "store")
+    with pytest.warns(StoreWarning, match="store"):
+        assert not project.registry().rollback("net@prod").present
+    assert project.registry().family("net").tags == {"prod": 1}
