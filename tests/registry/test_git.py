@@ -270,24 +270,36 @@ def test_a_conflict_leaves_sealed_files_unmarked(merging: Project) -> None:
     assert merging.registry().fsck().ok
 
 
-def test_both_sides_of_a_conflict_are_kept_as_the_page_shows(merging: Project) -> None:
-    """Theirs keeps the number, ours takes the next, unchanged; tags follow the records."""
+def as_the_page_shows(project: Project, *, rebase: bool = False) -> None:
+    """Type the lines of the page for a v2, but for those of mvc."""
     page = (Path(__file__).parents[2] / "docs" / "git.md").read_text(encoding="utf-8")
     (commands,) = [block for block in page.split("```") if "git show :2:" in block]
-    lines = commands.removeprefix("sh\n").replace("resnet18", "net").replace("v8", "v2")
-    lines = lines.replace("v9", "v3").replace("00000005", "00000002")
-    ours = git(merging, "show", "HEAD:.mvc/manifest/net/versions/v2.yaml")
-    mvc_away = [line for line in lines.splitlines() if not line.startswith("mvc ")]
+    lines = commands.removeprefix("sh\n").replace("resnet18", "net")
+    lines = lines.replace("v8", "v2").replace("00000005", "00000002")
+    if rebase:
+        for merging, rebasing in (
+            (":2:", ":3:"),
+            ("--theirs", "--ours"),
+            ('git commit -q -m "both versions"', "git rebase --continue"),
+        ):
+            assert rebasing in page
+            lines = lines.replace(merging, rebasing)
     done = subprocess.run(
-        ["sh", "-ec", "\n".join(mvc_away)],
-        cwd=merging.folder,
-        env={**os.environ, **IDENTITY},
+        ["sh", "-ec", "\n".join(ln for ln in lines.splitlines() if not ln.startswith("mvc "))],
+        cwd=project.folder,
+        env={**os.environ, **IDENTITY, "GIT_EDITOR": "true"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert git(merging, "status", "--porcelain", ".mvc") == ""
+    assert git(project, "status", "--porcelain", ".mvc") == ""
+
+
+def test_both_sides_of_a_conflict_are_kept_as_the_page_shows(merging: Project) -> None:
+    """Theirs keeps the number, ours takes the next, unchanged; tags follow the records."""
+    ours = git(merging, "show", "HEAD:.mvc/manifest/net/versions/v2.yaml")
+    as_the_page_shows(merging)
     assert merging.record(3).read_text() == ours
     registry = merging.registry()
     assert registry.list("net") == ["v1", "v2", "v3"]
@@ -298,6 +310,27 @@ def test_both_sides_of_a_conflict_are_kept_as_the_page_shows(merging: Project) -
     assert registry.resolve("net@prod").id == "net/v2"
     assert registry.fsck("full").ok
     assert merging.bytes_of("net@v3") == noise(1000, 3)
+
+
+@pytest.mark.parametrize("rebase", [False, True])
+def test_a_number_that_either_side_has_is_not_overwritten(
+    work_tree: Project, *, rebase: bool
+) -> None:
+    """What was shared keeps its number, ours of before keep theirs, in a merge and in a rebase."""
+    git(work_tree, "checkout", "-q", "-b", "shared")
+    work_tree.add(noise(1000, 2), metrics={"acc": 0.7}, tags=["prod"])
+    commit(work_tree)
+    branch(work_tree, "main")
+    work_tree.add(noise(1000, 3), metrics={"acc": 0.8}, tags=["prod"])
+    work_tree.add(noise(1000, 4), metrics={"acc": 0.9})
+    commit(work_tree)
+    git(work_tree, "rebase" if rebase else "merge", "shared", fails=True)
+    as_the_page_shows(work_tree, rebase=rebase)
+    registry = work_tree.registry()
+    assert registry.list("net") == ["v1", "v2", "v3", "v4"]
+    accuracies = [registry.resolve(f"net@v{number}").metrics["acc"] for number in (2, 3, 4)]
+    assert accuracies == [0.7, 0.9, 0.8]
+    assert registry.fsck("full").ok
 
 
 @pytest.mark.parametrize("kind", ["tag", "rm"])
