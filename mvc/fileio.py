@@ -12,9 +12,8 @@ that tests can stop it anywhere: ``run`` carries one through.
 Why each call is there: ``docs/invariants.md``.
 Public names: ``Steps``, ``run``, ``NewFile``, ``create_once``, ``link_once``, ``link_also``,
 ``replace``, ``append``, ``make_folder``, ``sync_folder``, ``rename``, ``unlink``, ``remove``,
-``remove_folder``, ``delete_folder``, ``open_regular``, ``read``, ``list_folder``,
-``held_open``, ``clock``, ``sync_open_folder``, ``sync_open``, ``touch``, ``may_write``,
-``is_read_only``.
+``remove_folder``, ``delete_folder``, ``open_regular``, ``read``, ``list_folder``, ``held_open``,
+``clock``, ``sync_open_folder``, ``sync_open``, ``touch``, ``may_write``, ``is_read_only``.
 """
 
 from __future__ import annotations
@@ -301,11 +300,13 @@ def make_folder(path: Path) -> None:
     with contextlib.suppress(PermissionError):  # then it is the user's, not of our making
         sync_folder(path.parent)
     for folder in reversed(missing):
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
-            if not folder.is_dir():  # a file or a dangling link has the name
-                raise
+        while not folder.is_dir():  # others may make it, and take it away, meanwhile
+            try:
+                os.mkdir(folder)
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    if not stat.S_ISDIR(os.lstat(folder).st_mode):  # a file or a dangling link
+                        raise
         sync_folder(folder.parent)
 
 

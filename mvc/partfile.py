@@ -66,6 +66,10 @@ class PartFile(NewFile):
         self._descriptor = descriptor
         self.size = self._begun = os.lseek(descriptor, 0, os.SEEK_END)
 
+    def is_there(self) -> bool:
+        """Say whether it has its name still: nobody else takes that away from who holds it."""
+        return _is_still(self.path, self._descriptor)
+
     def empty(self) -> None:
         """Give up what has been written so far."""
         os.ftruncate(self._descriptor, 0)

@@ -424,6 +424,22 @@ def test_a_folder_that_another_makes_meanwhile_is_fine(
     assert calls.synced[-1:] == [str(tmp_path)]
 
 
+def test_a_folder_that_is_made_and_taken_away_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was there for the call, and is not any more, is no file in the way."""
+    mkdir, times = os.mkdir, iter(range(3))
+
+    def raced(path: Path) -> None:
+        if next(times) == 0:
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        mkdir(path)
+
+    monkeypatch.setattr(os, "mkdir", raced)
+    fileio.make_folder(tmp_path / "a")
+    assert (tmp_path / "a").is_dir()
+
+
 @pytest.mark.parametrize("kind", ["file", "dangling"])
 def test_what_is_no_folder_is_an_error(tmp_path: Path, kind: str) -> None:
     """A file or a dangling link where a folder should be is not passed over in silence."""

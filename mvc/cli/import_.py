@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     statuses={
         1: "refused: it may run code when it is loaded",
         4: "no registry or parent; or not downloaded before, and offline",
-        5: "added, but a tag could not be set",
+        5: "added, but a tag could not be set; or what was downloaded was deleted meanwhile",
         6: "another process is downloading it, and nothing comes",
         7: "it cannot be downloaded, or is not what was asked for",
     },

@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import environment
-from mvc.errors import MvcError, MvcWarning, UsageError
+from mvc.errors import Conflict, MvcError, MvcWarning, NotFound, UsageError
 from mvc.registry.keep_methods import KeepMethods
 from mvc.registry.location import place
 from mvc.registry.names import by_name, check_family, several
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mvc.registry.imports.cached import Slot
-    from mvc.registry.version import Imported
+    from mvc.registry.version import Added, Imported
 
 PRETRAINED = "pretrained_models"
 
@@ -63,6 +65,7 @@ class ImportMethods(KeepMethods):
             NotFound: It was not downloaded before, and ``offline``.
             RemoteFailed: It cannot be downloaded, or is not what was asked for.
             Busy: Another process is downloading it and gets nowhere.
+            Conflict: What was downloaded was deleted before it was added.
         """
         from mvc.registry.imports import sources
         from mvc.registry.version import Imported
@@ -86,9 +89,21 @@ class ImportMethods(KeepMethods):
         )
         brought = sources.bring(wish)
         said = sources.said_of(brought, told)
-        added = self.add(family, brought.path, if_changed=True, **said)
+        added = self._added(family, brought.path, said)
         known = {**vars(added), "notes": (*brought.notes, *added.notes)}
         return Imported(**known, received=brought.received, path=brought.path)
+
+    def _added(self, family: str, path: Path, said: Mapping[str, Any]) -> Added:
+        """Add what was brought, unless somebody deletes it meanwhile."""
+        try:
+            added: Added = self.add(family, path, if_changed=True, **said)
+        except (Conflict, NotFound, FileNotFoundError):
+            if path.exists():
+                raise
+            raise Conflict(
+                f"'{path}' was deleted before it was added", hint="run this again"
+            ) from None
+        return added
 
     def _restore(self, slot: Slot) -> None:
         """Bring a file that was imported before back from the store, if it is there."""

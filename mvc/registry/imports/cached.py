@@ -78,7 +78,7 @@ class Slot:
 
     def whole(self) -> Cached | None:
         """Return the file that was downloaded from here, if it is as it was."""
-        note = self._read(NOTE)
+        note = self.note()
         if note is None or note.sha256 is None:
             return None
         path = self.folder / note.name
@@ -87,6 +87,9 @@ class Slot:
         except (OSError, FormatError):
             return None
         return Cached(path, size, digest, note) if digest == note.sha256 else None
+
+    def note(self) -> Note | None:
+        return self._read(NOTE)
 
     def part_note(self) -> Note | None:
         return self._read(PART_NOTE)
@@ -104,11 +107,8 @@ class Slot:
         except FileNotFoundError:
             return 0
 
-    def clear_part(self, part: Path | None = None) -> None:
-        """Remove the note of a part, and ``part`` with it."""
-        for path in (part, self.folder / PART_NOTE):
-            if path is not None:
-                fileio.remove(path)
+    def clear_part_note(self) -> None:
+        fileio.remove(self.folder / PART_NOTE)
 
     def make(self) -> None:
         """Make the folder; git is told to pass over what is only a cache."""

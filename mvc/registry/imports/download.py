@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 from mvc import fileio, progress
-from mvc.errors import Busy, MvcWarning, NotFound, RemoteFailed
+from mvc.errors import Busy, Conflict, MvcWarning, NotFound, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
@@ -51,6 +51,7 @@ def download(
         NotFound: It is not cached, and ``offline``.
         RemoteFailed: It cannot be downloaded, or is not what was wanted.
         Busy: Another process is downloading it and gets nowhere.
+        Conflict: What has come was deleted meanwhile.
         MvcError: There is not enough space.
     Warns:
         MvcWarning: The server could not be asked whether what is cached is still right.
@@ -64,12 +65,19 @@ def download(
         return Downloaded(have)
     if offline:
         return Downloaded(_offline(address, slot, have))
-    part, waited = _claim(slot)
+    return _downloaded(address, slot, have, wanted)
+
+
+def _downloaded(
+    address: Address, slot: Slot, have: Cached | None, wanted: Wanted | None
+) -> Downloaded:
+    """Have what the server has now; ``have`` is cached and may be that."""
+    part = _claim(slot)
     try:
-        if waited:
-            brought = _right(slot.whole(), wanted)
-            if brought is not None:
-                return Downloaded(brought)
+        if slot.note() != (have and have.note):  # another process has brought it just now
+            have = _right(slot.whole(), wanted)
+            if have is not None and (address.whole or wanted is not None):
+                return Downloaded(have)
         return _persist(Transfer(address, slot, part, have, wanted))
     except KeyboardInterrupt:
         if (kept := _kept(slot, part, wanted)) is not None:
@@ -89,6 +97,11 @@ def download(
         if have is not None:
             failure.hint = f"--offline takes what was downloaded on {_day(have)}"
         raise
+    except FileNotFoundError:
+        raise Conflict(
+            f"'{slot.folder}' was deleted while a file was downloaded into it",
+            hint="run this again",
+        ) from None
     finally:
         _leave(slot, part)
 
@@ -119,8 +132,8 @@ def _day(have: Cached) -> str:
     return (have.note.downloaded or "?")[:10]
 
 
-def _claim(slot: Slot) -> tuple[PartFile, bool]:
-    """Return the part file, and whether another process had to be waited for."""
+def _claim(slot: Slot) -> PartFile:
+    """Return the part file, once no other process holds it."""
     last, since, waited = -1, time.monotonic(), False
     while (part := _claimed(slot)) is None:
         if not waited:
@@ -135,14 +148,14 @@ def _claim(slot: Slot) -> tuple[PartFile, bool]:
                 hint="end it, then run this again; what has come is kept",
             )
         time.sleep(0.1)
-    return part, waited
+    return part
 
 
 def _claimed(slot: Slot) -> PartFile | None:
-    slot.make()
     try:
+        slot.make()
         return PartFile.claim(slot.part)
-    except FileNotFoundError:  # to another process nothing came, so it took the folder away
+    except FileNotFoundError:  # somebody took the folder away, as who was sent nothing does
         return None
 
 
@@ -168,9 +181,9 @@ def _persist(transfer: Transfer) -> Downloaded:
 
 def _leave(slot: Slot, part: PartFile) -> None:
     """Keep what a later call can go on from, and nothing else."""
-    if not part.size:  # before others may hold it
-        slot.clear_part(part.path)
-    elif part.path.name != cache.PART and part.path.exists():  # nobody would find it again
+    findable = part.path.name == cache.PART
+    if part.is_there() and not (part.size and findable):
+        slot.clear_part_note()  # before others may have one of theirs
         fileio.remove(part.path)
     part.close()
     fileio.delete_folder(slot.folder)  # if nothing came

@@ -254,7 +254,7 @@ class Transfer:
         path = self._slot.folder / note.name
         fileio.move_into_place(self._part.path, path, overwrite=True)
         yield "named"
-        self._slot.clear_part()
+        self._slot.clear_part_note()
         yield "cleared"
         if before is not None and before.path != path:
             fileio.remove(before.path)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 import urllib.request
+from collections.abc import Callable
 from email.message import Message
 from http.client import HTTPMessage
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import pytest
 
 from mvc import environment, fileio, progress
-from mvc.errors import Busy, MvcError, MvcWarning, RemoteFailed
+from mvc.errors import Busy, Conflict, MvcError, MvcWarning, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import download as downloads
 from mvc.registry.imports import request, transfer
 from mvc.registry.imports.address import parse
+from mvc.registry.imports.cached import Slot
 from mvc.registry.imports.download import download
 from mvc.registry.imports.transfer import Downloaded, Wanted
 from tests.registry.imports.conftest import BODY
@@ -524,6 +526,85 @@ def test_a_part_may_vanish_while_it_is_waited_for(
         patch.setattr(Path, "stat", stat)
         assert get(server, tmp_path).cached.path.read_bytes() == BODY
     other.close()
+
+
+def brought_before_it_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, bring: Callable[[], object]
+) -> None:
+    """Let another process download a file between this one's look and its claim."""
+    claim = downloads._claim
+
+    def later(slot: Slot) -> PartFile:
+        monkeypatch.setattr(downloads, "_claim", claim)
+        bring()
+        return claim(slot)
+
+    monkeypatch.setattr(downloads, "_claim", later)
+
+
+def test_what_another_has_just_brought_is_not_downloaded_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also who need not wait looks again: new, changed there, and as a digest wants it."""
+    for body, wanted in ((BODY, None), (OTHER, None), (BODY, RIGHT)):
+        server.body, server.etag = body, f'"{hashlib.sha256(body).hexdigest()}"'
+        brought_before_it_is_claimed(monkeypatch, lambda: get(server, tmp_path))
+        done = get(server, tmp_path, wanted=wanted)
+        assert (done.received, done.cached.path.read_bytes()) == (0, body)
+        assert server.sent_since() == len(BODY)
+
+
+def test_what_another_brought_may_be_another_file(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not the whole address is noted, the server is asked whether it is the file meant."""
+    brought_before_it_is_claimed(monkeypatch, lambda: get(server, tmp_path, "get.pt?model=one"))
+    claim = downloads._claim
+
+    def changed(slot: Slot) -> PartFile:
+        part = claim(slot)
+        server.body = BODY[1:]
+        return part
+
+    monkeypatch.setattr(downloads, "_claim", changed)
+    assert get(server, tmp_path, "get.pt?model=other").cached.path.read_bytes() == BODY[1:]
+
+
+def test_an_empty_file_leaves_what_others_began_alone(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once nothing, wholly downloaded, has its name, the next part is somebody else's."""
+    server.body = b""
+    move = fileio.move_into_place
+
+    def moved(private: Path, final: Path, *, overwrite: bool) -> bool:
+        done = move(private, final, overwrite=overwrite)
+        private.write_bytes(b"theirs")
+        return done
+
+    monkeypatch.setattr(fileio, "move_into_place", moved)
+    done = get(server, tmp_path)
+    assert beside(done) == ["download.part", "download.yaml", "model.pt"]
+
+
+@pytest.mark.parametrize("when", ["asked", "whole"])
+def test_who_deletes_the_cache_meanwhile_is_told_so(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The folder may be deleted at any time: that is one line, and the next call downloads."""
+    before = {"asked": "attempt", "whole": "finish"}[when]
+    real = getattr(transfer.Transfer, before)
+
+    def deleted(self: transfer.Transfer) -> object:
+        shutil.rmtree(tmp_path / "cache")
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer.Transfer, before, deleted)
+        with pytest.raises(Conflict, match="was deleted while") as raised:
+            get(server, tmp_path / "cache")
+    assert raised.value.hint == "run this again"
+    assert get(server, tmp_path / "cache").cached.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(

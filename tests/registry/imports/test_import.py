@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from mvc.errors import MvcError, MvcWarning, NotFound, UsageError
+from mvc.errors import Conflict, MvcError, MvcWarning, NotFound, UsageError
+from mvc.registry.intake.source import SourceFile
 from tests.registry.imports.conftest import BODY
 from tests.support.file_server import Manner, Server
 from tests.support.registry_builders import Project, files_in
@@ -67,6 +68,35 @@ def test_a_url_becomes_a_version_that_says_where_it_came_from(
         "sha256": SHA256,
     }
     assert downloaded[:10] <= done.created[:10]
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_what_is_deleted_before_it_is_a_version_is_told(
+    project: Project, server: Server, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Who empties pretrained_models while a file of it is added is told what to do."""
+    check = SourceFile.check_unchanged
+    opened = SourceFile.__init__
+
+    def deleted() -> None:
+        shutil.rmtree(project.folder / "pretrained_models", ignore_errors=True)
+
+    def opening(source: SourceFile, path: Path) -> None:
+        deleted()
+        opened(source, path)
+
+    def checked(source: SourceFile) -> None:
+        deleted()
+        check(source)
+
+    with monkeypatch.context() as patch:
+        if when == "before":
+            patch.setattr(SourceFile, "__init__", opening)
+        else:
+            patch.setattr(SourceFile, "check_unchanged", checked)
+        with pytest.raises(Conflict, match=r"'.*m.pt' was deleted before it was added"):
+            project.registry().import_(f"{server.url}/m.pt")
+    assert project.registry().import_(f"{server.url}/m.pt").new
 
 
 def test_the_same_again_is_no_new_version(project: Project, server: Server) -> None:
