@@ -184,6 +184,7 @@ class Manifest:
         record: bytes,
         check: Callable[[], None] | None = None,
         above: int | None = None,
+        serves: Callable[[int], bool] = lambda number: False,
     ) -> Steps[int]:
         """Give a sealed record the family's next number: the commit point of ``add``.
 
@@ -192,6 +193,8 @@ class Manifest:
                 between it and this one.
             above: The highest number, if it was just looked for. Numbers
                 taken since are passed over.
+            serves: Asked of each such number whether that version will do: then it is
+                returned, and none is made.
         """
         folder = self.own_folder(family)
         fileio.make_folder(folder / "versions")
@@ -209,6 +212,8 @@ class Manifest:
                     check()
                 if fileio.link_once(staged, self.record_path(family, number)):
                     break
+                if serves(number):
+                    return number
                 number += 1
             yield "version linked"
             fileio.sync_folder(folder / "versions")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mvc.fileio import Steps
 from mvc.registry import changes
 from mvc.registry.intake import intake
 from mvc.registry.intake.source import SourceFile
+from mvc.registry.intake.unchanged import IfChanged
 from mvc.registry.version import Added
 from tests.support.faults import Project, bytes_of, records_of, run_to_end, whole
 
@@ -41,10 +43,10 @@ def with_two_switches(length: int) -> Iterator[tuple[int, ...]]:
         yield (who,) * first + (1 - who,) * second + (who,) * length
 
 
-def adding(registry: ModelRegistry, name: str, source: SourceFile) -> Steps[Added]:
+def adding(registry: ModelRegistry, name: str, source: SourceFile, **facts: Any) -> Steps[Added]:
     """Return the protocol of ``add`` as production runs it."""
-    store = registry.presence.writable()
-    return intake.add_steps(registry.place, registry.manifest, store, name, source, intake.Facts())
+    store, told = registry.presence.writable(), intake.Facts(**facts)
+    return intake.add_steps(registry.place, registry.manifest, store, name, source, told)
 
 
 def add_two(project: Project, paths: Sequence[Path], schedule: Sequence[int]) -> None:
@@ -71,6 +73,34 @@ def test_two_adds_get_two_numbers(project: Project, files: Files, equal: bool) -
     for number, schedule in enumerate(with_two_switches(STEPS_OF_ADD)):
         if number % 5 == 0:
             add_two(project.copied(f"turn-{number}"), paths, schedule)
+
+
+@pytest.mark.parametrize(
+    ("if_changed", "lineage"),
+    [(True, {}), (True, {"imported": {"url": "https://example.org/m.pt"}}), ("any", {})],
+    ids=["one", "imported", "of several"],
+)
+def test_two_who_add_the_same_if_it_is_new_make_one_version(
+    project: Project, files: Files, if_changed: IfChanged, lineage: dict[str, Any]
+) -> None:
+    """However they take turns, both answer with the one version that one of them made."""
+    path = files("noise", 3)
+    for number, schedule in enumerate(with_two_switches(STEPS_OF_ADD)):
+        if number % 7:
+            continue
+        copy = project.copied(f"turn-{number}")
+        count = len(records_of(copy.open()))
+        roots = len(list(copy.open().folder.glob("store/roots/*/*")))
+        with SourceFile(path) as one, SourceFile(path) as two:
+            facts: dict[str, Any] = {"if_changed": if_changed, "lineage": lineage}
+            adds = [adding(copy.open(), "net", source, **facts) for source in (one, two)]
+            done = run_to_end(*adds, schedule=schedule)
+        assert [result.id for result in done] == [f"net/v{count + 1}"] * 2, (schedule, done)
+        assert sorted(result.new for result in done) == [False, True], schedule
+        registry = whole(copy)
+        assert bytes_of(registry, f"net/v{count + 1}") == path.read_bytes(), schedule
+        assert len(records_of(registry)) == count + 1, schedule
+        assert len(list(registry.folder.glob("store/roots/*/*"))) == roots + 1, schedule
 
 
 @pytest.mark.long

@@ -18,6 +18,14 @@ folder, number = sys.argv[1:]
 print(ModelRegistry(folder).register("net", f"{folder}/{number}.bin", {"acc": int(number)}))
 """
 
+ADD_IF_CHANGED = """
+import sys
+from mvc import ModelRegistry
+for family in ("a", "b", "c"):
+    added = ModelRegistry(sys.argv[1]).add(family, f"{sys.argv[1]}/model.bin", if_changed=True)
+    print(added.id, added.new)
+"""
+
 
 def test_many_processes_get_as_many_numbers_each_its_own_bytes(project: Project) -> None:
     """Thirty-two processes that add to one new family at once lose nothing and mix up nothing."""
@@ -53,6 +61,25 @@ def test_many_processes_may_add_the_same(project: Project, count: int) -> None:
     collected(project)
     assert sum(pack.stat().st_size for pack in project.packs) < 2 * len(data)
     assert project.registry().fsck("full").ok
+
+
+def test_many_processes_that_add_what_is_new_make_one_version(project: Project) -> None:
+    """Of processes that add the same file at once with ``if_changed`` all answer with one version.
+
+    Each asks for several families, so that they meet at different steps.
+    """
+    project.file(noise(200_000), "model.bin")
+    said = [
+        finished(process).split()
+        for process in [python(ADD_IF_CHANGED, project.folder) for _ in range(4)]
+    ]
+    names = [f"{family}/v1" for family in ("a", "b", "c")]
+    assert [answers[::2] for answers in said] == [names] * 4
+    assert [sum(answers[n] == "True" for answers in said) for n in (1, 3, 5)] == [1, 1, 1]
+    registry = project.registry()
+    assert [registry.list(name[0]) for name in names] == [["v1"]] * 3
+    assert len(list(project.mvc.glob("store/roots/*/*"))) == 3
+    assert registry.fsck("full").ok
 
 
 def test_of_many_who_expect_the_same_of_a_tag_one_wins(project: Project) -> None:

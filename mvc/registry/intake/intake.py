@@ -41,7 +41,7 @@ from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.relatives import Relatives, nearest
 from mvc.registry.intake.sink import Lacking, Sink
 from mvc.registry.intake.source import SourceFile
-from mvc.registry.intake.unchanged import IfChanged, unchanged
+from mvc.registry.intake.unchanged import IfChanged, Meanwhile, unchanged
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -257,20 +257,21 @@ def add_steps(
             near = nearest(manifest, before, [origin_of(manifest, p).record for p in facts.parents])
             got = _read(source, transaction, Relatives(transaction, store, near))
         yield "objects"
-        if facts.refuse_code:
-            _refuse_code(got.artifact)
+        _refuse_code(facts, got.artifact)
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
         wanted: IfChanged = False if transaction.anything_new else facts.if_changed
-        old = unchanged(manifest, before, record, wanted)
-        if old is not None:
-            _settle(place, manifest, store, name)
-            number, record = old
-        else:
+        number, old = 0, unchanged(manifest, before, record, wanted)
+        if old is None:
             check()  # reading took its time
             data = read_again(records.encode(record), records.decode)
             yield from transaction.publish(place.id, data)
-            with _taken_back(transaction, place.id, data):
-                number = yield from manifest.create_version(name, data, check, above)
+            others = Meanwhile(manifest, record, facts.if_changed)
+            with _taken_back(transaction, place.id, data, others):
+                number = yield from manifest.create_version(name, data, check, above, others.serve)
+            old = others.answer
+        if old is not None:
+            _settle(place, manifest, store, name)
+            number, record = old
     finally:
         transaction.end()
     untagged = yield from _tag_all(manifest, folder_of(name), number, facts)
@@ -282,7 +283,7 @@ def add_steps(
         alike = earlier_like(manifest, folder_of(name), number, got.artifact.digest, got.weights)
     return Added(
         **view(family, number, record, True),
-        stored=transaction.stored,
+        stored=transaction.stored if old is None else 0,
         reused=transaction.reused,
         new=old is None,
         same_bytes=alike[0],
@@ -293,13 +294,17 @@ def add_steps(
 
 
 @contextlib.contextmanager
-def _taken_back(transaction: Transaction, registry: str, record: bytes) -> Iterator[None]:
-    """Leave no root of a record that is refused its name."""
+def _taken_back(
+    transaction: Transaction, registry: str, record: bytes, others: Meanwhile
+) -> Iterator[None]:
+    """Leave no root of a record that is refused its name, or needs none."""
     try:
         yield
     except Refused:
         transaction.take_back(registry, record)
         raise
+    if others.answer is not None:
+        transaction.take_back(registry, record)
 
 
 def _read(
@@ -333,8 +338,8 @@ def _requirement(
     return requirement.of_new(manifest, name, said, source, facts.require, facts.tags).check
 
 
-def _refuse_code(artifact: Artifact) -> None:
-    if artifact.safety is not None and artifact.safety.may_run_code:
+def _refuse_code(facts: Facts, artifact: Artifact) -> None:
+    if facts.refuse_code and artifact.safety is not None and artifact.safety.may_run_code:
         raise Refused(
             f"loading '{artifact.name}' {artifact.safety}",
             hint="without --refuse-code it is stored all the same; mvc runs nothing of it",

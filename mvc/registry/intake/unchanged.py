@@ -1,6 +1,6 @@
 """Unchanged: which version answers where none is to be made of what is there already.
 
-Public names: ``IfChanged``, ``unchanged``.
+Public names: ``IfChanged``, ``unchanged``, ``Meanwhile``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,30 @@ def unchanged(
     numbers: Iterable[int] = before.live(manifest)
     if if_changed != "any":
         numbers = reversed([*numbers]) if "imported" in record.lineage else [before.latest]
+    return _same_among(manifest, before.folder, numbers, record, if_changed)
+
+
+class Meanwhile:
+    """The versions that others make while a record waits for its number; one may answer for it."""
+
+    def __init__(self, manifest: Manifest, record: Record, if_changed: IfChanged) -> None:
+        self._manifest, self._record, self._if_changed = manifest, record, if_changed
+        self.answer: tuple[int, Record] | None = None
+
+    def serve(self, number: int) -> bool:
+        """Say whether the version that has this number now will do."""
+        if self._if_changed:
+            self.answer = _same_among(
+                self._manifest, self._record.family, [number], self._record, self._if_changed
+            )
+        return self.answer is not None
+
+
+def _same_among(
+    manifest: Manifest, folder: str, numbers: Iterable[int], record: Record, if_changed: IfChanged
+) -> tuple[int, Record] | None:
     digest = record.artifact.digest
-    for like in versions_like(manifest, digest, None, [(before.folder, numbers)]):
+    for like in versions_like(manifest, digest, None, [(folder, numbers)]):
         if if_changed == "any" and like.record.artifact.digest == digest:
             return like.number, like.record
         if _said(like.record) == _said(_beside(record, like)):

@@ -70,6 +70,19 @@ def test_a_url_becomes_a_version_that_says_where_it_came_from(
     assert downloaded[:10] <= done.created[:10]
 
 
+def test_processes_that_import_the_same_at_once_make_one_version(
+    project: Project, server: Server
+) -> None:
+    """Over a connection that breaks off, each byte is sent once and all print the same id."""
+    project.registry().init()
+    server.manners = [Manner(cut=100_000)]
+    started = [typed(project, f"{server.url}/m.pt") for _ in range(4)]
+    said = [process.communicate(timeout=60) for process in started]
+    assert [out for out, _ in said] == ["m/v1\n"] * 4, said
+    assert sum("nothing changed since m/v1" in told for _, told in said) == 3
+    assert (server.sent, project.registry().list("m")) == (len(BODY), ["v1"])
+
+
 @pytest.mark.parametrize("when", ["before", "while"])
 def test_what_is_deleted_before_it_is_a_version_is_told(
     project: Project, server: Server, monkeypatch: pytest.MonkeyPatch, when: str
