@@ -26,6 +26,7 @@ from typing import Any
 from mvc import environment
 from mvc.errors import Conflict, MvcWarning
 from mvc.registry import ModelRegistry
+from mvc.registry.intake.intake import origin_of
 from mvc.registry.location import place
 from mvc.registry.version import Added
 from mvc.training import plain
@@ -138,6 +139,7 @@ class _Adder:
         try:
             if place.exists(self._registry.folder):
                 self._registry.presence.writable()
+            self._parents = [origin_of(self._registry.manifest, ref).id for ref in self._parents]
             if self._resumed and not self._parents:
                 self._parents = self._versions_of(Path(self._resumed))[-1:]
         except Exception as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from mvc.errors import UsageError
-from mvc.registry import ModelRegistry
+from mvc.registry import ModelRegistry, refs
 from mvc.registry.intake.intake import Facts
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath
@@ -68,7 +68,13 @@ class Options:
                 f"'{unknown[0]}' is nothing that this callback takes",
                 hint=f"beside its own: {', '.join(sorted(_FACTS))}",
             )
-        Facts(**{**self.facts, "parents": (), "tags": several(self.facts.get("tags", ()))})
+        tags = several(self.facts.get("tags", ()))
+        Facts(**{**self.facts, "parents": self.parents, "tags": tags})
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The refs of the parents as text, which another process can be told."""
+        return tuple(refs.parse(ref).text for ref in several(self.facts.get("parents", ())))
 
     @property
     def opened(self) -> dict[str, Any]:
@@ -193,14 +199,14 @@ class Recorder:
         if self.options.registry is None and not place.exists(Path(opened["path"])):
             _log.warning("mvc: no registry here or above, so one is made: %s", opened["path"])
         facts = {**model, **self.options.facts}
+        facts.pop("parents", None)
         facts["params"] = {**plain.params(params), **plain.params(facts.get("params", {}))}
-        parents = several(facts.pop("parents", ()))
         self._told = {
             "family": self.options.family,
             "registry": opened,
             "facts": facts,
             "best": best,
-            "parents": self.versions[-1:] or list(parents),
+            "parents": self.versions[-1:] or self.options.parents,
             "resumed": None if resumed is None else os.path.abspath(resumed),
         }
         self._last_look = last_look

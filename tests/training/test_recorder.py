@@ -307,6 +307,20 @@ def test_a_run_that_goes_on_from_a_version_is_its_child(
     assert [one["id"] for one in versions(project)[-1].lineage["parents"]] == ["net/v1"]
 
 
+def test_parents_are_given_as_to_register(project: Project, recorder: MakeRecorder) -> None:
+    """A version or a ref, one or several; a ref is what it meant when the training began."""
+    given = project.registry().add("base", project.file(b"given", "given.bin"))
+    project.add(b"before")
+    for parents, ids in (([given, "net@latest"], ["base/v1", "net/v1"]), (given, ["base/v1"])):
+        mine = recorder(parents=parents)
+        mine.save(Checkpoint(str(checkpoint(project, 1)), {"": 1.0}, {}))  # refused: no such name
+        until(lambda: not left_over(project.folder))
+        project.add(b"meanwhile")
+        mine.save(Checkpoint(str(checkpoint(project, 2)), {}, {}))
+        mine.end()
+        assert [one["id"] for one in versions(project)[-1].lineage["parents"]] == ids
+
+
 def test_a_registry_is_the_one_that_was_given(project: Project) -> None:
     """A ``ModelRegistry`` may be given instead of a folder, with its store and its rights."""
     registry = ModelRegistry(project.folder, create=False)
@@ -526,3 +540,5 @@ def test_what_is_not_allowed_is_said_when_the_callback_is_made(project: Project)
         Options("net", None, True, 1.0, {"metrics": {}})
     with pytest.raises(UsageError, match="'best'"):
         Options("net", None, True, 1.0, {"tags": ["best"]})
+    with pytest.raises(UsageError, match="'net@' is not a ref"):
+        Options("net", None, True, 1.0, {"parents": ["net@"]})
