@@ -1,7 +1,8 @@
 """What every test stands on: nothing of the user's, and the same numbers each day.
 
 Tests never see the home directory, the git configuration or the mvc settings
-of whoever runs them, so that a test passes for everyone or for nobody.
+of whoever runs them, so that a test passes for everyone or for nobody. What they
+add is by one author, for whom git need not be asked each time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ settings.load_profile("mvc")
 # Settings of the test run itself, which it must keep.
 OURS = {"MVC_BLESS", "MVC_FUZZ_SECONDS"}
 FOREIGN = ("MVC_", "GIT_", "XDG_")
+AUTHOR = "anna"
 
 # A shell starts what runs in the background deaf to Ctrl-C, and so are its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give the whole run an empty home and none of the user's settings."""
+    """Give the whole run an empty home, an author and none of the user's settings."""
     with pytest.MonkeyPatch.context() as patch:
         for name in set(os.environ) - OURS:
             if name.startswith(FOREIGN):
@@ -38,6 +40,7 @@ def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("MVC_AUTHOR", AUTHOR)
         yield
 
 

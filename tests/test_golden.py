@@ -22,11 +22,8 @@ RESCUE = Path(__file__).parents[1] / "docs" / "formats" / "rescue.py"
 
 
 @pytest.fixture(params=NUMBERS)
-def golden(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, Any]:
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Any]:
     """The project of a format, and what was told of it."""
-    monkeypatch.setenv("MVC_AUTHOR", "anna")
     return unpacked(request.param, tmp_path)
 
 

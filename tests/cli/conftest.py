@@ -13,7 +13,6 @@ from tests.cli.running import mvc, write_model
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MVC_AUTHOR", "anna")
     monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
 

@@ -9,12 +9,6 @@ import pytest
 from tests.support.faults import Project, make_noise
 
 
-@pytest.fixture(autouse=True)
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name an author, so that no test starts git to ask for one."""
-    monkeypatch.setenv("MVC_AUTHOR", "anna")
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """One sound version of ``net``; beside the project another file, to be added."""

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 import warnings
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mvc import Conflict, ModelRegistry, NotFound, UsageError
 from mvc.digest import digest_of
-from tests.support.registry_builders import MIB, Project, known_author, noise
+from tests.support.registry_builders import MIB, Project, noise
 
 FAMILIES = ["net", "other"]
 TAGS = ["prod", "test"]
@@ -122,18 +121,18 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.project = Project(Path(tempfile.mkdtemp()))
-        self.author: AbstractContextManager[None] = known_author(self.project.folder)
-        self.author.__enter__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.chdir(self.project.folder)
         self.models = {family: Model() for family in FAMILIES}
         self.reopen()
         self.registry.init()
 
     def teardown(self) -> None:
-        if hasattr(self, "author"):
+        if hasattr(self, "patch"):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 assert self.registry.fsck("full").ok
-            self.author.__exit__(None, None, None)
+            self.patch.undo()
             shutil.rmtree(self.project.folder)
 
     @rule()

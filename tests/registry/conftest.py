@@ -1,22 +1,22 @@
-"""What the tests of the registry stand on: a project each, an author, a working folder."""
+"""What the tests of the registry stand on: a project each, and a working folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mvc.store import Store
-from tests.support.registry_builders import Project, known_author
+from tests.support.registry_builders import Project
 
 
 @pytest.fixture(autouse=True)
-def author(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Work in an empty folder, as a known author."""
-    with known_author(tmp_path_factory.mktemp("working")):
-        yield
+def working_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("working"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from mvc import Conflict, ModelRegistry, MvcWarning, NotFound, UsageError
 from mvc.registry.intake.source import SourceFile
-from tests.support.registry_builders import AUTHOR, MIB, Project, files_in, noise
+from tests.support.registry_builders import MIB, Project, files_in, noise
 
 
 def test_the_first_add_makes_the_registry_and_later_ones_count_up(project: Project) -> None:
@@ -89,7 +89,7 @@ def test_everything_said_of_a_version_is_in_its_record(project: Project) -> None
         "input_shape": [1, 3, 224, 224],
     }
     assert (shown["labels"], shown["message"]) == ({"team": "vision"}, "longer schedule")
-    assert (shown["author"], shown["tags"], shown["present"]) == (AUTHOR, ["prod", "test"], True)
+    assert (shown["author"], shown["tags"], shown["present"]) == ("anna", ["prod", "test"], True)
     assert (shown["artifact"]["name"], shown["artifact"]["size"]) == ("m.bin", 7)
     assert (shown["latest"], shown["best"], shown["withdrawn"]) == (True, True, False)
 

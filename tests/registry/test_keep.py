@@ -22,7 +22,7 @@ from mvc.store.lock import maintenance
 from tests.registry.test_git import clone, commit, git
 from tests.registry.test_repack import small_series
 from tests.support.gc_builders import DAY, all_made_old, dated, everything, on_store_of
-from tests.support.registry_builders import AUTHOR, Project, flip, noise, resealed, rewrite
+from tests.support.registry_builders import Project, flip, noise, resealed, rewrite
 
 HOUR = timedelta(hours=1)
 ACCURACIES = (0.5, 0.9, 0.7, 0.9, 0.6, 0.1)
@@ -143,7 +143,7 @@ def test_the_withdrawal_is_an_ordinary_one(six: Project) -> None:
     """It says by whom and why, is taken back by ``restore``, and the bytes are those of before."""
     keep(six, last=5)
     gc(six)
-    with pytest.raises(NotFound, match=rf"withdrawn on .* by {AUTHOR} \(mvc keep: last 5\)") as e:
+    with pytest.raises(NotFound, match=r"withdrawn on .* by anna \(mvc keep: last 5\)") as e:
         six.registry().resolve("net@v1")
     assert e.value.hint == "mvc restore net@v1 takes it back"
     assert six.registry().log("net", withdrawn=True)[-1].withdrawn
@@ -157,7 +157,7 @@ def test_why_it_went_is_known_when_its_bytes_have_gone(six: Project) -> None:
     keep(six, last=4, grace="0")
     gc(six, grace="0")
     for number, why in ((1, "mvc keep: last 4"), (2, "wrong data")):
-        said = rf"released on .* by {AUTHOR} \({why}\)"
+        said = rf"released on .* by anna \({why}\)"
         with pytest.raises(NotFound, match=said) as raised:
             six.registry().resolve(f"net@v{number}")
         assert "mvc log net --withdrawn" in str(raised.value.hint)

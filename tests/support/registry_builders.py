@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 
 from mvc import ModelRegistry, fileio, lines, tree
@@ -26,7 +25,6 @@ from mvc.registry.record import encode as encode_record
 from mvc.store import Transaction
 from mvc.store.pack import Entry, PackReader, PackWriter
 
-AUTHOR = "tester"
 MIB = 1 << 20
 
 
@@ -122,15 +120,6 @@ def new_project() -> Iterator[Project]:
     """Give a project in a folder of its own: for tests that make one for each example."""
     with TemporaryDirectory() as folder:
         yield Project(Path(folder))
-
-
-@contextmanager
-def known_author(working_folder: Path) -> Iterator[None]:
-    """Set the author, so that git need not be asked each time, and the working folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MVC_AUTHOR", AUTHOR)
-        patch.chdir(working_folder)
-        yield
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -16,23 +16,13 @@ import pytest
 
 from mvc import Version
 from mvc.training.recorder import Options, Recorder
-from tests.support.registry_builders import Project, known_author
+from tests.registry.conftest import project, working_folder
+from tests.support.registry_builders import Project
+
+__all__ = ["project", "working_folder"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
-
-
-@pytest.fixture(autouse=True)
-def author(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Work in an empty folder, as a known author."""
-    with known_author(tmp_path_factory.mktemp("working")):
-        yield
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """An empty project, whose registry is made by the first version."""
-    return Project(tmp_path)
 
 
 @pytest.fixture

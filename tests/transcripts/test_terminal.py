@@ -20,7 +20,7 @@ import pytest
 
 from mvc.registry import record as records
 from tests.cli.running import write_model
-from tests.support.registry_builders import Project, known_author
+from tests.support.registry_builders import Project
 from tests.support.terminal import ended
 
 HERE = Path(__file__).parent / "terminal"
@@ -62,7 +62,8 @@ VERSIONS: tuple[tuple[str, str, timedelta, dict[str, Any]], ...] = (
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A registry of four families with versions of several ages, and files beside it."""
-    with known_author(tmp_path_factory.mktemp("working")):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("working"))
         folder = tmp_path_factory.mktemp("home") / "thesis"
         folder.mkdir()
         return _filled(Project(folder))

@@ -26,7 +26,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     """A folder with three model files: two networks of one shape, and one that is no model."""
     folder = tmp_path_factory.mktemp("session")
     monkeypatch.chdir(folder)
-    for name, value in (("MVC_AUTHOR", "anna"), ("COLUMNS", "80"), ("NO_COLOR", "1")):
+    for name, value in (("COLUMNS", "80"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     write_model(folder / "model.safetensors")
     write_model(folder / "better.safetensors", bias=0.5)
