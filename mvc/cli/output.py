@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = Any
 
 GAP = "  "
+NAME_WIDTH = 12
 USUAL_WIDTH = 80
 LITTLE_ROOM = 16
 _COLOURS = {"error": "red", "warning": "yellow"}
@@ -180,14 +181,14 @@ def speaks_unicode() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
-def facts(rows: Iterable[tuple[str, str]], *, name_width: int = 12) -> None:
+def facts(rows: Iterable[tuple[str, str]]) -> None:
     """Print ``name  value`` lines; a value goes on below itself, by its lines and where it must."""
-    room = (width() or sys.maxsize) - name_width - len(GAP)
+    room = (width() or sys.maxsize) - NAME_WIDTH - len(GAP)
     for name, value in rows:
         label = clean(name)
         for text in value.split("\n"):
             for part in _wrapped(clean(text), max(room, LITTLE_ROOM)):
-                result(f"{label:<{name_width}}{GAP}{part}".rstrip())
+                result(f"{label:<{NAME_WIDTH}}{GAP}{part}".rstrip())
                 label = ""
 
 

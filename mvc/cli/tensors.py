@@ -59,10 +59,6 @@ def _stored(tensor: TensorFacts) -> str:
     return ("~" if tensor.gathered else "") + output.size(tensor.stored)
 
 
-def _depth(tensor: TensorFacts) -> str:
-    return "" if tensor.depth is None else str(tensor.depth)
-
-
 def _columns(several: bool) -> tuple[Column[TensorFacts], ...]:
     return (
         Column(

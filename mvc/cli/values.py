@@ -42,9 +42,9 @@ def values(texts: Sequence[str], shown: str) -> dict[str, float | int | str]:
     return {name: value_of(text) for name, text in _split(texts, shown, "VALUE").items()}
 
 
-def labels(texts: Sequence[str], shown: str = "--label") -> dict[str, str]:
+def labels(texts: Sequence[str]) -> dict[str, str]:
     """Read ``team=vision`` items as text."""
-    return _split(texts, shown, "TEXT")
+    return _split(texts, "--label", "TEXT")
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:

@@ -10,7 +10,7 @@ The other functions are a user's side of the work: save a network's weights as
 ``.pt`` or ``.safetensors``, load them back, compare tensor by tensor.
 
 Knows nothing of registries. Public names: ``NETWORKS``, ``Published``,
-``published``, ``seeded``, ``load_back``, ``differing``, ``same_tensors``,
+``published``, ``seeded``, ``load_back``, ``differing``,
 ``save_as_pt``, ``save_as_safetensors``.
 """
 
@@ -156,22 +156,6 @@ def differing(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> list[s
         for name in {**left, **right}
         if name not in left or name not in right or not _same_bits(left[name], right[name])
     ]
-
-
-def same_tensors(a: Path, b: Path) -> int:
-    """Compare two files of weights tensor by tensor and count the tensors.
-
-    Raises:
-        Damaged: They differ (the message names the first tensor that does), or one
-            does not hold weights.
-    """
-    left = _read(a)
-    unlike = differing(left, _read(b))
-    if unlike:
-        raise Damaged(
-            f"{len(unlike)} tensors differ between '{a.name}' and '{b.name}', first '{unlike[0]}'"
-        )
-    return len(left)
 
 
 def save_as_pt(name: str, source: Path, target: Path) -> None:

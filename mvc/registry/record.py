@@ -197,7 +197,7 @@ def decode(data: bytes) -> Record:
         id=reader.take("id", str),
         created=reader.take_time("created"),
         artifact=Artifact.from_values(reader.take("artifact", dict)),
-        weights=reader.take_digest("weights", optional=True),
+        weights=reader.take_digest("weights"),
         model=reader.take("model", dict),
         metrics=_metrics(reader.take("metrics", dict)),
         params=reader.take("params", dict),

@@ -50,8 +50,8 @@ class Reader:
             raise FormatError(f"{self._what}: '{name}' is no time: {value!r:.80}")
         return cast(str, value)
 
-    def take_digest(self, name: str, *, optional: bool = False) -> Digest | None:
-        value = self.take(name, str, optional=optional)
+    def take_digest(self, name: str) -> Digest | None:
+        value = self.take(name, str, optional=True)
         try:
             return None if value is None else Digest.parse(value)
         except FormatError as error:

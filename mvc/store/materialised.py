@@ -70,9 +70,7 @@ class _Entry:
         return self.cache / f"{self.name}{NOTE}"
 
 
-def materialise(
-    store: Callable[[], Store], cache: Path, files: Tree, *, limit: int = LIMIT
-) -> Path:
+def materialise(store: Callable[[], Store], cache: Path, files: Tree, *, limit: int) -> Path:
     """Return a folder that holds ``files``, read-only; they are made if they are not there.
 
     Args:

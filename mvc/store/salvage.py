@@ -226,7 +226,7 @@ class Sieve(Transaction):
         A delta whose base is not here, or only over as many links, is stored anew.
         """
         if entry.encoding == Encoding.RECIPE:
-            held = self._store.find_whole(entry.digest, entry.size, recipe=True)
+            held = self._store.find_recipe(entry.digest, entry.size)
             wanted = entry.digest in self._wanted or held is None
             if entry.digest in self._recipes or not wanted:
                 return

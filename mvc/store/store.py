@@ -20,7 +20,7 @@ from typing import TypeVar
 from mvc import codecs, fileio, recipe
 from mvc.codecs import Encoding
 from mvc.digest import Buffer, Digest, digest_of
-from mvc.errors import Conflict, Damaged, FormatError, MvcError, NotFound, StoreWarning
+from mvc.errors import Conflict, Damaged, FormatError, MvcError, StoreWarning
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
@@ -76,18 +76,15 @@ class Store:
         return identity_of(folder)
 
     @classmethod
-    def open(cls, folder: Path, *, expect: str | None = None, cache: Path | None = None) -> Store:
+    def open(cls, folder: Path, *, cache: Path | None = None) -> Store:
         """Open the store in ``folder``.
 
         Raises:
-            NotFound: There is none, or it is not the one with the id ``expect``.
+            NotFound: There is none.
             Unsupported: A newer mvc made it, or it uses a feature this one lacks.
             FormatError: Its ``store.yaml`` is damaged.
         """
-        identity = identity_of(folder)
-        if expect is not None and identity != expect:
-            raise NotFound(f"the store in '{folder}' is another one ({identity[:8]})")
-        return cls(folder, identity, cache)
+        return cls(folder, identity_of(folder), cache)
 
     def alone(self) -> Store:
         """Return the store as it is by itself: nothing is looked for in its alternates."""
@@ -103,14 +100,14 @@ class Store:
                     return found
         return None
 
-    def find_whole(self, digest: Digest, size: int, *, recipe: bool = False) -> Found | None:
-        """Like ``find``, for a frame to build upon: its checksum holds, and it is here to stay.
+    def find_recipe(self, digest: Digest, size: int) -> Found | None:
+        """Return a file's recipe to build upon: its checksum holds, and it is here to stay.
 
-        A file's recipe and an object of the same bytes do not stand for each
-        other, since the parts of a recipe are never recipes.
+        An object of the same bytes does not stand for it, nor it for the
+        object, since the parts of a recipe are never recipes.
         """
         for found in self.index.find(digest):
-            fits = size == found.entry.size and recipe == (found.entry.encoding == Encoding.RECIPE)
+            fits = size == found.entry.size and found.entry.encoding == Encoding.RECIPE
             if fits and found.is_whole():
                 return found
         return None

@@ -172,7 +172,7 @@ class Transaction:
             raise MvcError("a recipe does not read back as it was written")
         if digest in self._seen or digest in self._recipes:
             return
-        found = self._store.find_whole(digest, made.size, recipe=True)
+        found = self._store.find_recipe(digest, made.size)
         if found and bytes(found.pack.payload(found.entry)) == payload:
             self._reused_from.add(found.pack)
             return

@@ -18,7 +18,6 @@ from mvc.frameworks.torchvision_weights import (
     differing,
     load_back,
     published,
-    same_tensors,
     save_as_pt,
     save_as_safetensors,
     seeded,
@@ -119,8 +118,9 @@ def test_a_file_loaded_back_is_the_same_tensor_by_tensor(
     pt, st = tmp_path / "model.pt", tmp_path / "model.safetensors"
     save_as_pt(name, source, pt)
     save_as_safetensors(pt, st)
-    assert same_tensors(source, pt) == same_tensors(pt, st) == COUNTS[name]
-    assert differing(load_back(name, source), load_back(name, st)) == []
+    loaded = [load_back(name, path) for path in (source, pt, st)]
+    assert len(loaded[0]) == COUNTS[name]
+    assert differing(loaded[0], loaded[1]) == differing(loaded[1], loaded[2]) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt", "model.safetensors"]
 
 
@@ -165,14 +165,6 @@ def test_any_difference_is_named() -> None:
     ):
         assert differing(base, {**base, "a": other}) == ["a"]
     assert differing(base, {"a": base["a"], "x": base["n"]}) == ["n", "x"]
-
-
-def test_files_that_differ_are_refused_with_the_first_tensor(tmp_path: Path) -> None:
-    """The error counts the tensors that differ and names the first."""
-    for at, value in (("a.pt", 0.0), ("b.pt", 1.0)):
-        torch.save({"same": torch.zeros(2), "bias": torch.full((3,), value)}, tmp_path / at)
-    with pytest.raises(Damaged, match=r"^1 tensors differ between 'a.pt' and 'b.pt', first 'bias'"):
-        same_tensors(tmp_path / "a.pt", tmp_path / "b.pt")
 
 
 class Hostile:

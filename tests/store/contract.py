@@ -63,7 +63,7 @@ class StoreContract:
             with pytest.raises(Damaged, match=MISSING.short):
                 ask(MISSING)
         assert store.find(MISSING) is None
-        assert store.find_whole(MISSING, 7) is None
+        assert store.chain(MISSING, 7) is None
         assert len(store.lacking(MISSING)) == 1
 
     def test_1_a_digest_of_another_size_is_no_match(self, store: Store) -> None:
@@ -72,7 +72,7 @@ class StoreContract:
         with pytest.raises(MvcError):
             store.get_object(digest_of(b"weights"), 8)
         assert store.find(digest_of(b"weights"), 8) is None
-        assert store.find_whole(digest_of(b"weights"), 8) is None
+        assert store.chain(digest_of(b"weights"), 8) is None
 
     def test_1_damage_never_reads_as_other_bytes(self, store: Store) -> None:
         """Whatever byte is changed, ``get`` returns the right bytes or raises an error of ours."""

@@ -126,7 +126,7 @@ def test_writers_do_not_build_on_what_is_on_its_way_out(store: Store) -> None:
         pass
     assert bytes(store.get(digest_of(A))) == A
     store.index.refresh()
-    assert store.find_whole(digest_of(A), len(A)) is None
+    assert store.chain(digest_of(A), len(A)) is None
     assert build.publish(store, [A]).stored > 0
     steps.close()
 

@@ -27,7 +27,7 @@ class TestFolderStore(StoreContract):
         return build.new_store(folder)
 
     def reopened(self, store: Store) -> Store:
-        return Store.open(store.folder, expect=store.id)
+        return Store.open(store.folder)
 
     def every_damage(self, store: Store) -> Iterator[object]:
         for pack in build.packs_of(store):
@@ -50,7 +50,7 @@ class TestCachedStore(TestFolderStore):
         return build.new_store(folder, folder.parent / "cache")
 
     def reopened(self, store: Store) -> Store:
-        opened = Store.open(store.folder, expect=store.id, cache=store.folder.parent / "cache")
+        opened = Store.open(store.folder, cache=store.folder.parent / "cache")
         opened.index.merge_if_due()
         return opened
 
@@ -69,13 +69,6 @@ def put_frame(store: Store, digest: Digest, size: int, encoded: Encoded) -> None
 
 def settings_of(store: Store) -> Path:
     return store.folder / "store.yaml"
-
-
-def test_a_store_is_known_by_its_id(store: Store) -> None:
-    """Another store in the expected place is not taken for the one that was meant."""
-    assert Store.open(store.folder, expect=store.id).id == store.id
-    with pytest.raises(NotFound, match="another one"):
-        Store.open(store.folder, expect="0" * 32)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "an empty folder", "a file"])

@@ -63,7 +63,7 @@ def test_what_is_not_so_is_not_stored_and_both_sides_are_told(
     [
         "acc >= @best.acc - 0.015",
         "ms < @prod.ms or acc > @v1.acc",
-        "family = net and dataset = imagenet and parent = net/v1 and author = tester",
+        "family = net and dataset = imagenet and parent = net/v1 and author = anna",
         "framework = jax and architecture = resnet18",
     ],
 )
