@@ -44,6 +44,11 @@ class ModelRegistry(ImportMethods):
 
     Where a method takes a ref, as ``"resnet18@best"``, it takes a ``Version`` too.
 
+    Beside the errors that it names, a method raises ``UsageError`` for a ref, name or
+    value that is none, ``NotFound`` where there is no registry, family, version or store,
+    ``Damaged`` and ``Unsupported`` for a record that is not whole or of a newer mvc, and
+    ``SystemFailed`` where the disk fails, is full, or may not be read or written to.
+
     Args:
         path: The project folder, or its ``.mvc``. ``None`` means ``MVC_DIR``,
             else the nearest registry upward from the working folder, else a
@@ -75,7 +80,7 @@ class ModelRegistry(ImportMethods):
     ) -> str:
         """Register a model file or folder as the next version of ``name`` and return its id.
 
-        ``options`` are those of ``add``.
+        ``options`` are those of ``add``, and so are the errors.
 
         Returns:
             ``"resnet18/v1"``, which every other method takes.
@@ -135,7 +140,11 @@ class ModelRegistry(ImportMethods):
         return resolve.version_of(self.manifest, self.presence, found, number)
 
     def show(self, ref: AnyRef) -> Version:
-        """Like ``resolve``, and warn if the version's bytes are not all in the store."""
+        """Like ``resolve``, and look for the version's bytes.
+
+        Warns:
+            StoreWarning: They are not all in the store.
+        """
         found, number = resolve.resolve(self.manifest, ref, whole=True)
         return resolve.checked(self.presence, self._version(found.folder, number))
 
@@ -156,6 +165,9 @@ class ModelRegistry(ImportMethods):
 
         Args:
             withdrawn: Return those that are out of use, instead of those in use.
+
+        Warns:
+            MvcWarning: A record cannot be read; it is left out.
         """
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
@@ -179,6 +191,10 @@ class ModelRegistry(ImportMethods):
         Args:
             store: Where its store is to be made; or is already, with other registries on it.
                 A registry that is there takes it if its own store is empty.
+
+        Raises:
+            Conflict: ``store`` is a folder of other things, or the registry has versions
+                in another store.
         """
         from mvc.registry.location import founding
 
@@ -227,6 +243,8 @@ class ModelRegistry(ImportMethods):
 
         Raises:
             UsageError: A name or value is not allowed; nothing was stored.
+            NotFound: There is no such file, or no version that ``from_version`` or
+                ``parents`` mean.
             SystemFailed: A file cannot be read, or there is no room or no right to write.
             Conflict: A file changed while it was read.
             Refused: ``require`` is not true of it, or ``refuse_code`` and it may run code.
@@ -270,6 +288,7 @@ class ModelRegistry(ImportMethods):
                 copies. They cost nothing, and must not be edited.
 
         Raises:
+            UsageError: There is no folder to write into.
             NotFound: There is no such version or file.
             Damaged: Its bytes are not whole; nothing was written.
             Conflict: What is there holds bytes that are no version of this
@@ -294,6 +313,7 @@ class ModelRegistry(ImportMethods):
         Raises:
             NotFound: There is no such version or file.
             Damaged: Its bytes are not whole.
+            MvcError: The cache may not be written to.
         """
         from mvc.registry.checkout import paths
 
@@ -312,7 +332,12 @@ class ModelRegistry(ImportMethods):
         return self._version(found, number)
 
     def restore(self, ref: AnyRef) -> Version:
-        """Take back a withdrawal."""
+        """Take back a withdrawal.
+
+        Raises:
+            UsageError: ``ref`` does not name one version by its number.
+            NotFound: There is no such version, or gc gave up its bytes.
+        """
         self._root_if_writable()
         found, number = changes.restore(self.manifest, ref)
         return self._version(found, number)

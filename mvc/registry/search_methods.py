@@ -32,6 +32,9 @@ class SearchMethods(CareMethods):
         Args:
             where: An expression, or several: only families with a version of which all are true.
 
+        Raises:
+            UsageError: The expression does not follow the grammar; the message names the column.
+
         Warns:
             UnreadWarning: A family or record cannot be read; ``list``, ``log``, ``search`` and
                 ``status`` warn alike, and answer without it.

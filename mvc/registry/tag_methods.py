@@ -59,7 +59,11 @@ class TagMethods(SearchMethods):
         return self._warned_of(f"{found.folder}@v{number}")
 
     def delete_tag(self, ref: str) -> None:
-        """Delete a tag, given as ``family@tag``; its history stays."""
+        """Delete a tag, given as ``family@tag``; its history stays.
+
+        Raises:
+            NotFound: There is no such tag.
+        """
         self._root_if_writable()
         changes.delete_tag(self.manifest, ref)
 
@@ -86,7 +90,14 @@ class TagMethods(SearchMethods):
     def best(
         self, name: str, metric: str | None = None, mode: str | None = None
     ) -> tuple[Rule | None, Version | None]:
-        """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule."""
+        """Return the rule for ``best`` and the version it picks; ``metric`` sets the rule.
+
+        Args:
+            mode: ``max`` or ``min``; not needed where the name of the metric tells.
+
+        Raises:
+            UsageError: It is no name for a metric, or nobody knows which way is better.
+        """
         if metric is not None:
             self._root_if_writable()
             changes.set_best(self.manifest, name, metric, mode)
@@ -100,5 +111,9 @@ class TagMethods(SearchMethods):
         return version if version.present else resolve.checked(self.presence, version)
 
     def history(self, ref: str) -> list[changes.Move]:
-        """Return every move of a tag, ``family@tag``, newest first."""
+        """Return every move of a tag, ``family@tag``, newest first.
+
+        Raises:
+            NotFound: There never was such a tag.
+        """
         return changes.history(self.manifest, ref)

@@ -197,7 +197,11 @@ class TensorMethods(StoreMethods):
         return unregistered.describe(Path(path), manifest)
 
     def describe_tensors(self, path: AnyPath, pattern: str | None = None) -> TensorTable:
-        """Return the tensors of a file or folder that need not be registered; see ``tensors``."""
+        """Return the tensors of a file or folder that need not be registered; see ``tensors``.
+
+        Raises:
+            NotFound: There is no such file or tensor.
+        """
         from mvc.registry import tensors
         from mvc.registry.intake import unregistered
 

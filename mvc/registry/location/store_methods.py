@@ -56,7 +56,7 @@ class StoreMethods:
         return stores.info(self.place, self.presence)
 
     def plan_move_store(self, path: AnyPath) -> MovePlan:
-        """Say what ``move_store`` would do."""
+        """Say what ``move_store`` would do; raises as it does."""
         from mvc.registry.location import stores
 
         return stores.plan_move(self.place, self.presence, Path(path))
@@ -97,14 +97,19 @@ class StoreMethods:
     def store_alternates(
         self, *, add: AnyPath | None = None, remove: AnyPath | None = None
     ) -> tuple[Alternate, ...]:
-        """Return the stores that are asked for what this one lacks, after changing the list."""
+        """Return the stores that are asked for what this one lacks, after changing the list.
+
+        Raises:
+            UsageError: What is to be added cannot be an alternate, or what is to be
+                removed is none.
+        """
         from mvc.registry.location import stores
 
         more, less = (None if path is None else Path(path) for path in (add, remove))
         return stores.change_alternates(self.presence, more, less)
 
     def plan_forget_registry(self, registry: str) -> ForgetPlan:
-        """Say what ``forget_registry`` would free."""
+        """Say what ``forget_registry`` would free; raises as it does."""
         from mvc.registry.location import stores
 
         return stores.plan_forget(self.place, self.presence, registry)
