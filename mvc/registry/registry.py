@@ -172,10 +172,17 @@ class ModelRegistry(ImportMethods):
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
     def status(self, folder: AnyPath = ".") -> Status:
-        """Compare the model files in a folder with what is registered."""
+        """Compare the model files in a folder with what is registered.
+
+        Raises:
+            NotFound: There is no such folder.
+        """
         from mvc.registry import status
 
-        return status.status(self.place, self.manifest, self.presence, Path(folder))
+        where = Path(folder)
+        if not where.is_dir():
+            raise NotFound(f"no folder '{where}'", hint="ls shows what is here")
+        return status.status(self.place, self.manifest, self.presence, where)
 
     def du(self) -> Usage:
         """Return what the versions cost on disk, shared bytes counted once."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import MvcWarning
+from mvc import MvcWarning, NotFound
 from mvc.codecs import Encoding
 from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.registry import digests
@@ -245,6 +245,14 @@ def test_du_counts_what_is_in_the_store_itself(project: Project, tmp_path: Path)
     project.registry().store_alternates(add=tmp_path / "lender")
     used = project.registry().du()
     assert (used.stored, used.other, used.plain) == (0, 0, MIB)
+
+
+def test_the_status_of_no_folder_is_not_that_of_an_empty_one(project: Project) -> None:
+    """A slip in the name of a folder does not read as if nothing were in it."""
+    project.add(b"weights")
+    for name in ("nowhere", "model.bin"):
+        with pytest.raises(NotFound, match=f"no folder '.*{name}'"):
+            project.registry().status(project.folder / name)
 
 
 def test_du_of_nothing(project: Project) -> None:
