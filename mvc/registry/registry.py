@@ -250,9 +250,7 @@ class ModelRegistry(ImportMethods):
 
         Raises:
             UsageError: A name or value is not allowed; nothing was stored.
-            NotFound: There is no such file, or no version that ``from_version`` or
-                ``parents`` mean.
-            SystemFailed: A file cannot be read, or there is no room or no right to write.
+            NotFound: There is no such file, or no version that a ref means.
             Conflict: A file changed while it was read.
             Refused: ``require`` is not true of it, or ``refuse_code`` and it may run code.
         """
