@@ -167,7 +167,7 @@ class ModelRegistry(ImportMethods):
             withdrawn: Return those that are out of use, instead of those in use.
 
         Warns:
-            MvcWarning: A record cannot be read; it is left out.
+            UnreadWarning: A family or record cannot be read; it is left out.
         """
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
