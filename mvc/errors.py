@@ -8,6 +8,7 @@
     ├── Damaged                 3  stored bytes are missing or not what they were
     │   └── FormatError         3  bytes that do not follow their format page
     ├── NotFound (LookupError)  4  no such family, version, tag or file
+    ├── StoreMissing            4  the store is not there now; what it holds may well be
     ├── Conflict                5  somebody else was first, or a file is in the way
     ├── Busy                    6  another process holds what this one needs
     ├── RemoteFailed            7  another machine could not be asked, or gave something else
@@ -82,6 +83,16 @@ class NotFound(MvcError, LookupError):
 
     code = "not-found"
     status = 4
+
+
+class StoreMissing(MvcError):
+    """The registry is here and its store is not: a disk is not mounted, or it was moved.
+
+    No ``NotFound``: who begins anew where nothing is found must not do so here.
+    """
+
+    code = "store-missing"
+    status = NotFound.status
 
 
 class Conflict(MvcError):

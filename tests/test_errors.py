@@ -14,6 +14,7 @@ CODES = {
     errors.Damaged: ("damaged", 3),
     errors.FormatError: ("format", 3),
     errors.NotFound: ("not-found", 4),
+    errors.StoreMissing: ("store-missing", 4),
     errors.Conflict: ("conflict", 5),
     errors.Busy: ("busy", 6),
     errors.RemoteFailed: ("remote", 7),

@@ -35,11 +35,12 @@ def main():
     begin, parents = 0, []
     try:
         latest = registry.resolve(FAMILY)
+    except NotFound:
+        print("beginning anew")
+    else:  # if its bytes cannot be had, that is no reason to begin anew
         model.load_state_dict(registry.load(latest.id))
         begin, parents = latest.lineage["epoch"] + 1, [latest.id]
         print(f"going on from {latest.id}")
-    except NotFound:
-        print("beginning anew")
 
     points, arms = spirals(2000, seed=0)
     test_points, test_arms = spirals(500, seed=1)

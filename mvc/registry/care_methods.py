@@ -60,7 +60,8 @@ class CareMethods(TensorMethods):
         Raises:
             UsageError: ``lost_records`` without ``repair``; ``level``, ``sample`` or
                 ``max_duration`` is none, or does not go with the rest.
-            NotFound: A source, or the store, is not there.
+            NotFound: A source is not there.
+            StoreMissing: The store is away.
         """
         from mvc.registry.care import coverage, fsck
         from mvc.registry.care.confirmed import confirmed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mvc import tree
 from mvc.digest import Digest
-from mvc.errors import FormatError, MvcError, NotFound, StoreWarning
+from mvc.errors import FormatError, MvcError, StoreMissing, StoreWarning
 from mvc.registry import family as families
 from mvc.registry.event import Event, Standing
 from mvc.registry.family import Family
@@ -137,14 +137,14 @@ def files_of(store: Store | None, artifact: Artifact) -> tuple[TreeFile, ...]:
 
     Raises:
         Damaged: The tree is missing or damaged, or is not what the record says.
-        NotFound: The record does not list the files, and there is no store.
+        StoreMissing: The record does not list the files, and there is no store.
     """
     if artifact.kind != DIRECTORY:
         return (TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name),)
     if artifact.listing is not None:
         return artifact.listing
     if store is None:
-        raise NotFound(
+        raise StoreMissing(
             f"the files of '{artifact.name}' are listed in the store, which is not there",
             hint="mvc doctor says where it is looked for",
         )

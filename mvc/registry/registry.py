@@ -152,8 +152,8 @@ class ModelRegistry(ImportMethods):
         """Return the files of a version: its one, or those of a directory, sorted by path.
 
         Raises:
-            NotFound: There is no such version; or its record does not list the
-                files, and the store is away.
+            NotFound: There is no such version.
+            StoreMissing: Its record does not list the files, and the store is away.
             Damaged: The store has no whole list of them.
         """
         return reach.files_of(self.presence.if_there(), self.resolve(ref).artifact)

@@ -45,7 +45,8 @@ class TensorMethods(StoreMethods):
             pattern: A glob for their names, where case counts; all of them if not given.
 
         Raises:
-            NotFound: There is no such version, file or tensor, or the store is away.
+            NotFound: There is no such version, file or tensor.
+            StoreMissing: The store is away.
             Damaged: How a file is put together cannot be read.
         """
         from mvc.registry import tensors
@@ -69,7 +70,8 @@ class TensorMethods(StoreMethods):
         """Return the tensors of a version, or of one file of it, read as they are asked for.
 
         Raises:
-            NotFound: There is no such version or file, or the store is away.
+            NotFound: There is no such version or file.
+            StoreMissing: The store is away.
             Damaged: How a file is put together cannot be read.
         """
         from mvc.registry.opened import Opened
@@ -87,7 +89,8 @@ class TensorMethods(StoreMethods):
             dtype: What floating point tensors are to become, as ``"float16"``.
 
         Raises:
-            NotFound: There is no such version or file, or the store is away.
+            NotFound: There is no such version or file.
+            StoreMissing: The store is away.
             UsageError: No tensors are known of it, or torch has no such type.
             Damaged: A part of it is missing or damaged.
             Unsupported: torch is not installed.
@@ -162,7 +165,8 @@ class TensorMethods(StoreMethods):
             statistics: Whether to work out how much tensors changed, which reads them.
 
         Raises:
-            NotFound: There is no such version, file or tensor, or the store is away.
+            NotFound: There is no such version, file or tensor.
+            StoreMissing: The store is away.
             Damaged: What has to be read is missing or damaged.
         """
         from mvc.registry import diff

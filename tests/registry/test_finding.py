@@ -19,6 +19,7 @@ from mvc import (
     MvcError,
     MvcWarning,
     NotFound,
+    StoreMissing,
     StoreWarning,
     UsageError,
     fileio,
@@ -94,7 +95,7 @@ def test_places_are_tried_in_their_order(project: Project) -> None:
     shutil.rmtree(moved)
     assert how(project) == ("moved", places["configured"])  # nothing better is left
     shutil.rmtree(places["configured"])
-    with pytest.raises(NotFound, match="the store of"):
+    with pytest.raises(StoreMissing, match="the store of"):
         project.registry().store_info()
 
 
@@ -145,11 +146,11 @@ def test_an_empty_mount_point_is_never_taken_for_the_store(project: Project) -> 
     shutil.rmtree(project.mvc / "store")
     shutil.rmtree(disk)
     disk.mkdir()
-    with pytest.raises(NotFound, match="no store in"):
+    with pytest.raises(StoreMissing, match="no store in"):
         project.add(b"more")
     other = Project(project.folder.parent / "other")
     other.registry().init(store=disk)
-    with pytest.raises(NotFound, match="is another one"):
+    with pytest.raises(StoreMissing, match="is another one"):
         project.add(b"more")
     with pytest.raises(Conflict, match="is another one"):
         project.registry().relink_store(disk)
@@ -272,7 +273,7 @@ def test_a_store_cannot_be_noted_in_a_clone(project: Project) -> None:
     project.add(b"one")
     store = away(project, "there")
     (project.mvc / "config.yaml").unlink()
-    with pytest.raises(NotFound, match="has records only") as raised:
+    with pytest.raises(StoreMissing, match="has records only") as raised:
         project.registry().relink_store(store)
     assert f"mvc init --store {store}" in (raised.value.hint or "")
 
@@ -305,7 +306,7 @@ def test_a_note_of_a_move_to_somebody_elses_store_is_not_followed(
     )
     assert how(project) == ("moved", project.mvc / "store")
     shutil.rmtree(project.mvc / "store" / "roots")
-    with pytest.raises(NotFound, match=r"belongs to another user \(4242\)"):
+    with pytest.raises(StoreMissing, match=r"belongs to another user \(4242\)"):
         project.registry().store_info()
 
 
@@ -397,10 +398,10 @@ def test_a_lost_store_yaml_is_put_back(project: Project) -> None:
     project.add(b"one")
     store, before = project.mvc / "store", project.registry().place.store_id
     (store / "store.yaml").unlink()
-    with pytest.raises(NotFound, match="no store in") as raised:
+    with pytest.raises(StoreMissing, match="no store in") as missed:
         project.add(b"two")
     command = f"mvc store relink --force {store}"
-    assert command in (raised.value.hint or "")
+    assert command in (missed.value.hint or "")
     with pytest.raises(NotFound, match="no store in") as raised:
         project.registry().relink_store(store)
     assert command in (raised.value.hint or "")
@@ -525,3 +526,62 @@ def test_an_alternate_may_be_named_by_its_project(project: Project, tmp_path: Pa
     (found,) = project.registry().store_alternates(add=tmp_path / "other")
     assert (found.path, found.problem) == (tmp_path / "elsewhere", None)
     assert project.registry().store_alternates(remove=tmp_path / "other") == ()
+
+
+def test_a_store_that_comes_back_is_found_by_who_missed_it(project: Project) -> None:
+    """What was asked while a disk was away ends with the asking: nobody has to begin anew."""
+    project.add(b"weights")
+    store, unplugged = project.mvc / "store", project.folder / "unplugged"
+    asked, unasked = project.registry(), project.registry()
+    assert asked.get("net")["present"]
+    store.rename(unplugged)
+    for registry in (asked, unasked):
+        with pytest.warns(StoreWarning, match="no store in"):
+            assert not registry.get("net")["present"]
+        with pytest.raises(StoreMissing, match="no store in"):
+            registry.add("net", project.file(b"more"))
+        with pytest.raises(StoreMissing, match="no store in") as raised:
+            registry.tensors("net")
+        assert raised.value.status == NotFound.status
+        assert not isinstance(raised.value, NotFound)  # who begins anew then must not do so now
+    unplugged.rename(store)
+    for registry in (asked, unasked):
+        assert registry.get("net")["present"]
+        assert registry.fsck().ok
+        assert registry.add("net", project.file(b"more")).new
+
+
+@pytest.mark.parametrize("way", ["moved", "copied"])
+def test_what_another_process_relinked_is_seen_by_an_open_registry(
+    project: Project, way: str
+) -> None:
+    """It goes on in the new place, also where the old one still stands."""
+    project.add(b"weights")
+    registry = project.registry()
+    assert registry.get("net")["present"]
+    new = away(project, "there")
+    if way == "moved":
+        shutil.rmtree(project.mvc / "store")
+    project.registry().relink_store(new)
+    assert registry.add("net", project.file(b"more")).id == "net/v2"
+    assert registry.store_info().path == new
+    assert project.registry().fsck().ok
+
+
+def test_looking_again_costs_two_questions_to_the_system(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the settings and one for the store's folder, each time the store is asked for."""
+    project.add(b"weights")
+    registry = project.registry()
+    where = registry.presence.located.store.folder
+    asked: list[str] = []
+    stat = os.stat
+
+    def counted(path: Path, **how: bool) -> os.stat_result:
+        asked.append(str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", counted)
+    assert registry.presence.located.store.folder == where
+    assert asked == [str(project.mvc / "config.yaml"), str(project.mvc / "store")]

@@ -21,6 +21,7 @@ from mvc import (
     ModelRegistry,
     MvcError,
     NotFound,
+    StoreMissing,
     StoreWarning,
     UsageError,
     fileio,
@@ -477,7 +478,7 @@ def test_more_files_than_a_record_lists(project: Project) -> None:
     (folder / "0000.bin").unlink()
     assert project.registry().add("net", folder).artifact.listing is not None
     shutil.rmtree(project.mvc / "store")
-    with pytest.warns(StoreWarning), pytest.raises(NotFound, match="listed in the store"):
+    with pytest.warns(StoreWarning), pytest.raises(StoreMissing, match="listed in the store"):
         project.registry().files("net@v1")
     with pytest.warns(StoreWarning):
         assert len(project.registry().files("net@v2")) == MOST_LISTED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mvc import Damaged, NotFound
+from mvc import Damaged, StoreMissing
 from mvc.digest import Digest
 from mvc.registry.care.fsck import Finding, Report
 from mvc.store import index as merged
@@ -295,7 +295,7 @@ def test_full_finds_what_checksums_cannot(healthy: Project) -> None:
 def test_without_its_store_there_is_nothing_to_check(healthy: Project) -> None:
     """A store that is away is an error, not a report that all is well."""
     (healthy.mvc / "store").rename(healthy.folder / "elsewhere")
-    with pytest.raises(NotFound, match="the store of"):
+    with pytest.raises(StoreMissing, match="the store of"):
         check(healthy)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mvc import Damaged, ModelRegistry, MvcError, NotFound, StoreWarning
+from mvc import Damaged, ModelRegistry, MvcError, NotFound, StoreMissing, StoreWarning
 from tests.support.registry_builders import Project, files_in, noise, rewrite
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
@@ -126,7 +126,7 @@ def test_a_clone_refuses_what_needs_bytes(work_tree: Project, tmp_path: Path) ->
         lambda: registry.add("net", model),
         lambda: registry.add("net", from_version="net@v1"),
     ):
-        with pytest.raises(NotFound, match="no store here") as raised:
+        with pytest.raises(StoreMissing, match="no store here") as raised:
             needs()
         assert "mvc init" in (raised.value.hint or "")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from mvc import (
     ModelRegistry,
     MvcError,
     MvcWarning,
-    NotFound,
+    StoreMissing,
     StoreWarning,
     Unsupported,
 )
@@ -140,9 +140,9 @@ def test_a_store_that_is_away_leaves_reads_with_one_warning(project: Project) ->
         registry.du,
         registry.fsck,
     ):
-        with pytest.raises(NotFound, match="the store of"), quiet():
+        with pytest.raises(StoreMissing, match="the store of"), quiet():
             needs()
-    with pytest.raises(NotFound, match="the store of") as raised:
+    with pytest.raises(StoreMissing, match="the store of") as raised:
         project.add(b"new")
     assert "MVC_STORE" in (raised.value.hint or "")
     assert not (project.mvc / "store").exists()
@@ -176,10 +176,10 @@ def test_another_store_is_not_taken_for_this_one(
     monkeypatch.setenv("MVC_STORE", str(other.mvc / "store"))
     assert project.bytes_of("net") == b"weights"
     shutil.rmtree(project.mvc / "store")
-    with pytest.raises(NotFound, match="is another one"):
+    with pytest.raises(StoreMissing, match="is another one"):
         project.add(b"more")
     (project.mvc / "store").mkdir()
-    with pytest.raises(NotFound, match="no store in"):
+    with pytest.raises(StoreMissing, match="no store in"):
         project.add(b"more")
     assert list((project.mvc / "store").iterdir()) == []
 

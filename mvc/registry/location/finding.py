@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT
-from mvc.errors import MvcError, MvcWarning, NotFound, StoreWarning
+from mvc.errors import MvcError, MvcWarning, NotFound, StoreMissing, StoreWarning
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
 from mvc.store.alternates import problem_of
@@ -64,7 +64,7 @@ def locate(place: Place, named: Path | None = None) -> Located:
         named: Where to look first, as the user named it.
 
     Raises:
-        NotFound: No place where it may be holds the store with this id.
+        StoreMissing: No place where it may be holds the store with this id.
         FormatError, Unsupported: One of them cannot be read, or not by this mvc.
     """
     if not place.store_id:
@@ -89,7 +89,7 @@ def locate(place: Place, named: Path | None = None) -> Located:
     for path in left:
         if any(fileio.list_folder(path / "roots")):  # it was not emptied: the move was cut off
             return _on_the_move(place, path)
-    raise NotFound(
+    raise StoreMissing(
         f"the store of '{place.folder}' is not there: {'; '.join(dict.fromkeys(failures))}",
         hint=lost.remedy(place.store_path)
         if lost.is_nameless(place, place.store_path)
@@ -98,9 +98,9 @@ def locate(place: Place, named: Path | None = None) -> Located:
     )
 
 
-def records_only(place: Place, hint: str) -> NotFound:
+def records_only(place: Place, hint: str) -> StoreMissing:
     """Return the error for a clone that was not given a store yet."""
-    return NotFound(
+    return StoreMissing(
         f"no store here: '{place.folder}' has records only, as git carries them", hint=hint
     )
 

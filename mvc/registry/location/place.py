@@ -7,7 +7,7 @@ How a registry is made: ``mvc.registry.location.founding``.
 
 Layout: ``docs/formats/registry.md``.
 Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,
-``change``, ``path_text``, ``tidy``, ``inode_of``, ``is_tools_own``, ``open_to_all``.
+``change``, ``path_text``, ``tidy``, ``inode_of``, ``stamp``, ``is_tools_own``, ``open_to_all``.
 """
 
 from __future__ import annotations
@@ -200,6 +200,15 @@ def tidy(path: Path) -> Path:
 def inode_of(folder: Path) -> int:
     """Return the number by which a folder is told from its copies; the same on every host."""
     return os.stat(folder).st_ino
+
+
+def stamp(folder: Path) -> tuple[int, ...]:
+    """Return what is another whenever a registry was given other settings; empty: it has none."""
+    try:
+        found = os.stat(folder / CONFIG)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _path(folder: Path, text: str) -> Path:

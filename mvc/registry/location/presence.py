@@ -44,6 +44,7 @@ class Presence:
         self._named = named
         self._located: Located | None = None
         self._failure: MvcError | None = None
+        self._seen: tuple[int, ...] = ()
         self._standing: tuple[object, ...] = ()
         self._warned = False
         self._distrusted = False
@@ -53,11 +54,12 @@ class Presence:
         """The store, and how it was found.
 
         Raises:
-            NotFound, FormatError, Unsupported: It cannot be opened.
+            StoreMissing, FormatError, Unsupported: It cannot be opened.
         """
         if self._failure is None and self._located is None:
             try:
                 self._located = locate(self._place, self._named)
+                self._seen = _seen(self._located.store.folder)
                 self._standing = standing(self._located.store.folder)
                 say("store: '{}', {}", self._located.store.folder, HOW[self._located.how])
                 self._warn_of_named(self._located)
@@ -67,6 +69,17 @@ class Presence:
             assert self._failure is not None
             raise self._failure
         return self._located
+
+    def look_again(self) -> None:
+        """Forget that the store was not there, or where it was if it is there no more.
+
+        Of a store that is there only its folder is looked at.
+        """
+        self._failure = None
+        if self._located is not None and self._seen != (seen := _seen(self._located.store.folder)):
+            self._seen = seen
+            if standing(self._located.store.folder) != self._standing:
+                self._located, self._warned = None, False
 
     def _warn_of_named(self, located: Located) -> None:
         if self._named is not None and not self._named.is_dir():
@@ -185,3 +198,12 @@ class Presence:
         if first:
             self.store.index.refresh(trust_cache=False)
         return first
+
+
+def _seen(folder: Path) -> tuple[int, ...]:
+    """Return what is another when a folder is another, or what lies in it has other names."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns

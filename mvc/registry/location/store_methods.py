@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,28 +25,39 @@ if TYPE_CHECKING:
 
 
 class StoreMethods:
-    """A registry's folder, and its store as far as it can be found; both looked up once.
+    """A registry's folder, and its store as far as it can be found.
 
+    Both are kept until somebody gives the registry other settings, or the store another place.
     ``folder`` is set by who inherits this.
     """
 
     folder: Path
     _named_store: Path | None
+    _read: tuple[tuple[int, ...], Place] | None = None
+    _present: Presence | None = None
     _rooted: Stamps | None = None
     if TYPE_CHECKING:
 
         @property
         def manifest(self) -> Manifest: ...
 
-    @cached_property
+    @property
     def place(self) -> Place:
-        """The registry's folders and ids, read once."""
-        return place.read(self.folder)
+        """The registry's folders and ids."""
+        stamp = place.stamp(self.folder)
+        if self._read is None or self._read[0] != stamp:
+            self._reopen()
+            self._read = stamp, place.read(self.folder)
+        return self._read[1]
 
-    @cached_property
+    @property
     def presence(self) -> Presence:
         """The store, as far as it can be found."""
-        return Presence(self.place, self._named_store)
+        known = self.place
+        if self._present is None:
+            self._present = Presence(known, self._named_store)
+        self._present.look_again()
+        return self._present
 
     def store_info(self) -> StoreInfo:
         """Describe the store: where it is, who else uses it, whether it may be written to."""
@@ -84,7 +94,8 @@ class StoreMethods:
                 lost its ``store.yaml``, which gets it back.
 
         Raises:
-            NotFound: The store is not there.
+            NotFound: There is no store in ``path``.
+            StoreMissing: Nowhere else is it either.
             Conflict: It is another one, an old copy, or one that was moved away.
         """
         from mvc.registry.location import stores
@@ -157,5 +168,4 @@ class StoreMethods:
 
     def _reopen(self) -> None:
         """Forget where things are: settings were changed."""
-        for name in ("place", "presence"):
-            self.__dict__.pop(name, None)
+        self._read = self._present = None
