@@ -153,6 +153,8 @@ def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> s
         return "mvc search '' FAMILY --sort -acc lists the highest acc first"
     if typed == "--json" and context and context.parent is None:
         return "--json comes after the command, as in mvc list --json"
+    if typed in ("--as", "--name") and context and context.info_name == "import":
+        return "mvc import SOURCE --family FAMILY"
     parameters = context.command.params if context else []
     known = [name for parameter in parameters for name in parameter.opts if name[:2] == "--"]
     near = nearest(typed, known)

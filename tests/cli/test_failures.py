@@ -229,6 +229,7 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
         ("log resnet18 extra", "mvc log [FAMILY] [OPTIONS]"),
         ("search acc --sort", "mvc search --sort [-]NAME"),
         ("-C nowhere list", "-C DIR names the folder to work in, as if typed there"),
+        ("import https://a.org/m.pt --as net", "mvc import SOURCE --family FAMILY"),
         ("show resnt18", "did you mean 'resnet18'?"),
         ("show resnet18@lates", "did you mean 'resnet18@latest'?"),
         ("show resnet18@newest", "did you mean 'resnet18@latest'?"),

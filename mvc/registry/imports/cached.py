@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mvc import fileio, lines
-from mvc.errors import FormatError, MvcError
+from mvc.errors import Conflict, FormatError, MvcError
 from mvc.lines import Value
 from mvc.registry.imports.address import Address
 
@@ -112,10 +112,16 @@ class Slot:
 
     def make(self) -> None:
         """Make the folder; git is told to pass over what is only a cache."""
-        if not self.cache.is_dir():
-            fileio.make_folder(self.cache)
-            fileio.replace(self.cache / ".gitignore", b"*\n")
-        fileio.make_folder(self.folder)
+        try:
+            if not self.cache.is_dir():
+                fileio.make_folder(self.cache)
+                fileio.replace(self.cache / ".gitignore", b"*\n")
+            fileio.make_folder(self.folder)
+        except FileExistsError as error:
+            raise Conflict(
+                f"'{error.filename}' is no folder, and downloads lie in one of that name",
+                hint="move it away",
+            ) from None
 
     def _read(self, name: str) -> Note | None:
         """Return a note; one that is damaged, or of another address, is none."""

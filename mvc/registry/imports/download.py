@@ -10,12 +10,13 @@ Public names: ``download``.
 
 from __future__ import annotations
 
+import errno
 import time
 import warnings
 from pathlib import Path
 
 from mvc import fileio, progress
-from mvc.errors import Busy, Conflict, MvcWarning, NotFound, RemoteFailed
+from mvc.errors import Busy, Conflict, MvcError, MvcWarning, NotFound, RemoteFailed
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
@@ -72,7 +73,7 @@ def _downloaded(
     address: Address, slot: Slot, have: Cached | None, wanted: Wanted | None
 ) -> Downloaded:
     """Have what the server has now; ``have`` is cached and may be that."""
-    part = _claim(slot)
+    part = _claimed_beside(slot, have)
     try:
         if slot.note() != (have and have.note):  # another process has brought it just now
             have = _right(slot.whole(), wanted)
@@ -130,6 +131,19 @@ def _offline(address: Address, slot: Slot, have: Cached | None) -> Cached:
 
 def _day(have: Cached) -> str:
     return (have.note.downloaded or "?")[:10]
+
+
+def _claimed_beside(slot: Slot, have: Cached | None) -> PartFile:
+    """Return the part file; where none can be, say how to take what is cached."""
+    try:
+        return _claim(slot)
+    except OSError as error:
+        if have is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise MvcError(
+            f"'{slot.folder}' may not be written to, so nothing newer could be downloaded",
+            hint=f"--offline takes what was downloaded on {_day(have)}",
+        ) from None
 
 
 def _claim(slot: Slot) -> PartFile:

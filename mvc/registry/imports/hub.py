@@ -162,7 +162,8 @@ def _check_space(library: Any, repository: str, size: int) -> None:
     free = fileio.free_space(folder)
     if size and size + SPACE_BESIDE > free:
         raise MvcError(
-            f"'hf:{repository}' needs {size:,} bytes more, only {free:,} are free in '{folder}'",
+            f"'hf:{repository}' needs {size:,} bytes more and 1 MiB beside, only {free:,} are "
+            f"free in '{folder}'",
             hint="free some space, or set HF_HOME to a folder on another disk",
         )
 

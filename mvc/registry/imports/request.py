@@ -37,11 +37,13 @@ _WORDS = {
     401: ("wants a login", "https://USER:PASSWORD@HOST/… logs in; it is not noted anywhere"),
     403: ("refuses access", "open the address in a browser: it may want a login or a consent"),
     404: ("has no such file", _LOOK),
-    407: ("is behind a proxy that wants a login", "https_proxy=http://USER:PASSWORD@PROXY"),
+    407: ("is behind a proxy that wants a login", "{}_proxy=http://USER:PASSWORD@PROXY"),
     410: ("has no such file any more", "look for its new place"),
     429: ("has been asked too often", "try again later, or log in"),
 }  # fmt: skip
 _NOT_REACHED = "look at the address and at the network, then run it again"
+_NO_PROXY = "look at the proxy that {0}_proxy names; no_proxy={1} goes round it"
+_NO_TLS = "a server without encryption has an address that begins with http://"
 _AGAIN = "try again later"
 
 
@@ -95,7 +97,7 @@ def ask(address: Address, headers: Mapping[str, str]) -> Iterator[Reply]:
         # Unredirected: wherever this leads, nobody else gets the password.
         request.add_unredirected_header("Authorization", f"Basic {login}")
     try:
-        with _in_words(f"'{address.server}'"):
+        with _in_words(*_asked(address)):
             response = _opener(address).open(request, timeout=PATIENCE)
     except HTTPError as error:
         with error:
@@ -153,18 +155,18 @@ def _opener(address: Address) -> library.OpenerDirector:
 
 
 def _refused(address: Address, status: int, headers: Message) -> RemoteFailed:
-    words, hint = _WORDS.get(status, (f"answers {status}", "try again later"))
+    words, hint = _WORDS.get(status, (f"answers {status}", _LOOK))
     if 300 <= status < 400:
         place = headers.get("Location", "")
         if urlsplit(place).scheme not in ("", "http", "https"):
             return _elsewhere(address, place)
-        words, hint = "leads in a circle", _LOOK
+        words, hint = "leads in a circle" if place else "leads nowhere", _LOOK
     message = f"'{address.shown}': {address.host} {words}"
     if str(status) not in message:
         message += f" ({status})"
     if status in _PASSING or status >= 500:
         return Passing(message, after=_seconds(headers.get("Retry-After")))
-    return RemoteFailed(message, hint=hint)
+    return RemoteFailed(message, hint=hint.format(_scheme(address)))
 
 
 def _seconds(text: str | None) -> float | None:
@@ -180,15 +182,33 @@ def _seconds(text: str | None) -> float | None:
         return None
 
 
+def _scheme(address: Address) -> str:
+    return urlsplit(address.url).scheme
+
+
+def _asked(address: Address) -> tuple[str, str]:
+    """Return who is asked for an address, and what to look at if nobody is there."""
+    scheme = _scheme(address)
+    proxy = library.getproxies().get(scheme)
+    if proxy is None or library.proxy_bypass(address.host):
+        return f"'{address.server}'", _NOT_REACHED
+    place = proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+    who = f"'{place}', the proxy to '{address.server}',"
+    return who, _NO_PROXY.format(scheme, address.host)
+
+
 @contextmanager
-def _in_words(who: str) -> Iterator[None]:
+def _in_words(who: str, hint: str = _NOT_REACHED) -> Iterator[None]:
     """Turn what the library and the system raise into what it means."""
     try:
         yield
     except HTTPError:
         raise
     except URLError as error:
-        raise _unreachable(who, error.reason) from None
+        failure = _unreachable(who, error.reason)
+        if failure.hint == _NOT_REACHED:
+            failure.hint = hint
+        raise failure from None
     except TimeoutError:
         raise Passing(f"{who} is silent for {PATIENCE:g} s") from None
     except HTTPException as error:
@@ -204,6 +224,8 @@ def _unreachable(who: str, reason: str | BaseException) -> RemoteFailed:
             f"{who} shows a certificate that is not trusted: {reason.verify_message}",
             hint="SSL_CERT_FILE=FILE names certificates of an authority of your own",
         )
+    if isinstance(reason, ssl.SSLError) and reason.reason == "WRONG_VERSION_NUMBER":
+        return RemoteFailed(f"{who} does not encrypt, as https wants it", hint=_NO_TLS)
     if isinstance(reason, TimeoutError):
         return Passing(f"{who} does not answer for {PATIENCE:g} s")
     if isinstance(reason, socket.gaierror):

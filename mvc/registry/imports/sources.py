@@ -96,6 +96,9 @@ def _kind(source: str) -> Any:
     shown = without_login(source)
     if os.path.lexists(source):
         raise UsageError(f"'{shown}' is here already", hint=f"mvc add FAMILY {shown}")
-    repository = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source)
-    hint = f"mvc import hf:{source}" if repository else f"as in {EXAMPLES}"
+    hint = f"as in {EXAMPLES}"
+    if re.match(r"(localhost|[\w-]+(\.[\w-]+)+)(:\d+)?/", source):
+        hint = f"mvc import https://{shown}"
+    elif re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source):
+        hint = f"mvc import hf:{source}"
     raise UsageError(f"'{shown}' is no source that mvc knows", hint=hint)

@@ -184,8 +184,8 @@ class Transfer:
         more = (self._note.size or 0) - self._part.size
         if more + SPACE_BESIDE > free:
             raise MvcError(
-                f"'{self._slot.url}' needs {more:,} bytes more, only {free:,} are free in "
-                f"'{self._slot.cache}'",
+                f"'{self._slot.url}' needs {more:,} bytes more and 1 MiB beside, only {free:,} "
+                f"are free in '{self._slot.cache}'",
                 hint="free some space, or import into a registry on another disk",
             )
 

@@ -197,7 +197,8 @@ def _check_space(store: Store, path: Path, source: SourceFile | SourceFolder) ->
         lacking = counted.size
     if free < lacking + SPACE_BESIDE:
         raise MvcError(
-            f"'{path}' has {lacking:,} bytes to store, only {free:,} are free in '{store.folder}'",
+            f"'{path}' has {lacking:,} bytes to store and needs 1 MiB beside, only {free:,} are "
+            f"free in '{store.folder}'",
             hint="free some space: mvc du shows what mvc gc, gc --grace 0 or gc --cache frees",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from email.message import Message
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -280,6 +282,7 @@ def test_bytes_that_are_not_those_wanted_are_not_kept(server: Server, tmp_path: 
         (403, 1, "refuses access"),
         (404, 1, "has no such file"),
         (410, 1, "any more"),
+        (302, 1, "leads nowhere"),
         (418, 1, "answers 418"),
         (429, 5, "too often"),
         (500, 5, "answers 500"),
@@ -456,6 +459,59 @@ def test_an_encrypted_server_must_be_one_that_is_trusted(
         assert server.asked == []
 
 
+def test_https_of_a_server_without_encryption_is_said_to_be_that(
+    server: Server, tmp_path: Path
+) -> None:
+    """No number of a version of TLS, but what to change in the address."""
+    address = parse(server.url.replace("http:", "https:") + "/model.pt")
+    with pytest.raises(RemoteFailed, match="does not encrypt, as https wants it") as raised:
+        download(address, tmp_path)
+    assert "http://" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("proxy", ["http://anna:hunter2@127.0.0.1:1/", "anna:hunter2@127.0.0.1:1"])
+def test_a_proxy_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str
+) -> None:
+    """It is the proxy that cannot be reached, not the server; its login is not shown."""
+    monkeypatch.setenv(f"{scheme}_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "localhost")
+    who = "'127.0.0.1:1', the proxy to 'example.org', takes no connections"
+    with pytest.raises(RemoteFailed, match=who) as raised:
+        download(parse(f"{scheme}://example.org/m.pt"), tmp_path)
+    hint = f"look at the proxy that {scheme}_proxy names; no_proxy=example.org goes round it"
+    assert (raised.value.hint, "hunter2" in str(raised.value)) == (hint, False)
+    with pytest.raises(RemoteFailed, match="'localhost:1' takes no connections") as raised:
+        download(parse(f"{scheme}://localhost:1/m.pt"), tmp_path)
+    assert "proxy" not in str(raised.value)
+
+
+def test_where_nothing_can_be_written_what_is_cached_can_be_taken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache on a read-only disk leads to --offline; with a digest that is known it does."""
+    get(server, tmp_path)
+    refused = OSError(errno.EROFS, "Read-only file system", "download.part")
+    monkeypatch.setattr(PartFile, "claim", Mock(side_effect=refused))
+    with pytest.raises(MvcError, match="may not be written to") as raised:
+        get(server, tmp_path)
+    assert (raised.value.hint or "").startswith("--offline takes what was downloaded on 20")
+    assert get(server, tmp_path, offline=True).cached == get(server, tmp_path, wanted=RIGHT).cached
+    with pytest.raises(OSError, match="Read-only"):
+        get(server, tmp_path, "other.pt")
+
+
+def test_what_lies_where_downloads_are_to_lie_is_named(server: Server, tmp_path: Path) -> None:
+    """A file, or a link that leads nowhere, in the place of the folder is to be moved away."""
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(Conflict, match=f"/{name}' is no folder") as raised:
+            get(server, tmp_path / name)
+        assert raised.value.hint == "move it away"
+
+
 def test_a_circle_of_redirects_ends(server: Server, tmp_path: Path) -> None:
     """A redirect to itself is one line."""
     server.always = Manner(status=302, headers={"Location": "/model.pt"})
@@ -466,7 +522,7 @@ def test_a_circle_of_redirects_ends(server: Server, tmp_path: Path) -> None:
 def test_space_is_asked_for_before_anything_is_written(server: Server, tmp_path: Path) -> None:
     """A file that cannot fit is refused by its length."""
     server.always = Manner(length=1 << 60)
-    with pytest.raises(MvcError, match=r"needs 1,152,921,504,606,846,976 bytes more, only"):
+    with pytest.raises(MvcError, match=r"needs 1,152,921,504,606,846,976 bytes more and 1 MiB"):
         get(server, tmp_path)
     assert not list(tmp_path.rglob("download.part"))
 

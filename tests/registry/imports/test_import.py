@@ -273,9 +273,14 @@ def test_a_source_that_is_none_is_told_what_was_meant(project: Project, server: 
     assert (raised.value.hint or "").startswith("mvc add FAMILY ")
     with pytest.raises(UsageError, match="'resnet18' is no source that mvc knows"):
         project.registry().import_("resnet18")
-    with pytest.raises(UsageError, match="is no source that mvc knows") as raised:
-        project.registry().import_("anna/bert")
-    assert raised.value.hint == "mvc import hf:anna/bert"
+    for typed, meant in (
+        ("anna/bert", "hf:anna/bert"),
+        ("example.org/m.pt", "https://example.org/m.pt"),
+        ("localhost:80/nets/m.pt", "https://localhost:80/nets/m.pt"),
+    ):
+        with pytest.raises(UsageError, match="is no source that mvc knows") as raised:
+            project.registry().import_(typed)
+        assert raised.value.hint == f"mvc import {meant}"
     with pytest.raises(UsageError, match="which family"):
         project.registry().import_(f"{server.url}/-.pt")
     assert server.asked == []
