@@ -13,6 +13,7 @@ import functools
 import os
 import re
 from collections.abc import Callable
+from shlex import quote
 from types import FunctionType
 from typing import ParamSpec, TypeVar
 
@@ -82,7 +83,7 @@ def in_words(error: MvcError | OSError) -> MvcError:
         said = kind(words, hint=None if words == reason or "{}" in hint else hint)
     else:
         said = kind(
-            message.format(f"'{path}'", reason=reason), hint=hint.format(_typed(_seen(path)))
+            message.format(f"'{path}'", reason=reason), hint=hint.format(quote(_seen(path)))
         )
     said.code, said.errno, said.strerror = code, error.errno, error.strerror
     said.filename, said.filename2 = error.filename, error.filename2
@@ -119,11 +120,6 @@ def _seen(path: str) -> str:
     while not os.path.lexists(path) and os.path.dirname(path) not in (path, ""):
         path = os.path.dirname(path)
     return path
-
-
-def _typed(path: str) -> str:
-    """Write a path as a shell takes it."""
-    return "'" + path.replace("'", "'\\''") + "'"
 
 
 def _path_of(error: OSError) -> str | None:

@@ -71,7 +71,8 @@ def show(
     one file of a directory.
     """
     if ref is None:  # as when --tensors came first, and took it for a glob
-        meant = f"{shlex.quote(tensors)} --tensors" if tensors else "REF|FILE [OPTIONS]"
+        options = "[OPTIONS]" if tensors is None else "--tensors"
+        meant = f"{'REF|FILE' if tensors in (None, '*') else shlex.quote(tensors)} {options}"
         raise UsageError("REF|FILE is missing", hint=f"mvc show {meant}")
     pattern = None if tensors == "*" else tensors
     if is_file(ref):

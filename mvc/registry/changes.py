@@ -170,6 +170,8 @@ def rollback(manifest: Manifest, text: str, to: AnyRef | None, message: str | No
     family, name = _tag_of(manifest, text)
     hint = "--to takes a version by its number, as in --to v3"
     target = _number_of(family, to, hint) if to else None
+    if target is not None:
+        manifest.record(family.folder, target)  # there is one
     before: int | None = None
 
     def decide() -> Change | None:
@@ -261,7 +263,7 @@ def restore_steps(manifest: Manifest, meant: AnyRef) -> Steps[tuple[str, int]]:
     ref = refs.parse(meant)
     if not ref.exact:
         raise UsageError(
-            f"'{ref.text}' does not name one version",
+            f"'{ref.text}' does not name one version by its number",
             hint=f"mvc log {ref.family} --withdrawn lists them; mvc restore {ref.family}@vN",
         )
     family, number = resolve.resolve(manifest, meant, withdrawn=True)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from mvc import durability, environment, fileio
 from mvc.digest import Digest, digest_of
@@ -329,7 +330,7 @@ class Manifest:
             with contextlib.suppress(OSError):
                 owner = environment.owner_of(folder)
                 said.message += f", which is {owner}'s"
-                said.hint = f"to be run by {owner}: chmod -R a+rX '{folder}'"
+                said.hint = f"to be run by {owner}: chmod -R a+rX {quote(str(folder))}"
         return said
 
     def _damaged(self, identity: str, error: MvcError | OSError) -> MvcError:
@@ -360,10 +361,9 @@ def _distrusted(what: str, error: MvcError | OSError, remedy: str) -> MvcError:
     if isinstance(error, Unsupported):
         return Unsupported(f"{what} cannot be read: {error.message}", hint=error.hint)
     if isinstance(error, PermissionError):
-        remedy = f"to be run by who owns it: chmod a+r '{error.filename}'"
-    reason = error.message if isinstance(error, MvcError) else error.strerror
+        remedy = f"to be run by who owns it: chmod a+r {quote(str(error.filename))}"
     hint = error.hint if isinstance(error, MvcError) else None
-    return Damaged(f"{what} cannot be trusted: {reason}", hint=hint or remedy)
+    return Damaged(f"{what} cannot be trusted: {in_words(error).message}", hint=hint or remedy)
 
 
 def _time_of(path: str | Path) -> int:

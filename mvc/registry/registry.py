@@ -369,8 +369,8 @@ class ModelRegistry(ImportMethods):
             added = intake.add_from(*self._writing(), name, origin, facts)
         elif path is None and ref is not None:
             raise UsageError(
-                f"{refs.parse(ref).text} is taken as it is",
-                hint="--include and --exclude choose files of a folder",
+                f"'{refs.parse(ref).text}' is taken with all its files",
+                hint="--include and --exclude choose files of a folder that is added",
             )
         else:
             raise UsageError("either a path or from_version is needed, and not both")

@@ -212,9 +212,10 @@ def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> i
         moves = tags.moves_of(manifest, family.folder, tag)
         number = tags.before(moves, when, f"{family.name}@{tag}") if moves else None
     if number is None:
+        newest = family.latest or family.highest
         raise NotFound(
             f"'{family.name}' has no tag '{tag}'" + (f" at '{when}'" if when else ""),
-            hint=_meant(family, tag) or f"mvc tag {family.name}@v{family.highest} {tag} sets it",
+            hint=_meant(family, tag) or f"mvc tag {family.name}@v{newest} {tag} sets it",
         )
     return number
 

@@ -86,7 +86,9 @@ def _not_back_to(
     """Say why there is no going back to a version."""
     family, _, tag = ref.partition("@")
     if to == current:
-        return NotFound(f"'{ref}' stands on v{to} already", hint=f"mvc tag --history {ref}")
+        return NotFound(
+            f"'{ref}' stands on v{to} already", hint=f"mvc tag --history {ref} shows since when"
+        )
     if to in withdrawn:
         back = f"mvc log {family} --withdrawn says whether mvc restore {family}@v{to} takes it back"
         return NotFound(f"{family}/v{to} is withdrawn", hint=back)

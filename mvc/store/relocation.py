@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from mvc import durability, fileio, lines
 from mvc.compatibility import FORMAT
@@ -288,7 +289,8 @@ def _check_target(source: Path, target: Path, identity: str) -> None:
     if going is not None and going != target:
         raise Conflict(
             f"the store in '{source}' is being moved to '{going}'",
-            hint=f"mvc store move {going} finishes that, mvc store relink {source} calls it off",
+            hint=f"mvc store move {quote(str(going))} finishes that, "
+            f"mvc store relink {quote(str(source))} calls it off",
         )
     coming = moved_from(target) or called_off_from(target)
     if coming is not None and coming != source:
@@ -322,7 +324,7 @@ def _check_incomplete(source: Path, target: Path) -> None:
         if identity_of(target) == identity_of(source):
             raise Conflict(
                 f"the store in '{source}' was moved to '{target}'",
-                hint=f"mvc store relink {target} uses it there",
+                hint=f"mvc store relink {quote(str(target))} uses it there",
             )
 
 

@@ -20,6 +20,7 @@ import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mvc import fileio, lines
@@ -224,8 +225,8 @@ def being_moved(folder: Path, target: Path | None) -> Busy:
     """Return the error for writing to a store while it moves, or after a move was cut off."""
     return Busy(
         f"the store in '{folder}' is being moved to '{target}'",
-        hint=f"if no move is running: mvc store move {target} finishes it, "
-        f"mvc store relink {folder} calls it off",
+        hint=f"if no move is running: mvc store move {quote(str(target))} finishes it, "
+        f"mvc store relink {quote(str(folder))} calls it off",
     )
 
 

@@ -263,7 +263,8 @@ class Transaction:
         except FileNotFoundError:
             if (self._folder / INTENT).exists():
                 raise
-            raise Busy("the transaction was evicted by gc", hint="run the command again") from None
+            said = "a gc took this for dead, because it wrote nothing for long; nothing was stored"
+            raise Busy(said, hint="run the command again") from None
 
     def _link_pack(self, private: Path, final: Path) -> None:
         if fileio.link_once(private, final) or is_whole(final):

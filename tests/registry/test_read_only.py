@@ -148,7 +148,7 @@ print([finding.kind for finding in ModelRegistry(sys.argv[1]).fsck("quick").find
         warnings.simplefilter("ignore")
         out = finished(python(code, locked.folder)).splitlines()
     assert out == [
-        "the record of net/v1 cannot be trusted: Permission denied",
+        f"the record of net/v1 cannot be trusted: no permission for '{locked.record(1)}'",
         "['record']",
     ]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
+from shlex import quote
 
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
@@ -33,6 +34,7 @@ from mvc.store.settings import (
     TRASH,
     identity_of,
     is_id,
+    is_vacant,
     moved_to,
     new_id,
     read_note,
@@ -158,12 +160,15 @@ def _take_instead(place: Place, store: Path) -> bool:
     if store == place.store_path:
         return False
     if not _is_empty(place):
-        there = (store / SETTINGS).exists()
-        remedy = f"mvc store alternates --add {store} reads from the one there, too"
-        raise Conflict(
-            f"the registry is there, and has its store in '{place.store_path}'",
-            hint=remedy if there else f"mvc store move {store} takes it there",
-        )
+        said = f"the registry is there, and has its store in '{place.store_path}'"
+        typed = quote(str(store))
+        if (store / SETTINGS).exists():
+            remedy = f"mvc store alternates --add {typed} reads from the one there, too"
+        elif is_vacant(store):
+            remedy = f"mvc store move {typed} takes it there"
+        else:
+            remedy = "mvc store move PATH takes it to an empty folder, or a new one"
+        raise Conflict(said, hint=remedy)
     text = places.path_text(place.folder, store)
     store_id = _attach(store)
     names = needed(Manifest(place.manifest), strict=False)
@@ -172,7 +177,8 @@ def _take_instead(place: Place, store: Path) -> bool:
     if not _is_empty(place):
         old = {"path": places.path_text(place.folder, place.store_path), "id": place.store_id}
         places.change(place.folder, store=old)
-        raise Busy(f"somebody adds to '{place.store_path}' just now", hint="look at: mvc log")
+        hint = "the store stays where it is; mvc log shows what was added"
+        raise Busy(f"somebody adds to '{place.store_path}' just now", hint=hint)
     return True
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from mvc import fileio, lines
 from mvc.errors import MvcError
@@ -56,7 +57,7 @@ def put_back(place: Place, folder: Path) -> Steps[bool]:
 
 def remedy(folder: Path) -> str:
     """Return the hint for a nameless store."""
-    return f"its store.yaml is lost; to put it back: mvc store relink --force {folder}"
+    return f"its store.yaml is lost; to put it back: mvc store relink --force {quote(str(folder))}"
 
 
 def _has_root(place: Place, folder: Path) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mvc import fileio, lines
@@ -73,7 +74,7 @@ def refusal(place: Place, store: Store) -> MvcError | None:
         f"the store in '{store.folder}' is an old copy: it lacks '{version}', which was added "
         "last; so it is read only",
         hint="bring the newer one back, or go on without what this lacks: "
-        f"mvc store relink --force {store.folder}",
+        f"mvc store relink --force {quote(str(store.folder))}",
     )
 
 

@@ -16,6 +16,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mvc import environment, fileio, lines
@@ -108,9 +109,10 @@ def find(start: Path, *, named: bool = False) -> Path:
         opened = open_to_all(found)
         if opened is None:
             return found
-        hint = f"MVC_DIR={found} uses the one that was passed over"
+        typed = f"MVC_DIR={quote(str(found))}"
+        hint = f"{typed} uses the one that was passed over"
         warnings.warn(
-            f"passed over '{found}': anyone may write to '{opened}'; MVC_DIR={found} uses it",
+            f"passed over '{found}': anyone may write to '{opened}'; {typed} uses it",
             MvcWarning,
             stacklevel=2,
         )

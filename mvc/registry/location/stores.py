@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from shlex import quote
 
 from mvc import fileio, lines
 from mvc.digest import Digest
@@ -135,7 +136,7 @@ def plan_move(place: Place, presence: Presence, target: Path) -> MovePlan:
     if plan.done and place.store_path.resolve() != target.resolve():
         raise UsageError(
             f"the store is in '{target}' already, which the registry's settings do not say",
-            hint=f"mvc store relink {target} notes it there",
+            hint=f"mvc store relink {quote(str(target))} notes it there",
         )
     return plan
 
@@ -182,14 +183,14 @@ def relink(place: Place, presence: Presence, path: Path | None, force: bool) -> 
     nameless = lost.is_nameless(place, path)
     if nameless and force:
         fileio.run(lost.put_back(place, path))
-    identity = _identity(path, nameless)
+    identity, typed = _identity(path, nameless), quote(str(path))
     if not place.store_id:
-        raise finding.records_only(place, f"mvc init --store {path} attaches the one there")
+        raise finding.records_only(place, f"mvc init --store {typed} attaches the one there")
     if identity != place.store_id:
         raise Conflict(
             f"the store in '{path}' is another one ({identity[:8]}, not {place.store_id[:8]})",
-            hint=f"mvc init --store {path} takes it if this registry's own is still empty; "
-            f"mvc store alternates --add {path} reads from it, too",
+            hint=f"mvc init --store {typed} takes it if this registry's own is still empty; "
+            f"mvc store alternates --add {typed} reads from it, too",
         )
     _call_off(path, force)
     stale = newest.refusal(place, Store(path, identity))
@@ -309,7 +310,7 @@ def _call_off(path: Path, force: bool) -> None:
     if leads_on(path) is not None:
         raise Conflict(
             f"the store in '{path}' was moved to '{target}'",
-            hint=f"mvc store relink {target} uses it there",
+            hint=f"mvc store relink {quote(str(target))} uses it there",
         )
     reached = bool(claims(target)) or (target / "packs").is_dir()
     if not reached and not force:
