@@ -263,7 +263,7 @@ class Transaction:
         except FileNotFoundError:
             if (self._folder / INTENT).exists():
                 raise
-            said = "a gc took this for dead, because it wrote nothing for long; nothing was stored"
+            said = "this was evicted by gc, because it wrote nothing for long; nothing was stored"
             raise Busy(said, hint="run the command again") from None
 
     def _link_pack(self, private: Path, final: Path) -> None:

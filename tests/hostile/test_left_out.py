@@ -48,7 +48,7 @@ def test_a_closed_family_hides_no_other(shared: Path, closed: str) -> None:
     """Each look shows the rest, names the family, its owner and what opens it, and ends with 8."""
     ben, manifest = User(BEN, shared), shared / ".mvc/manifest"
     (manifest / closed).chmod(0o700)
-    remedy = f"to be run by uid-{ANNA}: chmod -R a+rX '{manifest / 'b'}'"
+    remedy = f"to be run by uid-{ANNA}: chmod -R a+rX {manifest / 'b'}"
     for typed in LOOKS:
         said = ben.mvc(*typed.split())
         assert said.status == 8, typed

@@ -155,7 +155,7 @@ def test_a_suspended_writer_is_waited_for_then_evicted_and_told(
     os.kill(suspended.pid, signal.SIGCONT)
     out, err = suspended.communicate(timeout=60)
     assert (suspended.returncode, out.splitlines()[1:]) == (6, []), err
-    assert "a gc took this for dead" in err
+    assert "evicted by gc" in err
     assert "hint: run the command again" in err
     assert project.add(noise(4000, 1)) == "net/v2"
     assert project.bytes_of("net@v2") == noise(4000, 1)
