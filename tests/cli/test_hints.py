@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mvc.registry import ModelRegistry
 from tests.cli.running import mvc, write_model
 
 
@@ -114,9 +112,3 @@ def test_what_the_hint_says_is_done(
     assert command == "mvc"
     done = mvc(*rest)
     assert done.status == 0, (rest, done.err)
-
-
-def test_a_level_that_is_none_is_told_as_any_wrong_call(here: Path) -> None:
-    """``fsck("fast")`` is a ``UsageError`` that names the levels."""
-    with pytest.raises(ValueError, match="'fast' is no level of a check"):
-        ModelRegistry(os.fspath(here)).fsck("fast")

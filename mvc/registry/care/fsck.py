@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mvc.codecs import Encoding
 from mvc.digest import Digest, Hasher
-from mvc.errors import Damaged, FormatError, MvcError, Unsupported, UsageError
+from mvc.errors import Damaged, FormatError, MvcError, Unsupported
 from mvc.progress import advance, job
 from mvc.registry import family as families
 from mvc.registry.care import coverage, modes, remarks
