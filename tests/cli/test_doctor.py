@@ -14,6 +14,7 @@ import pytest
 from mvc import ModelRegistry, fileio, versions
 from mvc.registry import sealed
 from mvc.registry.care import doctor
+from mvc.registry.manifest import Manifest
 from tests.cli.running import mvc, process
 from tests.support.linkless import without_links
 
@@ -146,6 +147,14 @@ def test_a_version_from_the_future_tells_of_a_wrong_clock(
         assert mvc("add", "future", "model.safetensors").status == 0
     ((problem, _),) = problems().items()
     assert "future/v1 was made at 2199-01-01T00:00:00Z" in problem
+
+
+def test_a_family_that_is_taken_away_meanwhile_is_no_failure(
+    resnet18: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when git goes to a branch without it, between the look at names and that at versions."""
+    monkeypatch.setattr(Manifest, "families", lambda manifest: ["gone", "resnet18"])
+    assert problems() == {}
 
 
 def test_a_missing_library_is_found(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def _clock(manifest: Callable[[], Manifest]) -> Fact:
         return Fact("registry", "clock", found, "the clock is years behind", hint)
     with contextlib.suppress(MvcError, OSError):
         for folder in manifest().families()[:50]:
-            number = max(manifest().numbers(folder))
+            number = max(manifest().numbers(folder), default=0)
             created = manifest().record(folder, number)[0].created
             if created > f"{now:%Y-%m-%dT%H:%M:%S}Z":
                 late = f"{folder}/v{number} was made at {created[:19]}Z, which is yet to come"
