@@ -5,13 +5,13 @@ over, link by link. Many are asked for at once: an index is gone through for
 all of them, instead of once for each. Of bytes only recipes are read; whether
 frames are whole is not looked at.
 
-Public names: ``Content``, ``listed``.
+Public names: ``Content``, ``listed``, ``lacking``.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -42,8 +42,35 @@ def listed(indexes: Sequence[PackIndex], files: Collection[Content], most: int) 
             parts += _recipes(indexes, digest, size) if len(wanted) < most else [[]]
         ways[digest, size] = parts
         wanted.update(*parts)
-    whole = _whole(indexes, wanted)
+    whole = _whole(_chains(indexes, wanted))
     return {one for one, parts in ways.items() if any(whole.issuperset(way) for way in parts)}
+
+
+def lacking(
+    indexes: Sequence[PackIndex], objects: Mapping[Digest, int | None]
+) -> dict[Digest, bool]:
+    """Return what keeps some objects from being read, each given with its size.
+
+    That is they themselves or their bases, with whether they are listed at all.
+    """
+    sizes: dict[bytes, int | None] = dict(objects.items())
+    links = [
+        link for link in _chains(indexes, sizes.keys()) if sizes.get(link[0]) in (None, link[2])
+    ]
+    whole = {NO_BASE, *_whole(links)}
+    bases: dict[bytes, set[bytes]] = {}
+    for digest, base, *_ in links:
+        bases.setdefault(digest, set()).add(base)
+    found: dict[Digest, bool] = {}
+    hurt = [one for one in sizes if one not in whole]
+    seen = {*hurt}
+    for one in hurt:  # which grows by bases
+        below = bases.get(one, set()) - whole
+        if not below:
+            found[Digest(one)] = one in bases
+        hurt += below - seen
+        seen |= below
+    return found
 
 
 def _recipes(
@@ -59,8 +86,18 @@ def _recipes(
                         yield recipe.objects_in(found.pack.payload(entry))
 
 
-def _whole(indexes: Sequence[PackIndex], objects: Set[bytes]) -> set[bytes]:
-    """Return those objects that are listed down to their last base, and the bases themselves."""
+def _whole(links: Iterable[Link]) -> set[bytes]:
+    """Return the objects that can be followed down to their last base."""
+    depths: dict[bytes, int] = {}
+    for digest, base, _, encoding, depth, _ in sorted(links, key=itemgetter(4)):
+        readable = encoding in _OBJECTS and depth <= MAX_DEPTH
+        if readable and (base == NO_BASE or depths.get(base, depth) < depth):
+            depths.setdefault(digest, depth)
+    return set(depths)
+
+
+def _chains(indexes: Sequence[PackIndex], objects: Set[bytes]) -> list[Link]:
+    """Return what is said of some objects, of their bases, of the bases of these, and so on."""
     links: list[Link] = []
     seen, new = {NO_BASE, *objects}, objects
     for _ in range(MAX_DEPTH + 1):
@@ -68,12 +105,7 @@ def _whole(indexes: Sequence[PackIndex], objects: Set[bytes]) -> set[bytes]:
         links += found
         new = {base for _, base, *_ in found} - seen
         seen |= new
-    depths: dict[bytes, int] = {}
-    for digest, base, _, encoding, depth, _ in sorted(links, key=itemgetter(4)):
-        readable = encoding in _OBJECTS and depth <= MAX_DEPTH
-        if readable and (base == NO_BASE or depths.get(base, depth) < depth):
-            depths.setdefault(digest, depth)
-    return set(depths)
+    return links
 
 
 def _links(indexes: Iterable[PackIndex], digests: Set[bytes]) -> Iterator[Link]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from mvc.errors import Conflict, Damaged, FormatError, MvcError, StoreWarning
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
-from mvc.store.listed import Content, listed
+from mvc.store.listed import Content, lacking, listed
 from mvc.store.pack import MAX_DEPTH, Entry
 from mvc.store.pipeline import in_order
 from mvc.store.settings import PACKS, TRASH, establish, identity_of, is_vacant, new_id
@@ -249,37 +250,53 @@ class Store:
     def lacking(self, digest: Digest, *, read_at_most: int = 0) -> list[str]:
         """Say in words what of a file is missing or damaged.
 
-        Every frame is looked for; the checksums of the first ``read_at_most``
-        bytes of them are compared.
+        Every object is looked for in indexes; the checksums of the first
+        ``read_at_most`` bytes of them are compared.
         """
-        wanted: list[tuple[Digest, int | None]] = []
         try:
             made = self.recipe(digest)
-            wanted += [(ref.digest, ref.size) for ref in made.objects] if made else [(digest, None)]
         except MvcError as error:
             return [error.message]
-        lacking: list[str] = []
-        seen: set[Digest] = set()
-        for part, size in wanted:  # which grows by bases
-            if part in seen:
-                continue
-            seen.add(part)
+        parts = {ref.digest: ref.size for ref in made.objects} if made else {digest: None}
+        found: dict[Digest, bool] = {}
+        for asked in self._indexes():
+            found = lacking(asked, parts)
+            if not found:
+                break
+        reasons = [
+            f"object {one.short} is missing from the store"
+            for one, is_listed in found.items()
+            if not is_listed
+        ]
+        for one in (one for one, is_listed in found.items() if is_listed):
             try:
-                found = self.find(part, size)
-            except MvcError as error:
-                lacking.append(error.message)
+                self.get_object(one)
+            except MvcError as error:  # which tells what keeps it from being read
+                reasons.append(error.message)
+        here = {one: size for one, size in parts.items() if one not in found}
+        damaged = self._damaged(here, read_at_most)
+        return reasons + [f"object {one.short} is damaged" for one in damaged]
+
+    def _damaged(self, objects: Mapping[Digest, int | None], most: int) -> Iterator[Digest]:
+        """Yield the damaged of some objects and their bases, as far as ``most`` bytes tell."""
+        waiting, seen = [*objects], {*objects}
+        for one in waiting:  # which grows by bases
+            if most <= 0:
+                return
+            try:
+                found = self.find(one, objects.get(one))
+            except MvcError:
                 continue
             if found is None:
-                lacking.append(f"object {part.short} is missing from the store")
                 continue
-            if found.entry.stored <= read_at_most:
-                read_at_most -= found.entry.stored
-                places = self._places(part)
-                if not any(f.is_whole() for place in places for f in place):
-                    lacking.append(f"object {part.short} is damaged")
-            if found.entry.base is not None:
-                wanted.append((found.entry.base, None))
-        return lacking
+            most -= found.entry.stored
+            frames = chain([found], chain.from_iterable(self._places(one)))
+            if most >= 0 and not any(frame.is_whole() for frame in frames):
+                yield one
+            base = found.entry.base
+            if base is not None and base not in seen:
+                seen.add(base)
+                waiting.append(base)
 
     def listed(self, files: Collection[Content], most: int) -> set[Content]:
         """Return those of some files of which indexes list all that reading them takes.

@@ -158,6 +158,41 @@ def test_nothing_else_is_asked_where_nothing_is_missing(
     assert store.listed([], 100) == set()
 
 
+def test_what_is_lacking_is_named_once(scratch: Store) -> None:
+    """Of a file it is told what is not there, at the end of whatever leads to it."""
+    for pack in build.packs_of(scratch):
+        pack.unlink()
+    shared = [(1, 1, 4), (2, 1, 4), (3, 0, None), (4, 0, None)]
+    write(scratch, [(0, [1, 2, 3]), *shared])
+    scratch.index.refresh()
+    assert scratch.lacking(NAMES[0]) == []
+    for pack in build.packs_of(scratch):
+        pack.unlink()
+    write(scratch, [(0, [1, 2, 3]), *shared[:2], (3, MAX_DEPTH + 1, None)])
+    scratch.index.refresh()
+    missing, unreadable = scratch.lacking(NAMES[0])
+    assert missing == f"object {NAMES[4].short} is missing from the store"
+    assert unreadable.startswith(f"object {NAMES[3].short} ")
+
+
+def test_what_is_lacking_is_looked_for_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects are found one by one only to read them, and no more of them than are to be read."""
+    found: list[Digest] = []
+    original = Store.find
+
+    def finding(self: Store, digest: Digest, size: int | None = None) -> object:
+        found.append(digest)
+        return original(self, digest, size)
+
+    monkeypatch.setattr(Store, "find", finding)
+    assert store.lacking(digest_of(FILE)) == []
+    assert found == []
+    assert store.lacking(digest_of(FILE), read_at_most=1) == []
+    assert found == [digest_of(CHUNKS[0])]
+
+
 def test_another_size_is_another_file(store: Store) -> None:
     """A file is known by digest and size, as for every reader."""
     other = digest_of(FILE), len(FILE) + 1
