@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import growth, peers, sizes, speed
+from tests.bench import growth, looking, peers, sizes, speed
 
 SERIES = Path(tempfile.gettempdir()) / "mvc-series"
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Measure what is asked for and print it."""
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument(
-        "--only", choices=["speed", "sizes", "growth"], help="one part  [default: all]"
+        "--only", choices=["speed", "sizes", "growth", "looking"], help="one part  [default: all]"
     )
     options.add_argument("--json", action="store_true", help="print one JSON value")
     options.add_argument("--no-peers", action="store_true", help="mvc alone")
@@ -53,6 +53,10 @@ def main() -> None:
             measured["growth"] = _growth(Path(folder), chosen.versions)
             if not chosen.json:
                 print(growth.table(measured["growth"]))
+        if chosen.only in (None, "looking"):
+            measured["looking"] = list(looking.run(Path(folder, "looking")))
+            if not chosen.json:
+                print(looking.table(measured["looking"]))
     if chosen.json:
         print(json.dumps({part: [asdict(f) for f in found] for part, found in measured.items()}))
 
