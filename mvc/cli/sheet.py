@@ -32,7 +32,17 @@ GROUPS = (
     ("file", "directory", "digest", "weights", "tensors", "loading", "model"),
     ("metrics",),
     ("params",),
-    ("lineage", "imported", "made from", "parents", "code", "labels"),
+    (
+        "lineage",
+        "imported",
+        "made from",
+        "parents",
+        "children",
+        "same bytes",
+        "same weights",
+        "code",
+        "labels",
+    ),
     ("tags", "get it back"),
 )
 ORIGIN = 4

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -19,12 +19,16 @@ from mvc.errors import MvcError, UsageError
 
 if TYPE_CHECKING:
     from mvc import ModelRegistry
+    from mvc.registry.alike import Related
     from mvc.registry.intake.unregistered import Described
     from mvc.registry.version import Version
     from mvc.tree import TreeFile
 
 # How many files of a directory are shown unless more are asked for.
 MOST_FILES = 50
+# So many children, and equal versions, are named.
+MOST_RELATED = 10
+NOT_WHOLE = "children and equal versions were looked for among the newest only"
 
 
 @command.command(
@@ -58,7 +62,8 @@ def show(
     says if the store does not hold all its bytes. digest is what b3sum prints
     for the file; weights is equal for the same tensors in any file. On a
     terminal it also says by how much metrics differ from those of the first
-    parent and of the best version, and since when tags stand there.
+    parent and of the best version, and since when tags stand there. children
+    are the versions made from it, same bytes and same weights are equal ones.
 
     Of a FILE or folder it shows the same as far as that is known, registered or
     not, and which versions have the same bytes or weights; nothing is stored.
@@ -83,22 +88,25 @@ def show(
         _tensors_of(registry, ref, pattern, as_json, quiet)
         return
     version = registry.show(ref)
-    files = _files(registry, version)
-    if files and as_json:
-        version = replace(version, artifact=replace(version.artifact, listing=files))
+    if quiet and not as_json:
+        output.ids([version])
+        return
+    files, related = _files(registry, version), registry.related(version.id)
+    if as_json:
+        artifact = replace(version.artifact, listing=files or version.artifact.listing)
+        output.json_result({**replace(version, artifact=artifact).as_dict(), **asdict(related)})
+        return
+    rows = [*_facts(registry, version), *_related(related)]
+    if output.width() is None:
+        output.facts([(version.id, versions.standing(version)), *rows])
+    else:
+        from mvc.cli import sheet
 
-    def tell(_: list[Version]) -> None:
-        rows = _facts(registry, version)
-        if output.width() is None:
-            output.facts([(version.id, versions.standing(version)), *rows])
-        else:
-            from mvc.cli import sheet
-
-            sheet.show_version(registry, version, rows)
-        if files:
-            _file_table(files, everything)
-
-    versions.answer([version], as_json, quiet, tell, single=True)
+        sheet.show_version(registry, version, rows)
+    if files:
+        _file_table(files, everything)
+    if not related.complete:
+        output.note(f"{NOT_WHOLE}: mvc search 'parent = {version.id}' looks at all")
 
 
 def is_file(text: str) -> bool:
@@ -206,6 +214,20 @@ def _facts(registry: ModelRegistry, version: Version) -> list[tuple[str, str]]:
         ("message", version.message or ""),
     ]
     return [row for row in rows if row[1]]
+
+
+def _related(related: Related) -> list[tuple[str, str]]:
+    rows = [
+        ("children", related.children),
+        ("same bytes", related.same_bytes),
+        ("same weights", related.same_weights),
+    ]
+    return [(name, _first(ids)) for name, ids in rows if ids]
+
+
+def _first(ids: Sequence[str]) -> str:
+    more = len(ids) - MOST_RELATED
+    return f"{', '.join(ids[:MOST_RELATED])}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _parents(registry: ModelRegistry, version: Version) -> Iterator[str]:

@@ -38,13 +38,11 @@ def answer(
     quiet: bool,
     tell: Callable[[list[Version]], None],
     *,
-    single: bool = False,
     nothing: str = NO_VERSIONS,
 ) -> None:
     """Print versions as ``tell`` shows them, as JSON or as ids; a note where there are none."""
     if as_json:
-        shown = [version.as_dict() for version in versions]
-        output.json_result(shown[0] if single else shown)
+        output.json_result([version.as_dict() for version in versions])
     elif quiet:
         output.ids(versions)
     elif not versions:

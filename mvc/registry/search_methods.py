@@ -9,13 +9,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mvc.registry import family as families
+from mvc.registry import resolve
 from mvc.registry.care_methods import CareMethods
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Sequence
 
+    from mvc.registry.alike import Related
     from mvc.registry.family import Family
+    from mvc.registry.refs import AnyRef
     from mvc.registry.version import Version
 
 
@@ -44,6 +47,20 @@ class SearchMethods(CareMethods):
         from mvc.registry.search import search
 
         return search.families_with(self.manifest, where)[:limit]
+
+    def related(self, ref: AnyRef) -> Related:
+        """Return the versions made from one, and those with the same bytes or weights.
+
+        Only versions in use count, and the newest 300 of them are looked at; what is
+        returned is ``complete`` if there are no more.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        from mvc.registry import alike
+
+        found, number = resolve.resolve(self.manifest, ref, whole=True)
+        return alike.related(self.manifest, found, number)
 
     def search(
         self,

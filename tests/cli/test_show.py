@@ -82,8 +82,9 @@ def test_a_forged_lineage_harms_nobody(
 
 
 def test_what_is_read_does_not_grow(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version, its parent and the best one are read, of however many."""
+    """A version, its parent, the best one, and so many of the newest, of however many."""
     on_terminal(monkeypatch)
+    monkeypatch.setattr("mvc.registry.alike.MOST_COMPARED", 5)
     project = Project(resnet18)
     assert mvc("add", "net", "model.safetensors", "-m", "acc=0.9").status == 0
     told = []
@@ -93,4 +94,36 @@ def test_what_is_read_does_not_grow(resnet18: Path, monkeypatch: pytest.MonkeyPa
         with counted(monkeypatch) as counts:
             assert mvc("show", "net").status == 0
         told.append(counts["record_bytes"])
-    assert told[0] == told[1] <= 5
+    assert told[0] == told[1] <= 5 + 2 * 5  # what is equal is read once more
+
+
+def test_children_and_equals_are_named(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In lines of their own, the first few of them; as JSON, all."""
+    for number in range(12):
+        metric = f"acc=0.{number}"
+        assert mvc("add", "many", "--from", "resnet18@v1", "-m", metric).status == 0
+    named = ", ".join(f"many/v{number}" for number in range(1, 11))
+    monkeypatch.setenv("NO_COLOR", "1")
+    for width in (None, 300):
+        monkeypatch.setattr(output, "width", lambda width=width: width)
+        told = [" ".join(line.split()) for line in mvc("show", "resnet18@v1").out.splitlines()]
+        assert f"children {named} and 2 more" in told
+        assert f"same bytes {named} and 2 more" in told
+        assert not any(line.startswith("same weights") for line in told)
+    found = mvc("show", "resnet18@v1", "--json").json
+    assert found["children"] == found["same_bytes"] == [f"many/v{n}" for n in range(1, 13)]
+    assert (found["same_weights"], found["complete"]) == ([], True)
+
+
+def test_it_is_said_that_not_all_were_looked_at(
+    resnet18: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many versions the newest are asked, and what asks all is named."""
+    monkeypatch.setattr("mvc.registry.alike.MOST_COMPARED", 1)
+    assert mvc("add", "net", "model.safetensors").status == 0
+    note = (
+        "note: children and equal versions were looked for among the newest only: "
+        "mvc search 'parent = resnet18/v1' looks at all\n"
+    )
+    assert mvc("show", "resnet18@v1").err == note
+    assert mvc("show", "resnet18@v1", "-q").err == ""

@@ -69,7 +69,7 @@ LIGHT = [
     (["--version"], ALWAYS),
     (["list"], _ours("cli.list cli.tables cli.versions", RECORDS)),
     (["list", "resnet18"], _ours("cli.list cli.tables cli.versions", STORE)),
-    (["show", "resnet18"], _ours("cli.show cli.tables cli.versions", STORE)),
+    (["show", "resnet18"], _ours("cli.show cli.tables cli.versions registry.alike", STORE)),
     (["log"], _ours("cli.log cli.tables cli.versions", STORE)),
     (
         ["search", "acc > 0.9 and not tag = archived", "--sort", "-acc"],

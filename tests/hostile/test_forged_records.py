@@ -136,6 +136,7 @@ def attempts(registry: ModelRegistry, ref: str) -> dict[str, Callable[[], object
     return {
         "resolve": lambda: registry.resolve(ref),
         "show": lambda: registry.show(ref),
+        "related": lambda: registry.related(ref),
         "checkout": lambda: registry.checkout(ref, registry.folder.parent / "out"),
         "tag": lambda: registry.tag(ref, "prod"),
         "rm": lambda: registry.rm(ref),

@@ -55,7 +55,7 @@ def _same_among(
     manifest: Manifest, folder: str, numbers: Iterable[int], record: Record, if_changed: IfChanged
 ) -> tuple[int, Record] | None:
     digest = record.artifact.digest
-    for like in versions_like(manifest, digest, None, [(folder, numbers)]):
+    for like in versions_like(manifest, [digest], [(folder, numbers)]):
         if if_changed == "any" and like.record.artifact.digest == digest:
             return like.number, like.record
         if _said(like.record) == _said(_beside(record, like)):

@@ -91,13 +91,9 @@ def _compared(described: Described, manifest: Manifest) -> Described:
     weights = Digest.parse(described.weights) if described.weights else None
     for family in families.readable(manifest):
         where = [(family.folder, family.live(manifest))]
-        for like in versions_like(manifest, digest, weights, where):
-            artifact = like.record.artifact
-            within = [f"{like.id}:{f.path}" for f in artifact.listing or () if f.digest == digest]
-            if artifact.digest == digest:
-                same_bytes.append(like.id)
-            elif within:
-                same_bytes += within
-            elif weights and like.record.weights == weights:
+        for like in versions_like(manifest, (digest, weights), where):
+            held = like.holding(digest)
+            same_bytes += held
+            if not held and weights and like.record.weights == weights:
                 same_weights.append(like.id)
     return replace(described, same_bytes=tuple(same_bytes), same_weights=tuple(same_weights))
