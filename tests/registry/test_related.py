@@ -83,7 +83,8 @@ def test_so_many_records_are_looked_at_and_no_more(
     assert len(project.registry().related("net@v1").same_bytes) == 6
     grow(project, 2, "other")
     assert not project.registry().related("net@v1").complete
-    told, newest = [], ()
+    told: list[int] = []
+    newest: tuple[str, ...] = ()
     for count in (20, 200):
         grow(project, count)
         grow(project, count, "other")
