@@ -58,6 +58,7 @@ METHODS = [
     "plan_forget_registry",
     "plan_move_store",
     "register",
+    "related",
     "relink_store",
     "repack",
     "resolve",

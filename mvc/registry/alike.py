@@ -122,7 +122,7 @@ def related(manifest: Manifest, family: Family, number: int) -> Related:
     """
     record, own = manifest.record(family.folder, number)
     digest, weights = record.artifact.digest, record.weights
-    known, whole = _others_in_use(manifest, family)
+    known, whole = _in_use(manifest, family)
     count = sum(len(numbers) for _, numbers in known)
     in_turn = ((at, [n]) for at, n in _in_turn(known) if (at, n) != (family.folder, number))
     likes = sorted(
@@ -142,9 +142,7 @@ def related(manifest: Manifest, family: Family, number: int) -> Related:
     )
 
 
-def _others_in_use(
-    manifest: Manifest, first: Family
-) -> tuple[list[tuple[str, Sequence[int]]], bool]:
+def _in_use(manifest: Manifest, first: Family) -> tuple[list[tuple[str, Sequence[int]]], bool]:
     """Return the versions in use of as many families as are looked at; and if these are all."""
     names = [first.folder, *(name for name in manifest.families() if name != first.folder)]
     known: list[tuple[str, Sequence[int]]] = []
