@@ -15,6 +15,10 @@ from mvc.formats.zip_directory import END, MAX_COMMENT
 
 HEAD_SIZE = 512
 _WEB_PAGE = (b"<!doctype html", b"<html")
+_POINTERS = (
+    (b"version https://git-lfs.github.com/spec/", "git-lfs", "git lfs pull"),
+    (b"outs:\n- md5:", "DVC", "dvc pull"),
+)
 _IN_PART = "that breaks off; it may have been copied or downloaded only in part"
 
 
@@ -25,6 +29,9 @@ def instead_of_model(source: Source) -> str | None:
     head = source.read(0, min(HEAD_SIZE, source.size))
     if is_web_page(head):
         return "is a web page"
+    for start, tool, command in _POINTERS:
+        if head.startswith(start):
+            return f"is a pointer of {tool}, no model: {command} brings what it stands for"
     if head.startswith(b"PK\3\4") and _has_no_end(source):
         return f"is a zip archive {_IN_PART}"
     if safetensors.matches(head) and _breaks_off(source):

@@ -90,7 +90,8 @@ class Layout:
     complete or empty, because a digest of weights is taken over it.
 
     ``globals`` is what loading the file would use; ``None`` for a format that
-    holds no code, whatever its bytes.
+    holds no code, whatever its bytes. ``elsewhere`` are the other files that hold
+    weights of this one, as it names them.
     """
 
     format: str
@@ -98,6 +99,7 @@ class Layout:
     storages: tuple[Storage, ...]
     tensors: tuple[Tensor, ...]
     globals: Globals | None = None
+    elsewhere: frozenset[str] = frozenset()
 
     def start_of(self, tensor: Tensor) -> int:
         """Return where in the file the first element of one of the tensors lies."""

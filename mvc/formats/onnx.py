@@ -32,7 +32,8 @@ MAX_VARINT = 10
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MODEL_GRAPH = 7
 GRAPH_INITIALIZER, GRAPH_SPARSE_INITIALIZER = 5, 15
-DIMS, DATA_TYPE, NAME = 1, 2, 8
+DIMS, DATA_TYPE, NAME, EXTERNAL_DATA = 1, 2, 8, 13
+KEY, VALUE = 1, 2
 DATA = {9: "raw_data", 4: "float_data", 10: "double_data"}
 """Fields of a tensor whose bytes are the elements, little-endian, one after the other."""
 
@@ -77,12 +78,16 @@ class _Field:
 
 @dataclass(slots=True)
 class _Initializer:
-    """What is said of one weight; ``data`` are the fields with its elements."""
+    """What is said of one weight; ``data`` are the fields with its elements.
+
+    If they are in another file, ``elsewhere`` is what that is called.
+    """
 
     name: str = ""
     type: int = 0
     shape: list[int] = field(default_factory=list)
     data: list[_Field] = field(default_factory=list)
+    elsewhere: str = ""
 
 
 class _Message:
@@ -131,6 +136,11 @@ class _Message:
                 return number, at + place + 1
         raise FormatError(f"no number at {at}")
 
+    def text(self, found: _Field) -> str:
+        """Return what a field says."""
+        raw = read_exactly(self.source, found.start, found.size, limit=MAX_NAME)
+        return raw.decode(errors="backslashreplace")
+
     def varints(self, found: _Field) -> Iterator[int]:
         """Yield the numbers of a field that may be one or, packed, many."""
         if found.kind == VARINT:
@@ -178,7 +188,9 @@ def describe(source: Source) -> Layout:
         storages += [Storage(part.start, part.size, _width(dtype, part.size)) for part in data]
         tensors.append(Tensor(one.name, dtype, tuple(one.shape), index, 0, size))
     is_clear &= all(_is_whole(tensor) for tensor in tensors)
-    return Layout(FORMAT, FRAMEWORK, tuple(storages), tuple(tensors) if is_clear else ())
+    elsewhere = frozenset(one.elsewhere for one in found if one.elsewhere)
+    told = tuple(tensors) if is_clear else ()
+    return Layout(FORMAT, FRAMEWORK, tuple(storages), told, elsewhere=elsewhere)
 
 
 def _initializers(message: _Message, graph: _Field) -> tuple[list[_Initializer], bool]:
@@ -202,13 +214,22 @@ def _initializer(message: _Message, tensor: _Field) -> _Initializer:
         elif part.number == DATA_TYPE:
             one.type = part.value
         elif part.number == NAME and part.kind == BYTES:
-            raw = read_exactly(message.source, part.start, part.size, limit=MAX_NAME)
-            one.name = raw.decode(errors="backslashreplace")
+            one.name = message.text(part)
+        elif part.number == EXTERNAL_DATA and part.kind == BYTES:
+            one.elsewhere = _location(message, part) or one.elsewhere
         elif part.number in DATA and part.kind == BYTES:
             one.data.append(part)
         if len(one.shape) > MAX_DIMENSIONS:
             raise FormatError(f"tensor {one.name[:80]!r} has more than {MAX_DIMENSIONS} dimensions")
     return one
+
+
+def _location(message: _Message, entry: _Field) -> str | None:
+    """Return the name of the other file, if this entry of a tensor says it."""
+    said = {part.number: part for part in message.fields(entry.start, entry.end)}
+    if {KEY, VALUE} <= said.keys() and message.text(said[KEY]) == "location":
+        return message.text(said[VALUE])
+    return None
 
 
 def _width(dtype: str, size: int) -> int:

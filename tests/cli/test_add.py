@@ -33,6 +33,18 @@ def cut_safetensors(path: Path, size: int) -> None:
         ("page.pt", lambda path: path.write_bytes(b"\n<!DOCTYPE HTML><p>404"), "is a web page"),
         ("cut.pt", cut_zip, f"is a zip archive {BREAKS_OFF}"),
         (
+            "pointer.safetensors",
+            lambda path: path.write_text(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+            ),
+            "is a pointer of git-lfs, no model: git lfs pull brings what it stands for",
+        ),
+        (
+            "model.pt",
+            lambda path: path.write_text("outs:\n- md5: 4d7a\n  size: 12345\n  path: model.pt\n"),
+            "is a pointer of DVC, no model: dvc pull brings what it stands for",
+        ),
+        (
             "cut.safetensors",
             lambda path: cut_safetensors(path, 50_000),
             f"is a safetensors file {BREAKS_OFF}",

@@ -32,6 +32,7 @@ from mvc.registry.reach import closure_of_file
 from mvc.registry.record import MOST_LISTED
 from mvc.store import Transaction
 from mvc.tree import Tree
+from tests.formats.test_onnx import field, model
 from tests.support.registry_builders import (
     MIB,
     Project,
@@ -631,6 +632,32 @@ def test_several_weight_files_that_nothing_ties_are_told_of(project: Project) ->
     for text in (json.dumps(index), "[" * 100_000, "[]", '{"weight_map": 1}', "\xff"):
         (folder / "x.index.json").write_bytes(text.encode("latin-1"))
         assert len(project.registry().add("net", folder).notes) == 1, text[:20]
+
+
+def test_shards_that_an_index_names_are_missed(project: Project) -> None:
+    """A model that was copied only in part is kept, with a note of what is not there."""
+    folder = shard(project.folder / "bert", tensors_of(3), 3)
+    for number in (2, 3):
+        (folder / f"model-0000{number}-of-00003.safetensors").unlink()
+        (note,) = project.registry().add("net", folder).notes
+        named = "'model-00002-of-00003.safetensors'" + (" and 1 more" if number == 3 else "")
+        assert note == f"'{folder}/model.safetensors.index.json' names {named}, not in the folder"
+
+
+def test_a_model_whose_weights_are_in_another_file(project: Project) -> None:
+    """ONNX keeps large weights beside the model: alone it is half a model, and that is said."""
+    folder = project.folder / "onnx"
+    folder.mkdir()
+    location = field(13, field(1, b"location") + field(2, b"big.onnx.data"))
+    weight = field(1, 5000) + field(2, 1) + field(8, b"w") + location
+    (folder / "big.onnx").write_bytes(model(weight + field(14, 1)))
+    (folder / "big.onnx.data").write_bytes(noise(20_000, 1))
+    assert project.registry().add("net", folder).notes == ()
+    (note,) = project.registry().add("net", folder / "big.onnx").notes
+    assert "weights of 'big.onnx' are in 'big.onnx.data', which is no part of" in note
+    (folder / "big.onnx.data").unlink()
+    (note,) = project.registry().add("net", folder).notes
+    assert note == f"'{folder}/big.onnx' names 'big.onnx.data', not in the folder"
 
 
 def test_a_training_checkpoint_is_no_heap_of_versions(project: Project) -> None:

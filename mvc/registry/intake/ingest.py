@@ -76,7 +76,8 @@ class FileRead:
     """A file that was read; ``contents`` is ``None`` where it is opaque.
 
     ``safety`` is what loading it would run, ``None`` where mvc cannot say;
-    ``instead`` says of an opaque file that it is surely no model.
+    ``instead`` says of an opaque file that it is surely no model; ``elsewhere``
+    are other files in which this one's weights are, by its own words.
     """
 
     digest: Digest
@@ -84,6 +85,7 @@ class FileRead:
     contents: Contents | None
     safety: Safety | None
     instead: str | None = None
+    elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,18 @@ def ingested(name: str, file: FileRead) -> Ingested:
         parameters=contents.parameters,
         dtypes=dict(sorted(contents.dtypes.items())),
     )
-    return Ingested(described, weights_of(contents.rows), contents.framework)
+    notes = (_elsewhere(name, file.elsewhere),) if file.elsewhere else ()
+    return Ingested(described, weights_of(contents.rows), contents.framework, notes)
+
+
+def _elsewhere(name: str, files: Iterable[str]) -> str:
+    """Say that a file has no weights of its own."""
+    first, *others = sorted(files)
+    where = f"'{first}' and {len(others)} other files" if others else f"'{first}'"
+    return (
+        f"weights of '{name}' are in {where}, which is no part of this version; "
+        "add the folder that has all of it"
+    )
 
 
 def look(source: SourceFile, digest: Digest) -> FileRead:
@@ -172,9 +185,13 @@ def read(source: SourceFile, sink: Sink, relatives: Relatives | None = None) -> 
     return FileRead(digest, source.size, contents, *seen)
 
 
-def _seen(source: SourceFile, layout: Layout | None) -> tuple[Safety | None, str | None]:
-    """Return what loading a file would run, and what it is instead of a model."""
-    return safety_of(source, layout), None if layout else instead_of_model(source)
+def _seen(
+    source: SourceFile, layout: Layout | None
+) -> tuple[Safety | None, str | None, frozenset[str]]:
+    """Return what loading a file would run, what it is instead of a model, and what it needs."""
+    if layout is None:
+        return safety_of(source, layout), instead_of_model(source), frozenset()
+    return safety_of(source, layout), None, layout.elsewhere
 
 
 def reuse(store: Store, record: Record, transaction: Transaction) -> Ingested:

@@ -9,8 +9,10 @@ import json
 import posixpath
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 
 from mvc import tree
 from mvc.progress import job
@@ -53,7 +55,14 @@ def put_together(source: SourceFolder, found: FilesRead) -> Ingested:
     safety = shortened(worst(_label(file, got) for file, got in found))
     artifact = replace(directory(source.name, _tree(found)), safety=safety)
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
-    notes = (*_left_out(source), *_broken(source, found), *_apart(source, found))
+    tied = dict(_tied(source, found))
+    together = frozenset(chain(*tied.values()))
+    notes = (
+        *_left_out(source),
+        *_broken(source, found),
+        *_missing(source, found, tied),
+        *_apart(source, found, together),
+    )
     if not parts or len({part.format for part in parts}) > 1:
         return Ingested(artifact, None, None, notes)
     return _described(artifact, parts, notes)
@@ -105,13 +114,25 @@ def _broken(source: SourceFolder, found: FilesRead) -> Iterator[str]:
             yield f"'{source.path}/{file.path}' {got.instead}"
 
 
-def _apart(source: SourceFolder, found: FilesRead) -> Iterator[str]:
+def _missing(
+    source: SourceFolder, found: FilesRead, tied: Mapping[str, frozenset[str]]
+) -> Iterator[str]:
+    """Say so where a file names others that are to have weights, and they are not there."""
+    there = {file.path for file, _ in found}
+    for path, named in tied.items():
+        lacking = sorted(named - there)
+        if lacking:
+            more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+            yield f"'{source.path}/{path}' names '{lacking[0]}'{more}, not in the folder"
+
+
+def _apart(source: SourceFolder, found: FilesRead, tied: frozenset[str]) -> Iterator[str]:
     """Say so where files look like versions of one model rather than parts of it."""
     weights = {file.path for file, got in found if got.contents and _has_tensors(got.contents)}
     groups = Counter(_glob(path) for path in weights)
     if max(groups.values(), default=0) < 2:
         return
-    groups = Counter(_glob(path) for path in weights - set(_tied(source, found)))
+    groups = Counter(_glob(path) for path in weights - tied)
     for name, count in groups.items():
         if count > 1:
             folder, _, pattern = f"{source.path}/{name}".rpartition("/")
@@ -127,14 +148,15 @@ def _glob(path: str) -> str:
     return posixpath.join(folder, "*" + posixpath.splitext(name)[1])
 
 
-def _tied(source: SourceFolder, found: FilesRead) -> Iterable[str]:
-    """Yield the files that an index of shards names."""
+def _tied(source: SourceFolder, found: FilesRead) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield indexes of shards, and models with weights elsewhere, with the files that they name."""
     for file, got in found:
+        named: Iterable[str] = got.elsewhere
         if file.path.endswith(INDEX_SUFFIX) and got.size <= MAX_INDEX:
             with source.open(file) as opened:
                 data = opened.read(0, got.size)
-            try:
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 shards = set(json.loads(data)["weight_map"].values())
-                yield from (posixpath.join(posixpath.dirname(file.path), s) for s in shards)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                continue
+                named = shards if all(isinstance(shard, str) for shard in shards) else ()
+        beside = posixpath.dirname(file.path)
+        yield file.path, frozenset(posixpath.normpath(posixpath.join(beside, n)) for n in named)
