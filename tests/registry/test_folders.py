@@ -320,7 +320,7 @@ def test_globs_are_for_folders(project: Project) -> None:
     with pytest.raises(UsageError, match="is no folder"):
         project.registry().add("net", path, exclude="*.md")
     project.registry().add("net", path)
-    with pytest.raises(UsageError, match="as it is"):
+    with pytest.raises(UsageError, match="with all its files"):
         project.registry().add("net", from_version="net@v1", include=["*"])
 
 
