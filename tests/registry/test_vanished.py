@@ -136,6 +136,15 @@ def at_look(
         yield looks
 
 
+def rooted(registry: ModelRegistry, family: str, path: Path, *tags: str) -> Steps[Version]:
+    """Add as far as the root; what is returned are the steps that are left."""
+    parts = registry.place, registry.manifest, registry.presence.store
+    with SourceFile(path) as source:
+        steps = intake.add_steps(*parts, family, source, intake.Facts(tags=tags))
+        assert "root durable" in steps
+    return steps
+
+
 @pytest.mark.parametrize("earlier", [0, 2])
 def test_an_add_that_ends_meanwhile_is_no_lost_record(
     project: Project, earlier: int, monkeypatch: pytest.MonkeyPatch
@@ -147,10 +156,7 @@ def test_an_add_that_ends_meanwhile_is_no_lost_record(
         for seed in range(earlier):
             project.add(noise(100, seed), family)
         registry = project.registry()
-        parts = registry.place, registry.manifest, registry.presence.store
-        with SourceFile(project.file(noise(200, moment))) as source:
-            steps = intake.add_steps(*parts, family, source, intake.Facts(tags=("prod",)))
-            assert "root durable" in steps
+        steps = rooted(registry, family, project.file(noise(200, moment)), "prod")
         roots = (project.mvc / "store" / "roots").glob("*/*.yaml")
         names = [root.name for root in roots if f'"{family}"' in root.read_text()]
 
@@ -158,10 +164,25 @@ def test_an_add_that_ends_meanwhile_is_no_lost_record(
             newest.note(registry.place, registry.manifest, fileio.run(steps))
 
         with at_look(monkeypatch, moment, ends) as looks:
-            found = vanished(parts[0], project.registry().manifest, parts[2], names)
+            anew = project.registry()
+            found = vanished(anew.place, anew.manifest, anew.presence.store, names)
         assert [each.id for each in found if each.lost] == [], f"look {moment} of {looks}"
         if moment > len(looks):
             break
+
+
+def test_a_number_that_is_here_is_not_given_to_another(project: Project) -> None:
+    """An add between two versions, as they were made, is not the third, made out of turn."""
+    project.registry().init()
+    slow = rooted(project.registry(), "net", project.file(noise(100, 1)))
+    assert project.add(noise(100, 2)) == "net/v1"
+    cut_off = rooted(project.registry(), "net", project.file(noise(100, 3)))
+    assert fileio.run(slow).id == "net/v2"
+    assert project.add(noise(100, 4)) == "net/v3"
+    assert project.registry().fsck().ok, "while it is under way"
+    cut_off.close()
+    assert project.registry().fsck(repair=True).ok
+    assert len(records(project)) == 3
 
 
 def test_a_root_of_a_version_that_is_here_makes_no_second_one(three: Project) -> None:

@@ -140,8 +140,10 @@ def _certain(
         if not number:
             between.append(path)
             continue
-        if number - last - 1 == len(between):
-            known.update(zip(between, range(last + 1, number), strict=True))
+        numbers = range(last + 1, number)
+        taken = {*here, *known.values()}.intersection(numbers)  # those made out of turn
+        if len(numbers) == len(between) and not taken:
+            known.update(zip(between, numbers, strict=True))
         last = number
         between.clear()
     return known
