@@ -49,7 +49,11 @@ BARE = ("record", "root", "family", "pack")
         ),
         ("mvc fsck --repair --from model.pt", "take lost bytes from a file; a backup as well"),
     ],
-    statuses={0: "everything is whole", 3: "something is damaged or missing; it is named"},
+    statuses={
+        0: "everything is whole",
+        3: "something is damaged or missing; it is named",
+        6: "the store is being moved",
+    },
 )
 @click.option("--quick", is_flag=True, help="Do not read the stored bytes.")
 @click.option("--full", is_flag=True, help="Decode every file as well and compare its digest.")

@@ -62,6 +62,7 @@ class CareMethods(TensorMethods):
                 ``max_duration`` is none, or does not go with the rest.
             NotFound: A source is not there.
             StoreMissing: The store is away.
+            Busy: The store is being moved.
         """
         from mvc.registry.care import coverage, fsck
         from mvc.registry.care.confirmed import confirmed

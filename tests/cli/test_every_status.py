@@ -232,6 +232,7 @@ ELSEWHERE = {
     ("diff", 1),
     ("doctor", 1),
     ("fsck", 3),
+    ("fsck", 6),
     ("import", 5),
     *((name, 3) for name in ("list", "log", "search", "status")),
     ("store", 4),

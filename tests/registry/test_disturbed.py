@@ -6,6 +6,7 @@ Locks keep most of them apart; on a file system that grants every lock nothing d
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
-from mvc.registry.care import fsck, gc, modes, repack, rooted
+from mvc.registry.care import confirmed, fsck, gc, modes, repack, rooted
 from mvc.registry.care.check_roots import check_roots
 from mvc.registry.location import newest, place
 from mvc.registry.manifest import Manifest
@@ -139,6 +140,32 @@ def test_a_check_names_nothing_that_gc_gave_up_meanwhile(
     monkeypatch.setattr(fsck, "check_roots", late)
     report = project.registry().fsck("full")
     assert (report.ok, report.checked["versions"]) == (True, 1)
+
+
+def test_a_check_that_begins_in_an_old_place_is_made_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is moved just before the check looks around is looked for once more."""
+    moves_when(project, monkeypatch, confirmed, "there")
+    report = project.registry().fsck("full")
+    assert (report.ok, report.checked["versions"]) == (True, 2)
+
+
+def test_a_check_that_every_move_overtakes_finds_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no check ends before the next move, ``fsck`` is to be run again; nothing is damaged."""
+    real, places = check_roots, cycle(["moved", ".mvc/store"])
+
+    def late(run: fsck.Check) -> None:
+        fileio.run(moving(project, project.folder / next(places)))
+        real(run)
+
+    monkeypatch.setattr(fsck, "check_roots", late)
+    with pytest.raises(Busy, match="is moved while it is checked"):
+        project.registry().fsck("full")
+    monkeypatch.setattr(fsck, "check_roots", real)
+    assert project.registry().fsck("full").ok
 
 
 @pytest.mark.parametrize("command", ["gc", "repack"])

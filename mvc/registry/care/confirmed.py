@@ -2,7 +2,8 @@
 
 A gc releases versions, a repack and a merge replace packs, a move takes all
 of it elsewhere; none of them waits for who only reads. So what is found while
-anything went is looked for once more, and counts if it is found again.
+anything went is looked for once more, and counts if it is found again. What is
+found in a place that the store was leaving does not count.
 
 Public names: ``confirmed``.
 """
@@ -13,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from mvc.errors import Busy
 from mvc.registry.care.fsck import Report
 from mvc.store.lock import there
-from mvc.store.settings import PACKS, ROOTS
+from mvc.store.settings import PACKS, ROOTS, standing
 
 MOST_CHECKS = 4
 
@@ -26,17 +28,27 @@ def confirmed(check: Callable[[], Report], store: Callable[[], Path]) -> Report:
     Args:
         check: Checks all of it; never only what is next in turn.
         store: Finds the store anew.
+
+    Raises:
+        Busy: The store was moved as often.
     """
-    found: set[tuple[str, str]] = set()
-    number = 0
+    found: set[tuple[str, str]] | None = None
+    checks = moves = 0
     while True:
-        number += 1
         folder = store()
-        before = there(folder, PACKS, ROOTS)
+        stood, before = standing(folder), there(folder, PACKS, ROOTS)
         report = check()
-        if number > 1:
+        if found is not None:
             again = (each for each in report.findings if (each.kind, each.object) in found)
             report = replace(report, findings=tuple(again))
-        if report.ok or number == MOST_CHECKS or before <= there(folder, PACKS, ROOTS):
+        if report.ok:
+            return report
+        if store() != folder or standing(folder) != stood:
+            moves += 1
+            if moves == MOST_CHECKS:
+                raise Busy("the store is moved while it is checked", hint="run the command again")
+            continue
+        checks += 1
+        if checks == MOST_CHECKS or before <= there(folder, PACKS, ROOTS):
             return report
         found = {(each.kind, each.object) for each in report.findings}
