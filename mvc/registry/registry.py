@@ -386,10 +386,11 @@ class ModelRegistry(ImportMethods):
         """Return the registry's parts for what puts into the store, or takes from it."""
         if self.presence.is_outdated():
             self._reopen()
+        presence = self.presence
         try:
-            store = self.presence.writable(if_old=if_old)
+            store = presence.writable(if_old=if_old)
         except MvcError:
-            if place.read(self.folder) == self.place:
+            if presence is self.presence and not presence.is_outdated():
                 raise
             self._reopen()  # the store was moved after the settings were read
             store = self.presence.writable(if_old=if_old)
