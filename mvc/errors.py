@@ -28,12 +28,17 @@ scripts and is never changed, only added to. A reader of stored bytes raises
 Messages are one line, lower case, with the subject in quotes; what to do
 about it is the ``hint``.
 
-Public names: those above, ``is_full``.
+Public names: those above, ``warn``, ``is_full``.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+import sys
+import warnings
+
+_HERE = os.path.dirname(__file__) + os.sep
 
 
 class MvcError(Exception):
@@ -158,6 +163,16 @@ class UnreadWarning(StoreWarning):
     def __init__(self, message: str, error: MvcError) -> None:
         super().__init__(message)
         self.error = error
+
+
+def warn(warning: str | MvcWarning, kind: type[MvcWarning] = MvcWarning) -> None:
+    """Warn of something at the line of the program that called mvc, however deep it is found."""
+    frame, level, outermost = sys._getframe(), 1, 1
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(_HERE):
+            outermost = level
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, kind, stacklevel=outermost + 1)
 
 
 def is_full(error: OSError) -> bool:

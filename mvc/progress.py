@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from mvc.errors import MvcWarning
+from mvc.errors import MvcWarning, warn
 
 
 @dataclass(slots=True)
@@ -132,6 +131,6 @@ def _called(listener: Callable[..., object], told: object) -> bool:
     except Exception as error:
         with contextlib.suppress(MvcWarning):  # where warnings are errors
             reason = f"{type(error).__name__}: {error}"
-            warnings.warn(f"the listener to progress failed: {reason}", MvcWarning, stacklevel=2)
+            warn(f"the listener to progress failed: {reason}", MvcWarning)
         return False
     return True

@@ -288,6 +288,12 @@ def _mode(call: ast.Call) -> str:
     return "".join(str(node.value) for node in given if isinstance(node, ast.Constant))
 
 
+def test_warnings_are_given_in_one_place() -> None:
+    """So that each points at the line of the program that called, however deep it is found."""
+    found = [path for path in MODULES if "warnings.warn(" in (ROOT / path).read_text()]
+    assert found == ["mvc/errors.py"], "use mvc.errors.warn, which finds that line"
+
+
 def test_what_is_excused_is_still_there() -> None:
     """An excuse goes when its reason goes."""
     for path, word in EXCUSED:

@@ -5,7 +5,6 @@ Public names: ``list_``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import click
 
 from mvc.cli import command, output, tables, versions
 from mvc.cli.tables import Column, Value
-from mvc.errors import MvcError, UnreadWarning
+from mvc.errors import MvcError, UnreadWarning, warn
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
@@ -127,7 +126,7 @@ def _newest(registry: ModelRegistry, family: Family) -> str | None:
     try:
         return registry.manifest.record(family.folder, family.latest)[0].created
     except MvcError as error:
-        warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
+        warn(UnreadWarning(error.message, error))
         return None
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from typing import Any
 from mvc import fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.digest import digest_of
-from mvc.errors import FormatError, MvcError, UnreadWarning
+from mvc.errors import FormatError, MvcError, UnreadWarning, warn
 from mvc.lines import Value
 from mvc.registry.directions import direction_of
 from mvc.registry.event import BestRule, Event, Policy, Standing, encode, policy_of
@@ -129,7 +128,7 @@ def readable(manifest: Manifest) -> Iterator[Family]:
             yield load(manifest, folder)
         except MvcError as error:
             text = f"family '{folder}' is left out: {error}"
-            warnings.warn(UnreadWarning(text, error), stacklevel=2)
+            warn(UnreadWarning(text, error))
 
 
 def with_new(manifest: Manifest, before: Family | None, name: str, number: int) -> Family:
@@ -341,7 +340,7 @@ def _record(manifest: Manifest, folder: str, number: int) -> Record | None:
     try:
         return manifest.record(folder, number)[0]
     except MvcError as error:
-        warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
+        warn(UnreadWarning(error.message, error))
         return None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TypeAlias
 
 from mvc import tree
 from mvc.digest import Digest
-from mvc.errors import MvcError, MvcWarning
+from mvc.errors import MvcError, MvcWarning, warn
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
 from mvc.registry.family import Family
@@ -160,7 +159,7 @@ def _differing(told: Told, folder: Path, files: Files) -> tuple[tuple[str, ...],
         except (FileNotFoundError, NotADirectoryError):
             missing.append(file.path)
         except OSError as error:
-            warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
+            warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning)
             changed.append(file.path)
     return tuple(changed), tuple(missing)
 
@@ -191,7 +190,7 @@ def _others(told: Told, folder: Path, others: set[Path]) -> set[str]:
 def warn_of_many(folder: Path, looked_at: int) -> None:
     """Say that no more files were looked at."""
     text = f"only the first {looked_at:,} files in '{folder}' were looked at"
-    warnings.warn(text, MvcWarning, stacklevel=2)
+    warn(text, MvcWarning)
 
 
 def _another(

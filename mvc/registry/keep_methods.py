@@ -6,12 +6,11 @@ Public names: ``KeepMethods``.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError
+from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry.event import MOST_SECONDS, Policy
 from mvc.registry.location import newest
@@ -142,7 +141,7 @@ class KeepMethods(TagMethods):
             done = self._collect(None, 0)
         except (MvcError, OSError) as error:
             text = f"{added.id} is registered, but what 'mvc keep' says was not done"
-            warnings.warn(f"{text}: {in_words(error)}", MvcWarning, stacklevel=5)
+            warn(f"{text}: {in_words(error)}", MvcWarning)
             return added
         if not done.withdrawn and not done.freed:
             return added
@@ -166,7 +165,7 @@ class KeepMethods(TagMethods):
                 sizes = {item.name: item.bytes for item in planned.withdrawn}
             except (MvcError, OSError) as error:
                 text = f"nobody can tell how many bytes that would free: {in_words(error)}"
-                warnings.warn(text, StoreWarning, stacklevel=4)
+                warn(text, StoreWarning)
         return [
             Kept(
                 family.name,

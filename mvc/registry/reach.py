@@ -9,7 +9,6 @@ Public names: ``Held``, ``held``, ``held_of``, ``closure``, ``closure_of_file``,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mvc import tree
 from mvc.digest import Digest
-from mvc.errors import FormatError, MvcError, StoreMissing, StoreWarning
+from mvc.errors import FormatError, MvcError, StoreMissing, StoreWarning, warn
 from mvc.registry import family as families
 from mvc.registry.event import Event, Standing
 from mvc.registry.family import Family
@@ -58,7 +57,7 @@ def held_of(manifest: Manifest, folder: str) -> Iterator[Held]:
         try:
             record, digest = manifest.record(folder, number)
         except MvcError as error:
-            warnings.warn(error.message, StoreWarning, stacklevel=2)
+            warn(error.message, StoreWarning)
             continue
         identity = f"{family.name}/v{number}"
         withdrawn = number in family.withdrawn

@@ -99,7 +99,7 @@ class ModelRegistry(ImportMethods):
         Warns:
             StoreWarning: Its bytes are not all there.
         """
-        if isinstance(name, str) and not any(mark in name for mark in "@/~:"):
+        if isinstance(name, str) and name and not any(mark in name for mark in "@/~:"):
             name = f"{name}@{version}"
         return self.show(name).as_dict()
 
@@ -109,7 +109,7 @@ class ModelRegistry(ImportMethods):
         Raises:
             NotFound: There is no family ``name``; or no registry, and none may be made.
         """
-        if self._create and not place.exists(self.folder):  # the first add makes it
+        if self._is_to_come:
             if name is None:
                 return []
             raise NotFound(f"no family '{name}'", hint=f"there is no registry in '{self.folder}'")
@@ -169,6 +169,8 @@ class ModelRegistry(ImportMethods):
         Warns:
             UnreadWarning: A family or record cannot be read; it is left out.
         """
+        if self._is_to_come and name is None:
+            return []
         return resolve.log(self.manifest, self.presence, name, limit, withdrawn)
 
     def status(self, folder: AnyPath = ".") -> Status:
@@ -358,9 +360,12 @@ class ModelRegistry(ImportMethods):
         from mvc.registry.intake import intake
         from mvc.registry.intake.folder import Selection
 
+        if path is not None and os.path.isfile(name) and not os.path.lexists(path):
+            hint = f"add({os.fspath(path)!r}, {name!r})"
+            raise UsageError(f"'{name}' is a file; the family comes first", hint=hint)
         selection = Selection(*globs)
         if path is not None and ref is None:
-            if self._create and not place.exists(self.folder):
+            if self._is_to_come:
                 self.init()
             added = intake.add(*self._writing(), name, Path(path), intake.Facts(**given), selection)
         elif path is None and ref is not None and selection == Selection():

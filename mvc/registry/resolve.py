@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import heapq
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mvc.digest import PREFIX
-from mvc.errors import MvcError, NotFound, StoreWarning, UnreadWarning, UsageError
+from mvc.errors import MvcError, NotFound, StoreWarning, UnreadWarning, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry import reach, refs, tags
 from mvc.registry.directions import direction_of
@@ -107,11 +106,7 @@ def checked(presence: Presence, version: Version) -> Version:
         return version
     if not lacking:
         return version
-    warnings.warn(
-        f"{version.id} cannot be checked out: {lacking[0]}; mvc fsck says more",
-        StoreWarning,
-        stacklevel=2,
-    )
+    warn(f"{version.id} cannot be checked out: {lacking[0]}; mvc fsck says more", StoreWarning)
     return Version(**{**vars(version), "present": False})
 
 
@@ -142,7 +137,7 @@ def _newest(
             created = manifest.record(family.folder, number)[0].created
             yield created, family, number, number in gone
         except MvcError as error:
-            warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
+            warn(UnreadWarning(error.message, error))
 
 
 def _select(manifest: Manifest, family: Family, ref: Ref) -> int:

@@ -12,13 +12,12 @@ Public names: ``GRACE``, ``Kept``, ``Going``, ``Parent``, ``sorted_out``, ``unna
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from mvc import fileio
-from mvc.errors import StoreWarning, UsageError
+from mvc.errors import StoreWarning, UsageError, warn
 from mvc.fileio import Steps
 from mvc.registry import changes, descent, reach
 from mvc.registry import family as families
@@ -80,10 +79,8 @@ def sorted_out(
     kept = {*live[-(policy.last or 1) :], *family.tags.values()}
     if policy.best:
         if family.best is None or _is_guessed(family.rule):
-            warnings.warn(
-                f"the policy of '{family.name}' withdraws nothing: {_no_best(family)}",
-                StoreWarning,
-                stacklevel=2,
+            warn(
+                f"the policy of '{family.name}' withdraws nothing: {_no_best(family)}", StoreWarning
             )
             return [], {}
         assert family.rule is not None

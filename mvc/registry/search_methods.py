@@ -42,6 +42,8 @@ class SearchMethods(CareMethods):
             UnreadWarning: A family or record cannot be read; ``list``, ``log``, ``search`` and
                 ``status`` warn alike, and answer without it.
         """
+        if self._is_to_come:
+            return []
         if where is None:
             return list(islice(families.readable(self.manifest), limit))
         from mvc.registry.search import search
@@ -86,6 +88,8 @@ class SearchMethods(CareMethods):
         """
         from mvc.registry.search import search
 
+        if self._is_to_come and name is None:
+            return []
         names = [name] if isinstance(name, str) else name
         return search.search(
             self.manifest, self.presence, expression, names=names, sort=sort, limit=limit

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import fileio
-from mvc.errors import MvcError, MvcWarning
+from mvc.errors import MvcError, MvcWarning, warn
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
 from mvc.registry.folder_status import MOST_FILES, FolderState, Told, folder_states, warn_of_many
@@ -151,7 +150,7 @@ def _read(
         try:
             digest, status, held = notes.look(path)
         except OSError as error:
-            warnings.warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning, stacklevel=2)
+            warn(f"'{path}' cannot be read: {error.strerror}", MvcWarning)
             continue
         yield path, (digest, status.st_size), status, held
 

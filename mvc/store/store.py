@@ -11,7 +11,6 @@ Public names: ``Store``, ``MAX_BASE``, ``check_size``.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
@@ -21,7 +20,7 @@ from typing import TypeVar
 from mvc import codecs, fileio, recipe
 from mvc.codecs import Encoding
 from mvc.digest import Buffer, Digest, digest_of
-from mvc.errors import Conflict, Damaged, FormatError, MvcError, StoreWarning
+from mvc.errors import Conflict, Damaged, FormatError, MvcError, StoreWarning, warn
 from mvc.recipe import ObjectRef, Recipe, Span
 from mvc.store import alternates
 from mvc.store.index import Found, PackIndex
@@ -368,7 +367,7 @@ class Store:
             elif other.path not in self._passed_over:
                 self._passed_over.add(other.path)
                 text = f"the alternate store '{other.path}' is passed over: {other.problem}"
-                warnings.warn(text, StoreWarning, stacklevel=2)
+                warn(text, StoreWarning)
         yield PackIndex(self.folder / TRASH, None)
 
     def _first_whole(

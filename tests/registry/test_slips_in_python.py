@@ -13,22 +13,16 @@ from mvc import ModelRegistry, NotFound, UsageError
 from tests.cli.running import write_model
 
 SLIPS: list[tuple[Callable[[Any], object], str, str]] = [
+    (lambda r: r.register("a.safetensors", "net"), "'a.safetensors' is a file; the f", "add('net'"),
+    (lambda r: r.get(""), "'' is not a ref", "resnet18@best"),
     (lambda r: r.add("net", "a.safetensors", 0.93), "metrics must have names, and 0.93", "acc"),
     (lambda r: r.add("net", "a.safetensors", 0.0), "metrics must have names, and 0.0", "acc"),
     (lambda r: r.register("net", "a.safetensors", [0.9]), "metrics must have names", "acc"),
     (lambda r: r.add("net", "a.safetensors", params=Namespace(lr=1)), "params must", "params={"),
     (lambda r: r.add("net", from_version="net", labels="x"), "labels must have names", "labels={"),
     (lambda r: r.import_("torchvision:x", "net", 0.93), "metrics must have names", "acc"),
-    (
-        lambda r: r.register("net", {"w": 1}),
-        "'model_path' is of type dict, and",
-        "save(",
-    ),
-    (
-        lambda r: r.add("net", b"a.safetensors"),
-        "'path' is b'a.safetensors', and",
-        "add(name, path)",
-    ),
+    (lambda r: r.register("net", {"w": 1}), "'model_path' is of type dict, and", "save("),
+    (lambda r: r.add("net", b"a.safetensors"), "'path' is b'a.safetensors', and", "add(name, path"),
 ]
 
 
@@ -71,7 +65,11 @@ def test_slips_of_torch_users_are_told_before_anything_is_read(tmp_path: Path) -
 
 def test_a_registry_that_is_not_there_is_not_empty_unless_it_may_be_made(tmp_path: Path) -> None:
     """With ``create=False`` a mistyped path is an error for every question, and makes nothing."""
-    assert ModelRegistry(tmp_path / "new").list() == []
+    new = ModelRegistry(tmp_path / "new")
+    assert not any([new.list(), new.families(), new.search("acc > 1"), new.log()])
+    for name in (lambda: new.list("net"), lambda: new.log("net"), lambda: new.get("net")):
+        with pytest.raises(NotFound):
+            name()
     registry = ModelRegistry(tmp_path / "typo", create=False)
     for ask in (registry.list, lambda: registry.list("net"), registry.families, registry.du):
         with pytest.raises(NotFound, match="no registry"):

@@ -6,13 +6,12 @@ Public names: ``Usage``, ``FamilyUsage``, ``usage``.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 
 from mvc.digest import Digest
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import MvcError, StoreWarning, warn
 from mvc.registry import reach, retention
 from mvc.registry.checkout import paths
 from mvc.registry.location.place import Place
@@ -147,7 +146,7 @@ class _Sizes:
                 parts = (self._of_file(file.digest) for file in files)
                 self._closures[artifact.digest] = frozenset([artifact.digest]).union(*parts)
             except MvcError as error:
-                warnings.warn(error.message, StoreWarning, stacklevel=2)
+                warn(error.message, StoreWarning)
                 self._closures[artifact.digest] = frozenset()
         return self._closures[artifact.digest]
 

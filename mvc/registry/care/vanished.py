@@ -11,7 +11,6 @@ Public names: ``Vanished``, ``vanished``, ``highest_given``.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from mvc import environment, fileio, lines
 from mvc.digest import Digest
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import MvcError, StoreWarning, warn
 from mvc.registry import record as records
 from mvc.registry.event import Standing, Tagged
 from mvc.registry.location import newest
@@ -117,11 +116,10 @@ def highest_given(place: Place, manifest: Manifest, store: Store, name: str, her
     own = [each for each in found if folder_of(each.record.family) == folder_of(name)]
     given = max(given, *(f.number for f in own if f.lost or (here and f.late)), 0)
     if given > here:
-        warnings.warn(
+        warn(
             f"'{name}' had a version v{given}, whose record is not here any more: the new one is "
             f"v{given + 1}; mvc fsck says how to bring records back",
             StoreWarning,
-            stacklevel=2,
         )
     return given
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +19,7 @@ from mvc import system
 from mvc.beneath import Folder, holding
 from mvc.digest import Digest, digest_of_open
 from mvc.durability import Together
-from mvc.errors import Conflict, Damaged, MvcWarning
+from mvc.errors import Conflict, Damaged, MvcWarning, warn
 from mvc.registry.digests import Notes, stamp
 from mvc.store import Store
 from mvc.store.fetch import fetch
@@ -95,11 +94,10 @@ class Source:
         except OSError as error:
             if not system.no_links(error) and error.errno != errno.EXDEV:
                 raise
-            warnings.warn(
+            warn(
                 f"'{self.target}' was copied: it cannot be linked to the cache, "
                 f"{(error.strerror or '').lower()}",
                 MvcWarning,
-                stacklevel=2,
             )
             return False
         return True

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import errno
 import time
-import warnings
 from pathlib import Path
 
 from mvc import fileio, progress
-from mvc.errors import Busy, Conflict, MvcError, MvcWarning, NotFound, RemoteFailed
+from mvc.errors import Busy, Conflict, MvcError, MvcWarning, NotFound, RemoteFailed, warn
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
@@ -88,11 +87,7 @@ def _downloaded(
         if have is None or not address.whole:
             failure.hint = _kept(slot, part, wanted) or failure.hint
             raise
-        warnings.warn(
-            f"{failure.message}: what was downloaded on {_day(have)} is taken",
-            MvcWarning,
-            stacklevel=2,
-        )
+        warn(f"{failure.message}: what was downloaded on {_day(have)} is taken", MvcWarning)
         return Downloaded(have)
     except RemoteFailed as failure:
         if have is not None:

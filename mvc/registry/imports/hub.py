@@ -15,13 +15,12 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mvc import fileio, progress
-from mvc.errors import MvcError, MvcWarning, NotFound, RemoteFailed, UsageError
+from mvc.errors import MvcError, MvcWarning, NotFound, RemoteFailed, UsageError, warn
 from mvc.registry.imports import hub_client
 from mvc.registry.imports.address import family_in, without_login
 from mvc.registry.imports.hub_client import Unreachable, in_words, silent_bar
@@ -111,7 +110,7 @@ def _asked(library: Any, repository: str, revision: str | None) -> Any | None:
         except NotFound:
             raise failure from None
         text = f"{failure.message}: what is cached of 'hf:{repository}' is taken"
-        warnings.warn(text, MvcWarning, stacklevel=2)
+        warn(text, MvcWarning)
         return None
 
 
@@ -185,11 +184,10 @@ def _cached(library: Any, repository: str, revision: str | None) -> tuple[Path, 
         tree = library.get_cached_repo_tree(repository, revision=folder.name)
         return folder, [file.path for file in tree]
     except library.errors.CachedRepoTreeNotFoundError:
-        warnings.warn(
+        warn(
             f"'hf:{repository}' is not cached as a whole, so nobody can tell whether it has all "
             "files: what is there is taken",
             MvcWarning,
-            stacklevel=2,
         )
         return folder, _files(folder)
 

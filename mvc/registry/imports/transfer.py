@@ -12,12 +12,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import warnings
 from dataclasses import dataclass, replace
 from email.message import Message
 
 from mvc import environment, fileio, progress
-from mvc.errors import MvcError, MvcWarning, RemoteFailed
+from mvc.errors import MvcError, MvcWarning, RemoteFailed, warn
 from mvc.fileio import Steps
 from mvc.formats.broken import HEAD_SIZE, is_web_page
 from mvc.partfile import PartFile
@@ -204,11 +203,10 @@ class Transfer:
                 started, taken = time.monotonic(), 0
         size = self._note.size
         if size is None and self._wanted is None and "Transfer-Encoding" not in reply.headers:
-            warnings.warn(
+            warn(
                 f"'{self._slot.url}' came without its length, so nobody can tell whether it is "
                 "whole; --sha256 would",
                 MvcWarning,
-                stacklevel=2,
             )
         if size is not None and self._part.size < size:
             raise Passing(

@@ -14,7 +14,6 @@ import contextlib
 import math
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
 from mvc.digest import Digest
-from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError
+from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError, warn
 from mvc.fileio import Steps
 from mvc.lines import Value
 from mvc.registry import changes, resolve
@@ -406,10 +405,9 @@ def _tag_all(manifest: Manifest, family: str, number: int, facts: Facts) -> Step
             yield from changes.tag_steps(manifest, family, number, tag)
         except (MvcError, OSError) as error:
             untagged.append(tag)
-            warnings.warn(
+            warn(
                 f"{family}/v{number} is stored, but was not tagged '{tag}': {in_words(error)}",
                 MvcWarning,
-                stacklevel=2,
             )
     return tuple(untagged)
 
@@ -417,11 +415,10 @@ def _tag_all(manifest: Manifest, family: str, number: int, facts: Facts) -> Step
 def _warn_of_guess(before: Family | None, after: Family) -> None:
     rule = after.rule
     if rule and rule.source == "guessed" and not (before and before.rule):
-        warnings.warn(
+        warn(
             f"'best' now means the highest '{rule.metric}'; "
             f"mvc best {after.name} {rule.metric} --min or --max says which is right",
             MvcWarning,
-            stacklevel=2,
         )
 
 
@@ -430,9 +427,7 @@ def _family_after(manifest: Manifest, before: Family | None, name: str, number: 
     try:
         return families.with_new(manifest, before, name, number)
     except (MvcError, OSError) as error:
-        warnings.warn(
-            f"{name}/v{number} is stored, but: {in_words(error)}", MvcWarning, stacklevel=2
-        )
+        warn(f"{name}/v{number} is stored, but: {in_words(error)}", MvcWarning)
         return Family(folder_of(name), name, number, number, latest=number)
 
 
@@ -455,9 +450,7 @@ def _metric(name: str, value: SupportsFloat) -> float | int | str:
         ) from None
     if math.isfinite(number):
         return number
-    warnings.warn(
-        f"metric '{name}' is {number}: it is kept, but never best", MvcWarning, stacklevel=2
-    )
+    warn(f"metric '{name}' is {number}: it is kept, but never best", MvcWarning)
     return str(number)
 
 
@@ -476,9 +469,7 @@ def _public(name: str, text: str) -> str:
     """Return text without the passwords of URLs in it: nothing leaves a record again."""
     kept = _PASSWORD.sub(r"\1@", text)
     if kept != text:
-        warnings.warn(
-            f"'{name}' has a URL with a password, which is left out", MvcWarning, stacklevel=2
-        )
+        warn(f"'{name}' has a URL with a password, which is left out", MvcWarning)
     return kept
 
 

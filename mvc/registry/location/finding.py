@@ -12,7 +12,6 @@ Public names: ``Located``, ``locate``, ``records_only``, ``note``, ``forget_note
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT
-from mvc.errors import MvcError, MvcWarning, NotFound, StoreMissing, StoreWarning
+from mvc.errors import MvcError, MvcWarning, NotFound, StoreMissing, StoreWarning, warn
 from mvc.registry.location import lost
 from mvc.registry.location.place import Place
 from mvc.store.alternates import problem_of
@@ -210,7 +209,7 @@ def _on_the_move(place: Place, path: Path) -> Located:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, StoreWarning, stacklevel=4)
+    warn(text, StoreWarning)
 
 
 def _notes() -> dict[str, Path]:
@@ -220,7 +219,7 @@ def _notes() -> dict[str, Path]:
     try:
         values = read_note(folder / NOTES) or {}
     except (MvcError, OSError) as error:
-        warnings.warn(f"the notes on stores are passed over: {error}", MvcWarning, stacklevel=2)
+        warn(f"the notes on stores are passed over: {error}", MvcWarning)
         return {}
     stores = values.get("stores")
     known = stores.items() if isinstance(stores, dict) else ()

@@ -13,7 +13,6 @@ Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, `
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -21,7 +20,7 @@ from typing import Any
 
 from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT, check_format
-from mvc.errors import FormatError, MvcWarning, NotFound
+from mvc.errors import FormatError, MvcWarning, NotFound, warn
 from mvc.store.settings import is_id, text_of
 
 FOLDER = ".mvc"
@@ -111,10 +110,9 @@ def find(start: Path, *, named: bool = False) -> Path:
             return found
         typed = f"MVC_DIR={quote(str(found))}"
         hint = f"{typed} uses the one that was passed over"
-        warnings.warn(
+        warn(
             f"passed over '{found}': anyone may write to '{opened}'; {typed} uses it",
             MvcWarning,
-            stacklevel=2,
         )
     raise NotFound(f"no registry in '{start.absolute()}' or above it", hint=hint)
 

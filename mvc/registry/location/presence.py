@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvc import fileio
 from mvc.digest import Digest
-from mvc.errors import Busy, MvcError, StoreWarning
+from mvc.errors import Busy, MvcError, StoreWarning, warn
 from mvc.progress import say
 from mvc.registry.location import newest
 from mvc.registry.location.finding import HOW, Located, locate
@@ -87,7 +86,7 @@ class Presence:
                 f"'{self._named}', which --store or MVC_STORE names, is no folder; "
                 f"the store in '{located.store.folder}' is used"
             )
-            warnings.warn(text, StoreWarning, stacklevel=2)
+            warn(text, StoreWarning)
 
     @property
     def store(self) -> Store:
@@ -176,7 +175,7 @@ class Presence:
             if not self._warned:
                 self._warned = True
                 text = f"{error.message}; {error.hint}" if error.hint else error.message
-                warnings.warn(text, StoreWarning, stacklevel=2)
+                warn(text, StoreWarning)
             return None
 
     def lacking(self, artifact: Artifact) -> list[str]:

@@ -6,11 +6,10 @@ Public names: ``StoreMethods``.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvc.errors import MvcError, StoreWarning
+from mvc.errors import MvcError, StoreWarning, warn
 from mvc.registry.location import place
 from mvc.registry.location.place import AnyPath, Place
 from mvc.registry.location.presence import Presence
@@ -28,10 +27,11 @@ class StoreMethods:
     """A registry's folder, and its store as far as it can be found.
 
     Both are kept until somebody gives the registry other settings, or the store another place.
-    ``folder`` is set by who inherits this.
+    ``folder``, ``_create`` and ``_named_store`` are set by who inherits this.
     """
 
     folder: Path
+    _create: bool
     _named_store: Path | None
     _read: tuple[tuple[int, ...], Place] | None = None
     _present: Presence | None = None
@@ -49,6 +49,11 @@ class StoreMethods:
             self._reopen()
             self._read = stamp, place.read(self.folder)
         return self._read[1]
+
+    @property
+    def _is_to_come(self) -> bool:
+        """Whether the first ``add`` is to make the registry: until then it has no version."""
+        return self._create and not place.exists(self.folder)
 
     @property
     def presence(self) -> Presence:
@@ -151,7 +156,7 @@ class StoreMethods:
             if strict:
                 raise
             text = f"what came by git is not kept for this registry yet: {in_words(error)}"
-            warnings.warn(text, StoreWarning, stacklevel=2)
+            warn(text, StoreWarning)
 
     def _root_if_writable(self) -> None:
         """Root what came by git on the way to a change that needs no store."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,7 +19,7 @@ from shlex import quote
 
 from mvc import fileio, lines
 from mvc.digest import Digest
-from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError
+from mvc.errors import Busy, Conflict, MvcError, NotFound, StoreWarning, UsageError, warn
 from mvc.progress import job
 from mvc.registry import record as records
 from mvc.registry.care.gc_plan import note_live
@@ -153,16 +152,13 @@ def move(place: Place, plan: MovePlan) -> Moved:
     with _alone(plan.source), job("copying packs", plan.size):
         moved = fileio.run(relocation.move(plan, switch, waiting(relocation.SECONDS_TO_WAIT)))
     for name in moved.damaged:
-        warnings.warn(
-            f"pack '{name}' was damaged before, and is as it was; mvc fsck says more",
-            StoreWarning,
-            stacklevel=2,
+        warn(
+            f"pack '{name}' was damaged before, and is as it was; mvc fsck says more", StoreWarning
         )
     if moved.left:
-        warnings.warn(
+        warn(
             f"{moved.left} files in '{plan.source}' are not in the new place and were left there",
             StoreWarning,
-            stacklevel=2,
         )
     return moved
 
@@ -350,9 +346,7 @@ def _needed(store: Store, registry: Roots) -> frozenset[Digest]:
             artifact = records.decode(fileio.read(path, lines.MAX_SIZE)).artifact
             needed |= closure(store, artifact)
         except (MvcError, OSError) as error:
-            warnings.warn(
-                f"'{path}' is not counted: {in_words(error).message}", StoreWarning, stacklevel=2
-            )
+            warn(f"'{path}' is not counted: {in_words(error).message}", StoreWarning)
     return needed
 
 

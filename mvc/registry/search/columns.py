@@ -9,11 +9,10 @@ Public names: ``Columns``, ``Records``, ``opened``, ``SMALL``.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from mvc.errors import MvcError, UnreadWarning
+from mvc.errors import MvcError, UnreadWarning, warn
 from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.search.facts import Facts, Values, facts_of
@@ -67,7 +66,7 @@ class Records:
                 try:
                     known[number] = facts_of(self._manifest.record(family.folder, number)[0])
                 except MvcError as error:
-                    warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
+                    warn(UnreadWarning(error.message, error))
             self._facts[family.folder] = known
         return self._facts[family.folder]
 

@@ -13,13 +13,12 @@ import contextlib
 import os
 import sqlite3
 import time
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mvc import fileio
-from mvc.errors import MvcError, UnreadWarning
+from mvc.errors import MvcError, UnreadWarning, warn
 from mvc.registry.family import SETTLED_NS, Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.search.columns import Records
@@ -207,7 +206,7 @@ class Index:
             try:
                 record, digest = self._manifest.read_record(folder, number)
             except MvcError as error:
-                warnings.warn(UnreadWarning(error.message, error), stacklevel=2)
+                warn(UnreadWarning(error.message, error))
                 continue
             versions.append((family, number, changed))
             for name, values in facts_of(record).items():

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mvc.errors import MvcWarning, NotFound, Refused, UsageError
+from mvc.errors import MvcWarning, NotFound, Refused, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
@@ -79,7 +78,7 @@ class Requirement:
         self._check_names(missing)
         for selector in sorted(missing):
             text = f"'{self.name}' has no @{selector} yet; what is compared with it is not required"
-            warnings.warn(text, MvcWarning, stacklevel=2)
+            warn(text, MvcWarning)
         condition = _without(self.condition, missing)
         if condition is None or matching(condition, table, [self.number]):
             return

@@ -5,11 +5,10 @@ Public names: ``search``, ``families_with``, ``references``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from mvc.errors import MvcWarning, UsageError
+from mvc.errors import MvcWarning, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry import resolve
 from mvc.registry.family import Family
@@ -138,4 +137,4 @@ def _warn_of_unknown(fields: Iterable[Field], facts: Columns) -> None:
             continue
         hint = near(field.name, short | set(known))
         text = f"no version has a value '{field.name}'" + (f"; {hint}" if hint else "")
-        warnings.warn(text, MvcWarning, stacklevel=2)
+        warn(text, MvcWarning)
