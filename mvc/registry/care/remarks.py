@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from mvc import environment, fileio
 from mvc.errors import MvcError, Unsupported
@@ -43,7 +44,8 @@ def way_on(where: Path, roots: Path | None = None) -> str:
         return error.hint or remedy
     except MvcError:
         files = [where, *([] if roots is None else [roots / root_name(data)])]
-        aside = " && ".join(f"mv -n '{file}' '{file}.unread'" for file in files if file.exists())
+        there = [str(file) for file in files if file.exists()]
+        aside = " && ".join(f"mv -n {quote(name)} {quote(f'{name}.unread')}" for name in there)
         return f"{remedy}; if there is none, go on without it: {aside}"
     return remedy
 
