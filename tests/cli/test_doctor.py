@@ -58,6 +58,9 @@ def test_nothing_is_left_behind(resnet18: Path) -> None:
         files = (path for path in resnet18.rglob("*") if path.is_file())
         return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
 
+    for folder in ("versions", "events"):  # changed long ago: what is noted of them stays
+        if (path := resnet18 / ".mvc/manifest/resnet18" / folder).is_dir():
+            os.utime(path, (1, 1))
     mvc("doctor")
     before = all_of()
     assert mvc("doctor").status == 0
