@@ -24,7 +24,7 @@ _OPERATORS = frozenset("=<>~!()")
         ("mvc search 'acc > 0.9 and not tag = archived'", "in all families, newest first"),
         ("mvc search 'dataset = imagenet-1k' --sort -acc -n 20", "the best twenty"),
         ("mvc search 'acc >= @best.acc - 0.01' resnet18", "nearly as good as the best"),
-        ("mvc search 'size > 1GB and created < 2026-11'", "old and large"),
+        ("mvc search 'size > 1GB and age > 30d'", "large, and made more than 30 days ago"),
         ("mvc search '' --sort loss -q", "all versions, as ids, the lowest loss first"),
     ],
     statuses=versions.OF_MANY,
@@ -51,9 +51,9 @@ def search(
     EXPR compares values with = != < <= > >= or ~ (a glob), and joins with
     and, or, not and brackets. It stands in quotes, because the shell takes >
     for itself. Names are those of metrics, parameters, lineage, labels and the
-    model, or family version tag latest best created author message size digest
-    format kind name dtype tensors parameters parent. @best.acc, @v3.acc and
-    @prod.acc are values of other versions of the same family.
+    model, or family version tag latest best created age author message size
+    digest format kind name dtype tensors parameters parent. @best.acc, @v3.acc
+    and @prod.acc are values of other versions of the same family.
 
     Newest first, if nothing else is asked for; what lacks the value to sort by
     comes last. Withdrawn versions are never found.

@@ -57,7 +57,7 @@ STORE = _ours(
 SEARCH = _ours(
     """
     registry.search registry.search.columns registry.search.expression registry.search.facts
-    registry.search.matching registry.search.parser registry.search.search
+    registry.search.matching registry.search.parser registry.search.search registry.search.times
     """
 )
 # To tag, it is looked whether records came by git, and what they need is rooted.

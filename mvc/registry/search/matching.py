@@ -30,9 +30,8 @@ from mvc.registry.search.expression import (
     number_of,
 )
 from mvc.registry.search.facts import Values, full_names
+from mvc.registry.search.times import CREATED, date_in
 
-# What is a time: compared as far as the other side is written.
-TIME = "created"
 # Where a version may be written as it is elsewhere, or any of a family.
 PARENT = "parent"
 
@@ -112,7 +111,7 @@ def operand(item: Operand, table: Table, rows: Collection[int]) -> dict[int, Val
 def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]:
     left = operand(item.left, table, rows)
     sign = "=" if item.operator == "!=" else item.operator
-    time = isinstance(item.left, Field) and item.left.name == TIME
+    time = isinstance(item.left, Field) and item.left.name == CREATED
     if isinstance(item.right, (Number, Text)):
         than = item.right
         if item.left == Field(PARENT) and isinstance(than, Text) and sign == "=":
@@ -146,9 +145,10 @@ def _test(sign: str, than: Number | Text | Any, time: bool) -> Test:
         like = re.compile(fnmatch.translate(str(text).lower()), re.DOTALL)
         return lambda value: like.match(str(value).lower()) is not None
     compare = _ORDER[sign]
+    if isinstance(text, str) and time:  # as far as it is written; what is no date has no order
+        date = date_in(text)
+        return lambda value: date is not None and compare(str(value)[: len(date)], date)
     written = text.lower() if isinstance(text, str) else None
-    if written is not None and time:
-        return lambda value: compare(str(value).lower()[: len(written)], written)
     number = number_of(than.text) if isinstance(than, Number) else than
     if isinstance(number, (str, Text)):
         return lambda value: isinstance(value, str) and compare(value.lower(), written)

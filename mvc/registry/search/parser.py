@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mvc.errors import UsageError
+from mvc.registry.search import times
 from mvc.registry.search.expression import (
     KEYWORDS,
     SIGNS,
@@ -43,6 +44,9 @@ _TOKEN = re.compile(
 )
 _REFERENCE = re.compile(r"@([A-Za-z0-9][A-Za-z0-9_-]*)\.(.*)", re.DOTALL)
 _OPERATORS = "= != < <= > >= ~"
+_ORDERED = frozenset(["<", "<=", ">", ">="])
+# What begins as a number does, but for dates and for versions such as 1.10.2.
+_LIKE_A_NUMBER = re.compile(r"[+-]?[0-9](?![0-9]{3}-[0-9]{2}|[0-9]*[.][0-9]+[.])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +126,29 @@ class _Parser:
         if self.token.kind != "operator":
             self._lacks_operator(start)
         operator = self._take().text
-        if self.token.kind == "operator":
+        than = self.token
+        if than.kind == "operator":
             self._fail(
-                self.token,
-                f"'{operator}{self.token.text}' is no comparison",
+                than,
+                f"'{operator}{than.text}' is no comparison",
                 f"compare with one of {_OPERATORS}",
             )
         if all(field.selector is not None for field in fields_of(left)):
             self._fail(start, "the version's own value comes first", "as in acc > 0.9")
-        return Comparison(left, operator, self._right(operator))
+        typed = Comparison(left, operator, self._right(operator))
+        try:
+            found = times.meant(typed)
+        except UsageError as error:
+            self._fail(than, error.message, str(error.hint))
+        if found is typed and operator in _ORDERED and isinstance(typed.right, Text):
+            self._check_number(than)
+        return found
+
+    def _check_number(self, token: _Token) -> None:
+        """Refuse a number written otherwise: as text it is in no order with numbers."""
+        if token.kind == "word" and _LIKE_A_NUMBER.match(token.text):
+            hint = f'as in 0.85, 1e-3 or 1.5GB; text that begins so is quoted: "{token.text}"'
+            self._fail(token, f"'{token.text}' is no number", hint)
 
     def _right(self, operator: str) -> Operand:
         """Return what stands right of an operator: one word alone is a number or text."""

@@ -21,6 +21,7 @@ from mvc.registry.search.expression import Field, fields_of, selectors_of
 from mvc.registry.search.facts import BARE, STANDING, Values, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
 from mvc.registry.search.parser import parse
+from mvc.registry.search.times import AGE, CREATED
 from mvc.registry.version import Version
 
 
@@ -34,7 +35,7 @@ def search(
     limit: int | None,
 ) -> list[Version]:
     """Return versions as ``ModelRegistry.search`` says."""
-    key = None if sort is None else _sort_field(sort)
+    key, falling = (None, False) if sort is None else _sort_key(sort)
     found: list[tuple[Any, ...]] = []
     known = _loaded(manifest, names)
     with columns.opened(manifest, known) as facts:
@@ -50,7 +51,7 @@ def search(
     if key is not None:
         lacking = [item for item in found if item[4] is None]
         found = [item for item in found if item[4] is not None]
-        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=str(sort).startswith("-"))
+        found.sort(key=lambda i: (isinstance(i[4], str), i[4]), reverse=falling)
         found += lacking
     chosen = ((family, number, False) for _, _, number, family, _ in found[:limit])
     return resolve.versions_of(manifest, presence, chosen)
@@ -120,18 +121,21 @@ def _table(
     return Table(column, references(manifest, family, selectors))
 
 
-def _sort_field(sort: str) -> Field:
-    name = sort.removeprefix("-").strip().strip("\"'")
+def _sort_key(sort: str) -> tuple[Field, bool]:
+    """Return the value to sort by, and whether the highest comes first."""
+    falling, name = sort.startswith("-"), sort.removeprefix("-").strip().strip("\"'")
     if not name:
         raise UsageError(
             f"'{sort}' is nothing to sort by", hint="as in --sort -acc, or --sort size"
         )
-    return Field(name)
+    if name == AGE:
+        return Field(CREATED), not falling
+    return Field(name), falling
 
 
 def _warn_of_unknown(fields: Iterable[Field], facts: Columns) -> None:
     known = facts.names()
-    short = {name.partition(".")[2] or name for name in known} | set(BARE)
+    short = {name.partition(".")[2] or name for name in known} | {*BARE, AGE}
     for field in fields:
         if field.name in BARE or any(name in known for name in full_names(field.name)):
             continue

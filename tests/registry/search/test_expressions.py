@@ -81,6 +81,10 @@ WORDS = st.sampled_from(
         "@best.acc",
         "-",
         " ",
+        "created",
+        "age",
+        "30d",
+        "2026-11",
     ]
 )
 
@@ -130,6 +134,26 @@ def test_what_is_too_much_is_refused(text: str) -> None:
         ("name = 'x", 8, "a quote is not closed"),
         ("acc > @best", 7, "'@best' is no value of a version"),
         ("acc -0.5 > 1", 5, "'-0.5' was not expected"),
+        ("created < 30d", 11, "'30d' is no date"),
+        ("created >= '7 days ago'", 12, "'7 days ago' is no date"),
+        ("created = yesterday", 11, "'yesterday' is no date"),
+        ("created != 29.11.2025", 12, "'29.11.2025' is no date"),
+        ("not created < 2026-13", 15, "'2026-13' is no date"),
+        ("created > 2026-02-30", 11, "'2026-02-30' is no date"),
+        ("created > 20261101", 11, "'20261101' is no date"),
+        ("created > -7d", 11, "'-7d' is no date"),
+        ("created > 2026-11-20T10:00+01:00", 11, "'2026-11-20T10:00+01:00' is no date"),
+        ("created > now - 30d", 11, "'created' is compared with a date"),
+        ("created + 1 > 3", 15, "nothing is added to 'created', nor taken from it"),
+        ("age < 30", 7, "'30' is no length of time"),
+        ("age > 6m", 7, "'6m' may be minutes or months"),
+        ("age = 30d", 7, "an age is compared with < <= > or >="),
+        ("age < @prod.age", 7, "'age' is compared with a length of time"),
+        ("acc > (age)", 7, "'age' stands alone, and left"),
+        ("acc > 0,85", 7, "'0,85' is no number"),
+        ("acc > 90%", 7, "'90%' is no number"),
+        ("size > 1gb", 8, "'1gb' is no number"),
+        ("lineage.date < 29/11/2025", 16, "'29/11/2025' is no number"),
     ],
 )
 def test_an_error_points_at_the_place(text: str, column: int, said: str) -> None:
@@ -137,3 +161,12 @@ def test_an_error_points_at_the_place(text: str, column: int, said: str) -> None
     with pytest.raises(UsageError) as error:
         parse(text)
     assert error.value.message == f"'{text}', column {column}: {said}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["release > 1.10.2", "lineage.date >= 2026-11-20", "note > '0,85'", "note = 90%", "note ~ 3*"],
+)
+def test_text_that_begins_as_a_number_does_is_compared_where_it_is_plainly_text(text: str) -> None:
+    """Versions and dates have an order as text; quoted or compared for equality, anything may."""
+    assert isinstance(parse(text), Comparison)

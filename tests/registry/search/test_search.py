@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvc.errors import MvcWarning, NotFound, UsageError
+from mvc.registry.sealed import timestamp
 from mvc.registry.search.facts import Values
 from mvc.registry.search.matching import Table, matching
 from mvc.registry.search.parser import parse
@@ -58,7 +60,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Project:
         ('"params.learning rate" = 3', "v3"),
         ("message ~ '*LONGER*'", "v1"),
         ("parent = net/v1", "v2"),
-        ("size < 3B or size = 3", "v3"),
+        ("size < 0.001kB or size = 3", "v3"),
         ("size <= 0.003kB", "v3 v2 v1"),
         ("metrics.size = 7", "v3"),
         ("latest = true", "v3"),
@@ -73,6 +75,12 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Project:
         ("acc / 0 > 1", ""),
         ("created >= 2026", "v3 v2 v1"),
         ("created < 1999-01", ""),
+        ("created >= '2026-01-01 12:30 UTC' and created < 9999-12-31T23:59:59.5Z", "v3 v2 v1"),
+        ("created <= @v2.created", "v2 v1"),
+        ("created > (params.release)", ""),
+        ("age < 1h", "v3 v2 v1"),
+        ("age >= 0 and not age > 999999w", "v3 v2 v1"),
+        ("age > 1d", ""),
         ("acc = text", ""),
     ],
 )
@@ -100,6 +108,8 @@ def test_results_are_sorted(four: Project) -> None:
     assert order() == ["other/v1", "net/v3", "net/v2", "net/v1"]
     assert order(sort="-acc") == ["net/v3", "net/v2", "net/v1", "other/v1"]
     assert order(sort="acc", limit=2) == ["other/v1", "net/v1"]
+    assert order(sort="age") == order()
+    assert order(sort="-age") == order(sort="created") == order()[::-1]
     assert order(sort="-val_acc") == ["net/v1", "other/v1", "net/v3", "net/v2"]
     assert [known.name for known in four.registry().families(where="acc > 0.9")] == ["net"]
 
@@ -119,6 +129,19 @@ def test_what_cannot_be_searched_is_refused(four: Project) -> None:
         registry.search("acc >")
     with pytest.raises(UsageError):
         registry.search(sort="-")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("age < 30d", {0, 1}), ("age > 30d", {2}), ("age < 4w", {0}), ("age >= 28d", {1, 2}),
+     ("not age < 36h", {1, 2}), ("age < 48h and age > 3600s", {0})],
+)  # fmt: skip
+def test_an_age_is_how_long_ago_a_version_was_made(text: str, found: set[int]) -> None:
+    """Below an age is what was made since then, above it what was made before."""
+    now = datetime.now(timezone.utc)
+    made = {n: (timestamp(now - timedelta(hours=h)),) for n, h in enumerate([30, 700, 800])}
+    table = Table(lambda name: made if name == "created" else {})
+    assert matching(parse(text), table, made) == found
 
 
 VALUES = st.none() | st.integers(-3, 3) | st.sampled_from([0.5, "a", "B", "1"])
