@@ -30,6 +30,7 @@ from mvc.store.naming import check_place
 from mvc.store.pack import SUFFIX, PackReader
 from mvc.store.settings import (
     CALLED_OFF,
+    COLLECTED,
     FOLDERS,
     MAX_SETTINGS,
     MOVED,
@@ -247,7 +248,7 @@ class _Copier:
         new = NewFile(self._private / final.name)
         try:
             written = Hasher()
-            for piece in _pieces(descriptor):
+            while piece := os.read(descriptor, PIECE):
                 written.update(piece)
                 new.write([piece])
                 advance(len(piece))
@@ -310,8 +311,9 @@ def _is_committed(source: Path, target: Path) -> bool:
 
 def _is_old_place(source: Path, target: Path) -> bool:
     """Say whether ``target`` is where this store was before, emptied by a move from there."""
-    names = set(fileio.list_folder(target)) - {SETTINGS, MOVED, *FOLDERS, TRASH, *OTHERS}
-    return not names and not any(_names(target)) and leads_to(target, source)
+    known = {SETTINGS, MOVED, COLLECTED, TRASH, *FOLDERS, *OTHERS}
+    others = set(fileio.list_folder(target)) - known
+    return not others and not any(_names(target)) and leads_to(target, source)
 
 
 def _check_claim(claim: Path) -> None:
@@ -349,8 +351,8 @@ def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
     source, target = plan.source, plan.target
     check_place(target)
     if _is_old_place(source, target):
-        fileio.unlink(target / SETTINGS)
-        fileio.unlink(target / MOVED)
+        for name in (COLLECTED, SETTINGS, MOVED):
+            fileio.unlink(target / name)
     for name in FOLDERS:
         fileio.make_folder(target / name)
     for name in os.listdir(target / STAGING):
@@ -468,11 +470,6 @@ def _file(store: Path, name: Path) -> Path:
     if name.parent.name == PACKS and not path.exists():
         return next((p for p in _packs(store) if _pack_name(p) == name.name), path)
     return path
-
-
-def _pieces(descriptor: int) -> Iterator[bytes]:
-    while piece := os.read(descriptor, PIECE):
-        yield piece
 
 
 def _check_same(new: NewFile, written: Hasher, path: Path) -> None:

@@ -32,6 +32,8 @@ from mvc.fileio import Steps
 SETTINGS = "store.yaml"
 MOVED = "moved-to.yaml"
 CALLED_OFF = "called-off.yaml"
+# What gc notes of what is needed; see docs/gc.md.
+COLLECTED = "collected.yaml"
 MAX_SETTINGS = 64 << 10
 PACKS, ROOTS, STAGING, TRASH = "packs", "roots", "staging", "trash"
 QUARANTINE = "quarantine"

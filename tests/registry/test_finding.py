@@ -258,6 +258,18 @@ def test_a_move_that_is_done_is_done(project: Project, tmp_path: Path) -> None:
     assert project.add(b"two") == "net/v2"
 
 
+def test_a_store_moves_back_after_gc(project: Project, tmp_path: Path) -> None:
+    """What gc left in the old place is nobody's: the store goes back there, and away again."""
+    project.add(b"one")
+    project.registry().gc()
+    old, to = project.mvc / "store", tmp_path / "to"
+    for place in (to, old, to):
+        project.registry().move_store(place)
+        project.registry().gc()
+        assert project.bytes_of("net") == b"one"
+    assert {"collected.yaml", "store.yaml", "moved-to.yaml"} <= files_in(old).keys()
+
+
 def test_a_move_to_where_it_was_only_named_is_for_relink(project: Project) -> None:
     """What the settings do not say is not called done: the hint names what would note it."""
     project.add(b"one")

@@ -33,13 +33,12 @@ from mvc.store.mark import Census, reachable
 from mvc.store.pack import SUFFIX, IndexBlock, PackReader
 from mvc.store.rebase import Rebasing
 from mvc.store.rewrite import SPACE_BESIDE
-from mvc.store.settings import PACKS, TRASH
+from mvc.store.settings import COLLECTED, PACKS, TRASH
 
 # What a pack may hold that nobody needs before it is written anew.
 MOST_WASTE = 0.1
 # Clocks that differ by more cannot tell what is old.
 MOST_SKEW = timedelta(minutes=5)
-NOTE = "collected.yaml"
 DAY = timedelta(days=1)
 
 
@@ -186,13 +185,13 @@ def note_live(store: Store, live: int) -> None:
         "created": timestamp(datetime.now(timezone.utc)),
     }
     with contextlib.suppress(OSError):
-        fileio.replace(store.folder / NOTE, lines.dumps(values))
+        fileio.replace(store.folder / COLLECTED, lines.dumps(values))
 
 
 def _refuse_shrunk(store: Store, live: int, force: bool) -> None:
     """Refuse where roots may have been lost: only gc and forget take any away."""
     try:
-        values: dict[str, Any] = lines.loads(fileio.read(store.folder / NOTE, lines.MAX_SIZE))
+        values: dict[str, Any] = lines.loads(fileio.read(store.folder / COLLECTED, lines.MAX_SIZE))
         before = int(values["live"])
     except (OSError, MvcError, KeyError, TypeError, ValueError):
         return
