@@ -315,6 +315,11 @@ def _tag_of(manifest: Manifest, text: str) -> tuple[Family, str]:
     ref = refs.parse(text)
     if ref.tag is None or ref.when or ref.back or ref.path:
         hint = f"a tag is written {ref.family}@TAG; mvc tag {ref.family} lists those there are"
+        try:
+            manifest.require(ref.family)
+        except NotFound:
+            hint = "a tag is written FAMILY@TAG; mvc list shows all families"
+            hint = resolve.with_tag(manifest, ref.family) or hint
         raise UsageError(f"'{ref.text}' does not name a tag", hint=hint)
     return families.load(manifest, ref.family), ref.tag
 

@@ -79,7 +79,8 @@ def parse(ref: AnyRef) -> Ref:
         raise UsageError(f"{ref!r:.80} is not a ref", hint=hint)
     match = _FAMILY.match(text)
     if match is None:
-        raise UsageError(f"'{text}' is not a ref", hint="write FAMILY@VERSION, as in resnet18@best")
+        example = f"FAMILY{text}" if text.startswith("@") else "FAMILY@VERSION, as in resnet18@best"
+        raise UsageError(f"'{text}' is not a ref", hint=f"write {example}")
     family = check_family(match.group())
     rest = text[match.end() :]
     fields: dict[str, object] = {}

@@ -1,6 +1,6 @@
 """From a ref to a version.
 
-Public names: ``resolve``, ``version_of``, ``versions_of``, ``checked``, ``log``.
+Public names: ``resolve``, ``version_of``, ``versions_of``, ``checked``, ``log``, ``with_tag``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _OTHER_WORDS = {
     **dict.fromkeys(("top", "winner", "optimal"), "best"),
 }
 
+# Of families with a tag of one name, so many are named.
+MOST_NAMED = 3
+
 # Several versions, as somebody may write them.
 _RANGE = re.compile(r"v?[0-9]+(\.\.|-)v?[0-9]+", re.IGNORECASE)
 
@@ -57,7 +60,7 @@ def resolve(
     try:
         family = families.load(manifest, ref.family)
     except NotFound as error:
-        raise _explained(error, ref) from None
+        raise _explained(manifest, error, ref) from None
     number = _select(manifest, family, ref)
     if number in family.withdrawn and not withdrawn:
         raise _withdrawn(manifest, family, number)
@@ -242,6 +245,17 @@ def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
     return {metric for group, _, metric in named if group == "metrics"}
 
 
+def with_tag(manifest: Manifest, tag: str) -> str | None:
+    """Return a hint with the families that have a tag of this name, or ``None``."""
+    found = []
+    for folder in manifest.families():
+        with contextlib.suppress(MvcError):
+            family = families.load(manifest, folder)
+            if (number := family.tagged(tag)) is not None and number not in family.withdrawn:
+                found.append(f"'{family.name}@{tag}'")
+    return f"did you mean {' or '.join(found[:MOST_NAMED])}?" if found else None
+
+
 def _columns(manifest: Manifest, family: Family) -> contextlib.closing[Columns]:
     from mvc.registry.search import columns  # few refs need it, and it brings a lot
 
@@ -257,7 +271,9 @@ def _withdrawn(manifest: Manifest, family: Family, number: int) -> NotFound:
     return NotFound(f"{family.name}/v{number} was {reach.told(event, change)}", hint=hint)
 
 
-def _explained(error: NotFound, ref: Ref) -> NotFound:
+def _explained(manifest: Manifest, error: NotFound, ref: Ref) -> NotFound:
+    if meant := None if ref.explicit else with_tag(manifest, ref.family):
+        return NotFound(error.message, hint=meant)
     if ref.path is not None and not ref.explicit:
         hint = f"a tag is written family@word: {ref.family}@{ref.path}"
         return NotFound(error.message, hint=error.hint or hint)

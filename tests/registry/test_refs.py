@@ -58,7 +58,7 @@ def test_every_form_is_taken_apart(text: str, fields: dict[str, object]) -> None
     ("text", "hint"),
     [
         ("", "FAMILY@VERSION"),
-        ("@v1", "FAMILY@VERSION"),
+        ("@v1", "FAMILY@v1"),
         ("../x", "FAMILY@VERSION"),
         ("a b", "FAMILY@SELECTOR"),
         ("a@", "after @"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvc import Conflict, NotFound, StoreWarning, UsageError
+from mvc import Conflict, MvcError, NotFound, StoreWarning, UsageError
 from mvc.digest import digest_of
 from mvc.registry import changes, sealed, tags
 from mvc.registry.event import Event, Tagged
@@ -296,6 +296,26 @@ def test_what_is_no_tag_cannot_be_rolled_back_or_deleted(versions: Project, ref:
     for call in calls:
         with pytest.raises(UsageError, match="does not name a tag"):
             call(ref)
+
+
+def test_a_tag_alone_is_told_with_its_family(versions: Project) -> None:
+    """Whoever leaves the family out is told the whole ref, of each family with such a tag."""
+    move(versions, 1)
+    versions.add(b"other", "other", tags=["Prod"])
+    registry = versions.registry()
+    asked: list[Any] = [
+        registry.show, registry.path, registry.rollback, registry.delete_tag, registry.history,
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(MvcError) as told:
+            ask("prod")
+        assert told.value.hint == "did you mean 'net@prod' or 'other@prod'?"
+    with pytest.raises(UsageError) as unknown:
+        registry.rollback("stage")
+    assert "mvc list shows all families" in str(unknown.value.hint)
+    with pytest.raises(UsageError) as headless:
+        registry.show("@prod")
+    assert headless.value.hint == "write FAMILY@prod"
 
 
 def test_an_unknown_tag_suggests_what_there_is(versions: Project) -> None:
