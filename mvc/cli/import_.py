@@ -97,8 +97,9 @@ def import_(
     if source is None:
         raise UsageError("what is to be imported?", hint="mvc import torchvision:resnet18")
     if more:
+        family = source if ":" in more[0] and ":" not in source else more[0]
         raise UsageError(
-            f"'{more[0]}' is one word too many", hint=f"mvc import SOURCE --family {more[0]}"
+            f"'{family}' is one word too many", hint=f"mvc import SOURCE --family {family}"
         )
     registry, started = command.open_registry(), time.monotonic()
     imported = registry.import_(

@@ -5,6 +5,7 @@ Public names: ``tag``, ``rollback``, ``best``.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
@@ -259,7 +260,9 @@ def _check_combination(
             raise UsageError("which tag?", hint=f"mvc tag {ref} TAG")
         return
     if "@" in name or "/" in name:
-        ref, name = (name, ref) if "@" not in ref else (ref, name.rpartition("@")[2])
+        if "@" not in ref and "/" not in ref:
+            ref, name = name, ref
+        name = re.split("[@/]", name.partition("@{")[0])[-1]
         raise UsageError("the version comes first, then the tag's name alone",
                          hint=f"mvc tag {ref} {name}")  # fmt: skip
 

@@ -123,7 +123,7 @@ def plan(source: Path, target: Path) -> MovePlan:
     free = fileio.free_space(_nearest(target))
     if free < size + SPACE_BESIDE and not finishing:
         raise MvcError(
-            f"the store needs {size:,} bytes, only {free:,} are free in '{target}'",
+            f"the store needs {size:,} bytes and 1 MiB more, only {free:,} are free in '{target}'",
             hint="choose a larger disk, or free some space there",
         )
     return MovePlan(source, target, identity, packs, roots, size, free, finishing)

@@ -118,7 +118,7 @@ def carry_out(
     free = fileio.free_space(store.folder)
     if free < planned.room + SPACE_BESIDE:
         raise MvcError(
-            f"the new packs take about {planned.room:,} bytes beside the old ones, "
+            f"the new packs take about {planned.room:,} bytes and 1 MiB beside the old ones, "
             f"only {free:,} are free in '{store.folder}'",
             hint="free some space: mvc du shows what mvc gc, gc --grace 0 or gc --cache frees",
         )
