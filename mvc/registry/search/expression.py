@@ -6,7 +6,7 @@ from text and ``mvc.registry.search.matching`` says what it is true of.
 Grammar: ``docs/search.md``.
 Public names: ``Number``, ``Text``, ``Field``, ``Arithmetic``, ``Comparison``, ``Not``,
 ``Joined``, ``Condition``, ``Operand``, ``show``, ``fields_of``, ``selectors_of``,
-``number_of``.
+``comparisons_of``, ``is_of_none``, ``number_of``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import TypeAlias
 WORD = re.compile(r"""[^\s()"'=!<>~]+""")
 KEYWORDS = frozenset(["and", "or", "not"])
 SIGNS = frozenset("+-*/")
+# What a version that lacks a value is said to have.
+NONE = "none"
 
 _NUMBER = re.compile(
     r"([+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?)"
@@ -133,6 +135,21 @@ def fields_of(item: Condition | Operand) -> Iterator[Field]:
     elif isinstance(item, (Comparison, Arithmetic)):
         yield from fields_of(item.left)
         yield from fields_of(item.right)
+
+
+def is_of_none(item: Comparison) -> bool:
+    """Say whether it asks which versions lack a value, or have one."""
+    than = item.right
+    return item.operator in ("=", "!=") and isinstance(than, Text) and than.value.lower() == NONE
+
+
+def comparisons_of(item: Condition) -> Iterator[Comparison]:
+    """Yield every comparison, in order."""
+    if isinstance(item, Comparison):
+        yield item
+    else:
+        for part in (item.item,) if isinstance(item, Not) else item.items:
+            yield from comparisons_of(part)
 
 
 def selectors_of(item: Condition | Operand) -> set[str]:

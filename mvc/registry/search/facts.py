@@ -32,6 +32,7 @@ BARE = {
     **{name: name for name in (*STANDING, *OF_A_VERSION)},
     **{name: f"artifact.{name}" for name in OF_THE_ARTIFACT},
     "tags": "tag",
+    "file": "artifact.name",
     "dtype": "artifact.dtypes",
     "framework": "model.framework",
     "architecture": "model.architecture",

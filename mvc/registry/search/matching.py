@@ -27,6 +27,7 @@ from mvc.registry.search.expression import (
     Number,
     Operand,
     Text,
+    is_of_none,
     number_of,
 )
 from mvc.registry.search.facts import Values, full_names
@@ -114,10 +115,11 @@ def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]
     time = isinstance(item.left, Field) and item.left.name == CREATED
     if isinstance(item.right, (Number, Text)):
         than = item.right
+        lacking = set(rows).difference(left) if is_of_none(item) else set()
         if item.left == Field(PARENT) and isinstance(than, Text) and sign == "=":
             sign, than = "~", Text(_parents_meant(than.value))
         test = _test(sign, than, time)
-        return {row for row, values in left.items() if any(map(test, values))}
+        return lacking.union(row for row, values in left.items() if any(map(test, values)))
     right = operand(item.right, table, rows)
     test_of: dict[Any, Test] = {}
     found = set()

@@ -30,6 +30,7 @@ from mvc.registry.search.expression import (
     Number,
     Operand,
     Text,
+    comparisons_of,
     fields_of,
     selectors_of,
     show,
@@ -107,7 +108,7 @@ class Requirement:
 
     def _bare(self, condition: Condition) -> Iterator[str]:
         """Yield what stands where a value of another version could, without its @."""
-        for comparison in _comparisons(condition):
+        for comparison in comparisons_of(condition):
             left, right = comparison.left, comparison.right
             if isinstance(right, Text) and isinstance(left, Field):
                 same = right.value.partition(".")[2] == left.name
@@ -216,7 +217,7 @@ def _without(condition: Condition, missing: Collection[str]) -> Condition | None
 
 def _told(part: Comparison | Not, table: Table, row: int) -> str:
     sides: dict[str, None] = {}
-    for comparison in _comparisons(part):
+    for comparison in comparisons_of(part):
         for side in (comparison.left, comparison.right):
             if not isinstance(side, (Number, Text)):
                 sides[_value(side, operand(side, table, [row]).get(row, ()))] = None
@@ -227,11 +228,3 @@ def _value(side: Operand, values: Values) -> str:
     return (
         f"{show(side)} is {', '.join(map(str, values))}" if values else f"no {show(side)} is known"
     )
-
-
-def _comparisons(condition: Condition) -> Iterator[Comparison]:
-    if isinstance(condition, Comparison):
-        yield condition
-    else:
-        for item in [condition.item] if isinstance(condition, Not) else condition.items:
-            yield from _comparisons(item)

@@ -17,7 +17,13 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of, near
 from mvc.registry.search import columns
 from mvc.registry.search.columns import Columns
-from mvc.registry.search.expression import Field, fields_of, selectors_of
+from mvc.registry.search.expression import (
+    Field,
+    comparisons_of,
+    fields_of,
+    is_of_none,
+    selectors_of,
+)
 from mvc.registry.search.facts import BARE, STANDING, Values, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
 from mvc.registry.search.parser import parse
@@ -77,7 +83,7 @@ def _found_in(
     """Return the families that have versions of which an expression is true, and these.
 
     Warns:
-        MvcWarning: None is found, and no version has a value that was asked for.
+        MvcWarning: No version has a value asked for, and nothing, or all that lack it, is found.
     """
     texts = (text,) if isinstance(text, str) else text
     condition = parse([one for one in texts if one.strip()])
@@ -88,8 +94,8 @@ def _found_in(
         live = matching(condition, table, live)
         if live:
             found.append((family, live))
-    if not found:
-        _warn_of_unknown(fields_of(condition), facts)
+    asked = [condition] if not found else filter(is_of_none, comparisons_of(condition))
+    _warn_of_unknown([field for part in asked for field in fields_of(part)], facts)
     return found
 
 
@@ -133,7 +139,9 @@ def _sort_key(sort: str) -> tuple[Field, bool]:
     return Field(name), falling
 
 
-def _warn_of_unknown(fields: Iterable[Field], facts: Columns) -> None:
+def _warn_of_unknown(fields: Sequence[Field], facts: Columns) -> None:
+    if not fields:
+        return
     known = facts.names()
     short = {name.partition(".")[2] or name for name in known} | {*BARE, AGE}
     for field in fields:

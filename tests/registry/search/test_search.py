@@ -82,6 +82,11 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Project:
         ("age >= 0 and not age > 999999w", "v3 v2 v1"),
         ("age > 1d", ""),
         ("acc = text", ""),
+        ("val_acc = none", "v3 v2"),
+        ("val_acc != NONE", "v1"),
+        ("tag = none and not parent = none", "v2"),
+        ("acc = none", ""),
+        ("file = model.bin and name = model.bin", "v3 v2 v1"),
     ],
 )
 def test_an_expression_finds(four: Project, text: str, found: str) -> None:
@@ -118,6 +123,8 @@ def test_a_value_that_nothing_has_is_named(four: Project) -> None:
     """A misspelt name finds nothing, and a warning says what was meant."""
     with pytest.warns(MvcWarning, match="no version has a value 'val_ac'; did you mean 'val_acc'"):
         assert four.registry().search("val_ac > 0.1") == []
+    with pytest.warns(MvcWarning, match="no version has a value 'val_ac'; did you mean 'val_acc'"):
+        assert len(four.registry().search("val_ac = none")) == 4
 
 
 def test_what_cannot_be_searched_is_refused(four: Project) -> None:
