@@ -416,7 +416,7 @@ def _one_argument(only: str) -> UsageError:
 
 
 def _is_path(text: str) -> bool:
-    from mvc.registry.names import MODEL_SUFFIXES
+    from mvc.registry.names import model_suffix
 
-    suffix = os.path.splitext(text)[1].lower()
-    return suffix in (*MODEL_SUFFIXES, *ARCHIVE_SUFFIXES) or os.sep in text or os.path.isfile(text)
+    named = model_suffix(text) or text.lower().endswith(ARCHIVE_SUFFIXES)
+    return bool(named) or os.sep in text or os.path.isfile(text)

@@ -40,7 +40,8 @@ def status(as_json: bool) -> None:
     each model file in this folder and below which version it is, whether that
     was withdrawn or the file changed since, or that it is new: no version that
     can be had back has its bytes. What is new stands last. Files that did not
-    change since mvc last saw them are not read again.
+    change since mvc last saw them are not read again. A model file is one that
+    was added, or has a name such as net.pt or net.pth.tar: see docs/looking.md.
 
     A folder that was added or checked out is one line, which names the files
     in it that changed since, are missing, or are new.

@@ -28,7 +28,7 @@ from mvc.lines import MAX_SIZE
 from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.event import Event, Standing, Tagged
-from mvc.registry.names import MODEL_SUFFIXES, check_family, folder_of, is_folder, near
+from mvc.registry.names import check_family, folder_of, is_folder, model_suffix, near
 from mvc.registry.record import Record
 from mvc.registry.sealed import read_again
 from mvc.store.settings import refuse_link
@@ -343,7 +343,7 @@ class Manifest:
         known = self.families()
         if not known:
             return "mvc add FAMILY PATH registers the first version"
-        if (meant := near(name, known)) is None and os.path.splitext(name)[1] in MODEL_SUFFIXES:
+        if (meant := near(name, known)) is None and model_suffix(name):
             return f"mvc show and diff take a file as ./{name}; mvc list shows all families"
         return meant or "mvc list shows all families"
 

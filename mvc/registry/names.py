@@ -4,8 +4,8 @@ Rules come from file systems (folders are lower case, some names are devices
 elsewhere) and from refs, in which ``@ ~ :`` have a meaning.
 
 Public names: ``check_family``, ``check_tag``, ``check_metric``, ``check_key``,
-``by_name``, ``folder_of``, ``is_folder``, ``near``, ``several``, ``MODEL_SUFFIXES``,
-``LEFT_OUT``.
+``by_name``, ``folder_of``, ``is_folder``, ``model_suffix``, ``near``, ``several``,
+``MODEL_SUFFIXES``, ``LEFT_OUT``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ MAX_NAME = 64
 MAX_METRIC = 128
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
-# What a file that holds a model is usually called.
+# What a file that holds a model, or part of one, is usually called; docs/looking.md tells them.
 MODEL_SUFFIXES = frozenset(
     """
-    .bin .ckpt .gguf .h5 .joblib .keras .msgpack .npy .npz .onnx .pb .pickle .pkl .pt .pt2 .pth
-    .safetensors .tflite
+    .bin .caffemodel .cbm .ckpt .dill .ggml .gguf .h5 .hdf5 .joblib .joblib.gz .keras .mlmodel
+    .msgpack .nemo .npy .npz .onnx .onnx.data .onnx_data .params .pb .pdparams .pickle .pkl .pkl.gz
+    .pt .pt2 .pth .pth.tar .ptl .safetensors .t7 .tflite .torchscript .ubj .xgb
     """.split()
 )
 
@@ -34,6 +35,10 @@ LEFT_OUT = frozenset([".git", ".mvc", ".cache", "__pycache__"])
 _NAME = re.compile(NAME + r"\Z")
 _METRIC = re.compile(r"[A-Za-z0-9_./@:-]+\Z")
 _VERSION = re.compile(r"v[0-9]+\Z", re.IGNORECASE)
+_SHARD = r"\.data-\d{5}-of-\d{5}"  # of a checkpoint of TensorFlow
+_MODEL = re.compile(
+    f".+?({'|'.join(map(re.escape, MODEL_SUFFIXES))}|{_SHARD})\\Z", re.IGNORECASE | re.DOTALL
+)
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
@@ -101,6 +106,12 @@ def is_folder(name: str) -> bool:
         return folder_of(check_family(name)) == name
     except UsageError:
         return False
+
+
+def model_suffix(name: str) -> str:
+    """Return how the name of a file ends if it is a model's, as ``.pth.tar``; else nothing."""
+    found = _MODEL.match(name)
+    return found[1] if found else ""
 
 
 def near(name: str, known: Iterable[str], head: str = "", alike: float = 0.6) -> str | None:

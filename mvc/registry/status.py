@@ -21,7 +21,7 @@ from mvc.registry.folder_status import MOST_FILES, FolderState, Told, folder_sta
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import MODEL_SUFFIXES
+from mvc.registry.names import model_suffix
 from mvc.registry.reach import files_of, released
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:
         noted += (path for name in folders if notes.get(path := Path(above, name)))
         for path in (Path(above, name) for name in sorted(names)):
             note = notes.get(path)
-            known = path.suffix.lower() in MODEL_SUFFIXES or (note is not None and note.id)
+            known = model_suffix(path.name) or (note is not None and note.id)
             if known and path.is_file() and not path.is_symlink():
                 files.append(path)
         looked_at += len(names)

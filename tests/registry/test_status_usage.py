@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +14,13 @@ from mvc import MvcWarning, NotFound
 from mvc.codecs import Encoding
 from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.registry import digests
+from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.status import FileState
 from mvc.store import Store
 from mvc.store.pack import Entry
 from tests.support.registry_builders import MIB, Project, noise, repacked
+
+ROOT = Path(__file__).parents[2]
 
 
 def states(project: Project) -> dict[str, tuple[str, str | None]]:
@@ -50,6 +54,18 @@ def test_files_are_registered_changed_or_new(project: Project) -> None:
     }
     assert states(project) == expected
     assert states(project) == expected
+
+
+def test_the_page_names_what_is_looked_at(project: Project) -> None:
+    """Status lists every ending that the page names, in any case, and no archive or text."""
+    page = (ROOT / "docs" / "looking.md").read_text(encoding="utf-8")
+    named = re.findall(r"\s(\.\S+)", page.partition("Looked at are ")[2].split("```")[1])
+    assert set(named) == {*MODEL_SUFFIXES, ".data-00000-of-00001"}
+    expected = {f"m{n}{suffix}" for n, suffix in enumerate(named)} | {"UPPER.PTH.TAR"}
+    project.add(b"added", name="added.txt")
+    for name in (*expected, "a.zip", "a.tar", "a.txt", "a.data-1-of-2", "pt", ".pt"):
+        project.file(b"weights", name)
+    assert set(states(project)) == expected | {"added.txt"}
 
 
 def test_files_stand_by_state_then_by_path(project: Project) -> None:

@@ -32,7 +32,7 @@ from mvc.registry.family import Family
 from mvc.registry.location.place import Place, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
-from mvc.registry.names import MODEL_SUFFIXES
+from mvc.registry.names import model_suffix
 from mvc.registry.record import DIRECTORY
 from mvc.registry.version import CheckedOut
 from mvc.store import materialised
@@ -74,7 +74,7 @@ def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -
     if artifact.kind == DIRECTORY and wish.path is None:
         tree = contents.tree_of(presence, artifact)
         done = _checkout_folder(place, manifest, presence, wish, tree, notes)
-        models = [file for file in tree.files if Path(file.path).suffix.lower() in MODEL_SUFFIXES]
+        models = [file for file in tree.files if model_suffix(file.path)]
     else:
         file = TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name)
         if artifact.kind == DIRECTORY and wish.path is not None:

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from mvc.errors import UsageError
-from mvc.registry.names import MODEL_SUFFIXES
+from mvc.registry.names import model_suffix
 
 # Parameters that say which file is meant; any other may be a key or a signature.
 SHOWN_PARAMETERS = frozenset(
@@ -117,7 +117,5 @@ def safe_name(text: str) -> str:
 
 def family_in(name: str) -> str:
     """Return the family that a file's name suggests: ``resnet18`` for ``resnet18-f37072fd.pth``."""
-    stem, dot, suffix = name.rpartition(".")
-    if dot and f".{suffix.lower()}" in MODEL_SUFFIXES:
-        name = stem
+    name = name.removesuffix(model_suffix(name))
     return re.sub(r"[^A-Za-z0-9._-]+", "-", _DIGEST_IN_NAME.sub("", name)).strip("-._")[:64]

@@ -27,7 +27,7 @@ from mvc.digest import Digest
 from mvc.errors import Conflict, FormatError, MvcError, UsageError
 from mvc.registry.digests import Note, Notes, stamp
 from mvc.registry.intake.source import SourceFile, explained, kind_of, name_of
-from mvc.registry.names import LEFT_OUT, MODEL_SUFFIXES
+from mvc.registry.names import LEFT_OUT, model_suffix
 from mvc.tree import Tree, TreeFile
 
 # Of how many files of a folder it is noted which version they are.
@@ -118,7 +118,7 @@ class SourceFolder:
     @property
     def models(self) -> tuple[FolderFile, ...]:
         """Return the files of which it is noted what they are: models, unless very many."""
-        found = (f for f in self.files if os.path.splitext(f.path)[1].lower() in MODEL_SUFFIXES)
+        found = (f for f in self.files if model_suffix(f.path))
         return tuple(islice(found, MOST_NOTED))
 
     def settle(self, notes: Notes) -> None:

@@ -20,7 +20,7 @@ from mvc.registry.intake.folder import FolderFile, SourceFolder
 from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weights_of
 from mvc.registry.intake.relatives import Relatives
 from mvc.registry.intake.sink import Sink
-from mvc.registry.names import MODEL_SUFFIXES
+from mvc.registry.names import model_suffix
 from mvc.registry.record import Artifact, directory
 from mvc.tree import Tree, TreeFile
 from mvc.verdict import Safety, Verdict, shortened, worst
@@ -110,7 +110,7 @@ def _left_out(source: SourceFolder) -> Iterator[str]:
 def _broken(source: SourceFolder, found: FilesRead) -> Iterator[str]:
     """Say so where a file with the name of a model's holds none."""
     for file, got in found:
-        if got.instead and posixpath.splitext(file.path)[1].lower() in MODEL_SUFFIXES:
+        if got.instead and model_suffix(file.path):
             yield f"'{source.path}/{file.path}' {got.instead}"
 
 

@@ -63,6 +63,7 @@ def test_two_addresses_have_two_folders() -> None:
         ("bert base (1).bin", "bert-base-1"),
         ("v1.5-pruned.ckpt", "v1.5-pruned"),
         ("weights", "weights"),
+        ("model_best.pth.tar", "model_best"),
         ("-.pt", ""),
         ("模型.pt", ""),
     ],
