@@ -5,6 +5,7 @@ Public names: ``gc``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,8 @@ def _tell(done: Collected) -> None:
     rows += [_row(item) for item in done.items]
     if rows:
         output.table(rows, right=[2])
-    for item in (item for item in done.later if item not in withdrawn):
-        output.note(f"{item.name} stays: {item.why} ({output.size(item.bytes)})")
+    for note in _later([item for item in done.later if item not in withdrawn]):
+        output.note(note)
     if done.orphans:
         output.note(_orphans(len(done.orphans)))
     for item in done.others:
@@ -102,6 +103,20 @@ def _tell(done: Collected) -> None:
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")
+
+
+def _later(items: Sequence[Item]) -> Iterator[str]:
+    """Yield a line for each family, however many of its versions cannot go yet."""
+    families: dict[str, list[Item]] = {}
+    for item in items:
+        families.setdefault(item.name.rpartition("/")[0], []).append(item)
+    for family, of_it in families.items():
+        first, size = of_it[0], output.size(sum(item.bytes for item in of_it))
+        if len(of_it) == 1:
+            yield f"{first.name} stays: {first.why} ({size})"
+        else:
+            whose = f"{len(of_it):,} versions of {family} stay ({size})"
+            yield f"{whose}: the first is {first.name}, {first.why}"
 
 
 def _put_off(ids: tuple[str, ...]) -> str:
