@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from mvc.errors import MvcError, MvcWarning, StoreWarning, UsageError, warn
+from mvc.errors import Busy, MvcError, MvcWarning, StoreWarning, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry.event import MOST_SECONDS, Policy
 from mvc.registry.location import newest
@@ -139,6 +139,8 @@ class KeepMethods(TagMethods):
             if not families.noted(self.manifest, added.family).keep.after_add:
                 return added
             done = self._collect(None, 0)
+        except Busy:  # another gc does it, or the next add
+            return added
         except (MvcError, OSError) as error:
             text = f"{added.id} is registered, but what 'mvc keep' says was not done"
             warn(f"{text}: {in_words(error)}", MvcWarning)

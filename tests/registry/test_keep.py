@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from mvc import Damaged, ModelRegistry, MvcWarning, NotFound, StoreWarning, Unsupported, UsageError
+from mvc import (
+    Damaged,
+    ModelRegistry,
+    MvcWarning,
+    NotFound,
+    StoreWarning,
+    UnreadWarning,
+    Unsupported,
+    UsageError,
+)
 from mvc.fileio import run
 from mvc.registry import changes, retention
 from mvc.registry.care.gc import Collected
@@ -500,12 +509,25 @@ def test_after_add_the_policy_is_applied(project: Project) -> None:
 
 def test_what_cannot_be_done_after_add_is_a_warning(six: Project) -> None:
     """The version is there whatever happens; the next gc does the rest."""
+    six.add(noise(100), family="other")
     keep(six, last=1, after_add=True)
-    with (
-        maintenance(six.mvc / "store"),
-        pytest.warns(MvcWarning, match="net/v7 is registered, but .* another gc"),
-    ):
+    whole = six.record(1, "other").read_bytes()
+    flip(six.record(1, "other"), -9)
+    text = "net/v7 is registered, but .* was not done: .*other/v1"
+    with pytest.warns(UnreadWarning), pytest.warns(MvcWarning, match=text):
         assert six.add(noise(3000, 7)) == "net/v7"
     assert len(live(six)) == 7
+    rewrite(six.record(1, "other"), lambda _: whole)
     gc(six)
     assert live(six) == ["v7"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_after_add_another_gc_is_left_to_its_work(six: Project) -> None:
+    """Nothing is said of it, and the next add does what it left."""
+    keep(six, last=1, after_add=True)
+    with maintenance(six.mvc / "store"):
+        assert six.add(noise(3000, 7)) == "net/v7"
+    assert len(live(six)) == 7
+    six.add(noise(3000, 8))
+    assert live(six) == ["v8"]
