@@ -269,3 +269,21 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def test_a_second_line_of_fallbacks_is_told_with_what_mends_it(project: Project) -> None:
+    """Whoever adds a line instead of changing the one there is not told to delete the file."""
+    project.add(b"1")
+    config = project.mvc / "config.yaml"
+    line = b'fallbacks: ["../copy"]\n'
+    with config.open("ab") as file:
+        file.write(line)
+    with pytest.raises(FormatError, match="line 6 repeats the key 'fallbacks'") as raised:
+        project.registry().list()
+    assert raised.value.hint == "each key stands once: make one line of the two in an editor"
+    rewrite(config, lambda data: data.removesuffix(line).replace(b"[]", b'"../copy"'))
+    with pytest.raises(FormatError, match="are not a list of folders") as raised:
+        project.registry().list()
+    assert 'fallbacks: ["/backup/models", "../copy"]' in (raised.value.hint or "")
+    rewrite(config, lambda data: data.replace(b'"../copy"', b'["../copy"]'))
+    assert project.registry().list() == ["net"]

@@ -32,6 +32,8 @@ _SETTINGS_HINT = (
     "put it back from a copy; or delete it, and mvc init makes one for the store in .mvc/store, "
     "mvc init --store DIR for one elsewhere"
 )
+_REPEATED_HINT = "each key stands once: make one line of the two in an editor"
+_FALLBACKS_HINT = 'as in fallbacks: ["/backup/models", "../copy"]'
 
 AnyPath = str | os.PathLike[str]
 
@@ -151,7 +153,8 @@ def read(folder: Path) -> Place:
         raise FormatError(f"'{path}' does not say where the store is", hint=_SETTINGS_HINT)
     fallbacks, inode = values.get("fallbacks", []), values.get("inode")
     if not isinstance(fallbacks, list) or not all(isinstance(item, str) for item in fallbacks):
-        raise FormatError(f"'{path}': the fallbacks are not a list of folders", hint=_SETTINGS_HINT)
+        text = f"'{path}': the fallbacks are not a list of folders"
+        raise FormatError(text, hint=_FALLBACKS_HINT)
     if inode is not None and type(inode) is not int:
         raise FormatError(f"'{path}': the inode is not a number", hint=_SETTINGS_HINT)
     return Place(
@@ -222,7 +225,8 @@ def _settings(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"no registry in '{folder}'", hint="mvc init makes one") from None
     except FormatError as error:
-        raise FormatError(f"'{path}': {error.message}", hint=_SETTINGS_HINT) from None
+        hint = _REPEATED_HINT if " repeats the key " in error.message else _SETTINGS_HINT
+        raise FormatError(f"'{path}': {error.message}", hint=hint) from None
 
 
 def _cache(folder: Path) -> Path | None:
