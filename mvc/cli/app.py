@@ -163,17 +163,26 @@ SYNONYMS = {
     "ls": "list", "families": "list", "models": "list", "register": "add", "put": "add",
     "save": "add", "commit": "add", "get": "checkout", "download": "checkout", "co": "checkout",
     "restore-file": "checkout", "which": "path", "where": "path", "locate": "path",
-    "info": "show", "inspect": "show", "cat": "show", "compare": "diff",
+    "inspect": "show", "cat": "show", "compare": "diff",
     "history": "log", "versions": "log", "find": "search", "query": "search", "filter": "search",
     "remove": "rm", "delete": "rm", "del": "rm", "undelete": "restore", "undo": "restore",
     "export": "checkout", "verify": "fsck", "check": "fsck", "size": "du", "create": "init",
-    "promote": "tag", "alias": "tag", "move": "store",
-    "relink": "store", "relocate": "store", "alternates": "store", "prune": "gc", "clean": "gc",
+    "promote": "tag", "alias": "tag", "move": "store move", "repair": "fsck --repair",
+    "relink": "store relink", "relocate": "store move", "alternates": "store alternates",
+    "track": "add", "forget": "rm", "prune": "gc", "clean": "gc",
     "import-url": "import", "fetch": "import", "retain": "keep", "retention": "keep",
     "policy": "keep", "expire": "keep",
 }  # fmt: skip
 
-RENAMES = ("mv", "rename")
+_RENAMED = "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another"
+# Where no one command is meant by a word.
+ANSWERS = {
+    "mv": _RENAMED,
+    "rename": _RENAMED,
+    "remote": "git carries the records; mvc store --help says how to share bytes",
+    "info": "mvc show REF tells of a version, mvc store info of the store",
+    "version": "mvc --version tells it",
+}
 
 
 class Root(click.Group):
@@ -395,9 +404,10 @@ def _close_quietly(stream: TextIO) -> None:
 
 
 def _near(name: str) -> str:
-    if name.lower() in RENAMES:
-        return "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another"
-    if name.lower() in ("push", "pull", "clone"):
-        return f"git {name.lower()} carries the records; mvc store --help says how to share bytes"
-    meant = SYNONYMS.get(name.lower()) or failures.nearest(name.lower(), list(ENTRIES))
+    name = name.lower()
+    if name in ANSWERS:
+        return ANSWERS[name]
+    if name in ("push", "pull", "clone"):
+        return f"git {name} carries the records; mvc store --help says how to share bytes"
+    meant = SYNONYMS.get(name) or failures.nearest(name, list(ENTRIES))
     return f"did you mean 'mvc {meant}'?" if meant else "mvc --help lists the commands"

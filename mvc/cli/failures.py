@@ -151,6 +151,8 @@ def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> s
         return f"{typed} comes before the command: mvc {typed} …"
     if typed == "--sort" and context and context.info_name in ("list", "log"):
         return "mvc search '' FAMILY --sort -acc lists the highest acc first"
+    if typed == "--deep" and context and context.info_name == "fsck":
+        return "did you mean '--full'?"
     if typed == "--json" and context and context.parent is None:
         return "--json comes after the command, as in mvc list --json"
     if typed in ("--as", "--name") and context and context.info_name == "import":
