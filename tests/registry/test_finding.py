@@ -290,6 +290,20 @@ def test_a_store_cannot_be_noted_in_a_clone(project: Project) -> None:
     assert f"mvc init --store {store}" in (raised.value.hint or "")
 
 
+def test_a_store_named_for_a_clone_is_not_used_for_once(project: Project) -> None:
+    """Its ids are not known here yet; the hint attaches the one named, if there is one."""
+    project.add(b"one")
+    store = away(project, "my store")
+    (project.mvc / "config.yaml").unlink()
+    for named, hint in (
+        (store, f"mvc init --store '{store}' attaches"),
+        (store.parent, "no store in"),
+    ):
+        with pytest.raises(StoreMissing, match="has records only") as raised:
+            ModelRegistry(project.folder, store=named).checkout("net")
+        assert (raised.value.hint or "").startswith(hint)
+
+
 def test_moves_are_followed_only_so_far(project: Project, tmp_path: Path) -> None:
     """Notes of moves that lead in a circle, or nowhere, are no endless search."""
     project.add(b"one")

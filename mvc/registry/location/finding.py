@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
@@ -67,9 +68,7 @@ def locate(place: Place, named: Path | None = None) -> Located:
         FormatError, Unsupported: One of them cannot be read, or not by this mvc.
     """
     if not place.store_id:
-        raise records_only(
-            place, "mvc init makes one, or mvc init --store PATH attaches one that has the bytes"
-        )
+        raise records_only(place, _founding(named))
     failures: list[str] = []
     left: list[Path] = []
     for how, path in _candidates(place, named):
@@ -104,6 +103,16 @@ def records_only(place: Place, hint: str) -> StoreMissing:
     )
 
 
+def _founding(named: Path | None) -> str:
+    """Say how a clone is given a store: the one that was named, if there is one."""
+    if named is None:
+        return "mvc init makes one, or mvc init --store PATH attaches one that has the bytes"
+    failures: list[str] = []
+    if _is_it(named, None, failures):
+        return f"mvc init --store {quote(str(named))} attaches the one named"
+    return f"{failures[0]}; mvc init --store PATH attaches one that has the bytes"
+
+
 def noted(store_id: str) -> Path | None:
     """Return where the user has noted that a store is."""
     return _notes().get(store_id)
@@ -136,8 +145,8 @@ def _candidates(place: Place, named: Path | None) -> Iterator[tuple[str, Path]]:
             yield ("configured" if path == place.store_path else how), path
 
 
-def _is_it(path: Path, store_id: str, failures: list[str]) -> bool:
-    """Say whether the store is in ``path``; if not, add the reason to ``failures``."""
+def _is_it(path: Path, store_id: str | None, failures: list[str]) -> bool:
+    """Say whether the store with this id, or any, is in ``path``; add the reason if not."""
     try:
         identity = identity_of(path)
     except NotFound as error:
@@ -145,7 +154,7 @@ def _is_it(path: Path, store_id: str, failures: list[str]) -> bool:
     except OSError as error:  # a dead mount, or a folder of somebody else's
         failures.append(f"'{path}' cannot be read: {error.strerror}")
     else:
-        if identity == store_id:
+        if store_id in (None, identity):
             return True
         failures.append(f"the store in '{path}' is another one ({identity[:8]})")
     return False
