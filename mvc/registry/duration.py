@@ -44,5 +44,5 @@ def written(seconds: int) -> str:
 def _read(text: str) -> timedelta:
     found = _WRITTEN.fullmatch(text)
     if found is None or (found.group(2) is None and found.group(1) != "0"):
-        raise UsageError(f"'{text}' is no time", hint="write 0, 30m, 12h, 3d or 2w")
+        raise UsageError(f"'{text}' is no time", hint="write 0, 30s, 10m, 12h, 3d or 2w")
     return timedelta(**{UNITS[found.group(2) or "s"]: int(found.group(1))})

@@ -226,6 +226,20 @@ def test_a_backup_gives_what_is_lost(held: Project, backup: Path, what: str) -> 
     assert held.bytes_of("big@v2") == LARGE + b"more"
 
 
+def test_what_came_from_one_place_is_one_line(held: Project, backup: Path) -> None:
+    """However many packs and rounds it takes; before, the check names the files to look for."""
+    for pack in (held.mvc / "store" / "packs").glob("*.pack"):
+        pack.unlink()
+    check = held.registry().fsck()
+    assert check.findings
+    for finding in check.findings:
+        assert finding.remedy.startswith(f"it is of 'model.bin' in {finding.versions[0]}; ")
+    report = repair(held, backup)
+    assert report.ok
+    (objects,) = [mended for mended in report.mended if mended.kind == "object"]
+    assert objects.how == f"from 3 packs in '{backup / 'store' / 'packs'}'"
+
+
 def test_what_only_an_alternate_has_is_noted_and_brought_home(held: Project, backup: Path) -> None:
     """An alternate serves readers; the check says that it does, and a repair needs it no more."""
     lost = pack_with(held, LARGE)

@@ -33,14 +33,17 @@ class Dependents:
         return [v.id for v in self._versions if digest in self._needs(v.record.artifact)]
 
     def file_with(self, digest: Digest) -> str:
-        """Say, to go on with, which file of a directory an object belongs to, if it does."""
+        """Say, to go on with, which file an object belongs to, if it is known."""
         for version in self._versions:
             artifact = version.record.artifact
-            if artifact.kind == DIRECTORY and digest in self._needs(artifact):
-                with contextlib.suppress(MvcError):
-                    for file in files_of(self._store, artifact):
-                        if digest in self.closure(file.digest):
-                            return f"; it is of '{file.path}' in {version.id}"
+            if digest not in self._needs(artifact):
+                continue
+            if artifact.kind != DIRECTORY:
+                return f"; it is of '{artifact.name}' in {version.id}"
+            with contextlib.suppress(MvcError):
+                for file in files_of(self._store, artifact):
+                    if digest in self.closure(file.digest):
+                        return f"; it is of '{file.path}' in {version.id}"
         return ""
 
     def closure(self, digest: Digest) -> frozenset[Digest]:

@@ -427,9 +427,11 @@ def _check_needs(run: Check, with_alternates: Store) -> None:
             missing.setdefault(reason, []).append(version.id)
     if borrowed:
         run.notes.append(remarks.of_borrowed(borrowed))
+    called = {version.id: version.record.artifact.name for version in run.versions}
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):
-            run.find("missing", reason, run.store.folder / "packs", versions, FROM_A_COPY)
+            remedy = f"it is of '{called[versions[0]]}' in {versions[0]}; {FROM_A_COPY}"
+            run.find("missing", reason, run.store.folder / "packs", versions, remedy)
 
 
 def _check_files(run: Check, pack: PackReader, files: dict[Digest, TreeFile]) -> bool:

@@ -8,6 +8,7 @@ Public names: ``Repair``, ``damaged_bytes``, ``put_back``, ``keep_aside``.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,10 @@ MAX_ASIDE = 64 << 20
 
 @dataclass(slots=True)
 class Repair:
-    """A repair under way: what there is to mend from, and what was mended."""
+    """A repair under way: what there is to mend from, and what was mended.
+
+    ``taken`` counts objects by the pack or file that they came from.
+    """
 
     place: Place
     manifest: Manifest
@@ -39,6 +43,7 @@ class Repair:
     material: Material
     lost_records: bool = False
     mended: list[Mended] = field(default_factory=list)
+    taken: Counter[Path] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def examine(self, level: str | None = None) -> Check:

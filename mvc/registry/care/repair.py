@@ -28,7 +28,7 @@ from mvc.registry.care import modes
 from mvc.registry.care.fsck import Check, Lost, Report
 from mvc.registry.care.material import collect
 from mvc.registry.care.mending import Repair, damaged_bytes, put_back
-from mvc.registry.care.repair_objects import mend_objects, set_packs_aside
+from mvc.registry.care.repair_objects import mend_objects, say_taken, set_packs_aside
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -86,6 +86,7 @@ def repair_steps(
     yield from _mend_records(run)
     found = run.examine()
     yield from mend_objects(run, found)
+    say_taken(run)
     yield from set_packs_aside(run, found)
     yield from _mend_roots(run, found)
     _mend_derived(run, found)

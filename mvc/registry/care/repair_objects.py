@@ -3,7 +3,7 @@
 Only what is needed is stored again, as by any transaction; damaged packs go
 to quarantine once all that is whole in them is elsewhere.
 
-Public names: ``mend_objects``, ``set_packs_aside``.
+Public names: ``mend_objects``, ``say_taken``, ``set_packs_aside``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mvc.registry.intake.source import SourceFile
 from mvc.registry.reach import Held, closure_of_file, files_of
 from mvc.registry.record import DIRECTORY
 from mvc.store import Store
-from mvc.store.pack import Entry, PackReader, is_whole
+from mvc.store.pack import SUFFIX, Entry, PackReader, is_whole
 from mvc.store.salvage import Salvage, Sieve, frames
 from mvc.system_errors import in_words
 from mvc.tree import Tree
@@ -128,13 +128,13 @@ def _take_objects(
             if here and entry.encoding != Encoding.RECIPE:
                 needs.wanted.add(entry.digest)
                 sieve.put_frame(entry, payload, salvage)
-        _say_taken(run, sieve, taken, path)
+        _note_taken(run, sieve, taken, path)
     for path in run.material.packs:
         taken = sieve.taken
         for entry, payload in salvage.frames_of(path, needs.wanted):
             if entry.encoding != Encoding.RECIPE:
                 sieve.put_frame(entry, payload, salvage)
-        _say_taken(run, sieve, taken, path)
+        _note_taken(run, sieve, taken, path)
 
 
 def _take_files(run: Repair, needs: _Needs, sieve: Sieve) -> None:
@@ -148,7 +148,7 @@ def _take_files(run: Repair, needs: _Needs, sieve: Sieve) -> None:
                 ingest(stack.enter_context(SourceFile(path)), sieve)
             except (MvcError, OSError) as error:
                 run.notes.append(f"'{path}' was left out: {in_words(error)}")
-        _say_taken(run, sieve, taken, path)
+        _note_taken(run, sieve, taken, path)
 
 
 def _take_recipes(
@@ -175,7 +175,7 @@ def _take_recipes(
                 sieve.put_frame(entry, payload, salvage)
             else:
                 parts |= {ref.digest for ref in made.objects}
-        _say_taken(run, sieve, taken, path)
+        _note_taken(run, sieve, taken, path)
     return parts
 
 
@@ -190,11 +190,22 @@ def _makes(store: Store, made: Recipe, digest: Digest) -> bool:
     return hasher.digest() == digest
 
 
-def _say_taken(run: Repair, sieve: Sieve, before: int, path: Path) -> None:
+def _note_taken(run: Repair, sieve: Sieve, before: int, path: Path) -> None:
     count = sieve.taken - before
     if count:
         run.material.use(path)
-        run.done("object", f"{count} object{'s' if count > 1 else ''}", f"from '{path}'")
+        run.taken[path] += count
+
+
+def say_taken(run: Repair) -> None:
+    """Note how many objects came from where: from a file, or from the packs of a folder."""
+    places: dict[Path, list[Path]] = {}
+    for path in run.taken:
+        places.setdefault(path.parent if path.suffix == SUFFIX else path, []).append(path)
+    for folder, paths in places.items():
+        count = sum(run.taken[path] for path in paths)
+        source = f"{len(paths):,} packs in '{folder}'" if len(paths) > 1 else f"'{paths[0]}'"
+        run.done("object", f"{count:,} object{'s' if count > 1 else ''}", f"from {source}")
 
 
 def set_packs_aside(run: Repair, found: Check) -> Steps[None]:
