@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from mvc import durability, environment, fileio
-from mvc.errors import MvcError, NotFound, UsageError
+from mvc.errors import Busy, MvcError, NotFound, UsageError
 from mvc.registry import changes, family, reach, refs, resolve
 from mvc.registry.arguments import checking
 from mvc.registry.family import Family
@@ -394,8 +394,9 @@ class ModelRegistry(ImportMethods):
         presence = self.presence
         try:
             store = presence.writable(if_old=if_old)
-        except MvcError:
-            if presence is self.presence and not presence.is_outdated():
+        except MvcError as error:
+            same = presence is self.presence and not presence.is_outdated()
+            if same or isinstance(error, Busy):
                 raise
             self._reopen()  # the store was moved after the settings were read
             store = self.presence.writable(if_old=if_old)

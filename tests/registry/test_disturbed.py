@@ -5,8 +5,9 @@ Locks keep most of them apart; on a file system that grants every lock nothing d
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
 from mvc.registry.care import confirmed, fsck, gc, modes, repack, rooted
 from mvc.registry.care.check_roots import check_roots
-from mvc.registry.location import newest, place
+from mvc.registry.location import finding, newest, place
 from mvc.registry.manifest import Manifest
 from mvc.store import relocation
 from mvc.store.mark import Need
+from mvc.store.settings import claims
 from tests.support.gc_builders import collected
 from tests.support.registry_builders import Project, noise
 
@@ -105,15 +107,38 @@ def test_settings_read_before_a_move_are_read_again(project: Project) -> None:
 def test_a_store_that_was_moved_meanwhile_is_no_old_copy(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who looks at the old place once more is told to run again; before that it is found anew."""
+    """Who looks at the old place is told to run again, and finds the new one then."""
     path, adding = project.file(noise(3000, 3)), project.registry()
     moves_when(project, monkeypatch, newest, "_noted")
+    with pytest.raises(Busy, match="was moved meanwhile"):
+        adding.add("net", path)
     assert adding.add("net", path).id == "net/v3"
-    assert adding.store_info().path == project.folder / "moved"
     moves_when(project, monkeypatch, Manifest, "refuse_closed", ".mvc/store")
     with pytest.raises(Busy, match="was moved meanwhile"):
         adding.add("net", path)
     assert adding.add("net", path).id == "net/v4"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_move_that_ends_while_somebody_looks_refuses_nobody_for_good(
+    project: Project, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Who had read the settings before is told to run again, or finds the new place at once."""
+    steps = moving(project, project.folder / "moved")
+    while next(steps) != "target durable":
+        pass
+    looked = count(1)
+
+    def ends(folder: Path) -> list[Path]:
+        if next(looked) == looks:
+            fileio.run(steps)
+        return claims(folder)
+
+    monkeypatch.setattr(finding, "claims", ends)
+    adding, path = project.registry(), project.file(noise(3000, 3))
+    with suppress(Busy):
+        adding.add("net", path)
+    assert adding.add("net", path).number in (3, 4)
 
 
 def test_a_check_that_a_move_overtakes_is_made_again(
