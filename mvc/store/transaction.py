@@ -267,10 +267,16 @@ class Transaction:
             raise Busy(said, hint="run the command again") from None
 
     def _link_pack(self, private: Path, final: Path) -> None:
-        if fileio.link_once(private, final) or is_whole(final):
-            return
-        # Somebody stored the same objects, but theirs has rotted: it is kept
-        # aside, and at no instant is there nothing under the name.
+        while not fileio.link_once(private, final) and not is_whole(final):
+            with contextlib.suppress(FileNotFoundError):  # a collector took it: now ours goes there
+                self._replace_pack(private, final)
+                return
+
+    def _replace_pack(self, private: Path, final: Path) -> None:
+        """Take the place of a pack of the same objects that has rotted.
+
+        It is kept aside, and at no instant is there nothing under the name.
+        """
         quarantine = self._store.folder / QUARANTINE
         fileio.make_folder(quarantine)
         aside = quarantine / f"{self.id}-{final.name}"

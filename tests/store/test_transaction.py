@@ -15,6 +15,7 @@ from mvc.digest import digest_of
 from mvc.errors import Busy, Damaged, MvcError
 from mvc.recipe import ObjectRef, Part, Recipe
 from mvc.store import Store, Transaction
+from mvc.store import transaction as transactions
 from mvc.store.intents import INTENT
 from mvc.store.settings import root_name
 from tests.support import store_builders as build
@@ -198,6 +199,28 @@ def test_a_damaged_pack_of_the_same_name_is_replaced(
     assert pack.read_bytes() == good
     (kept,) = (store.folder / "quarantine").iterdir()
     assert kept.read_bytes() == bad
+    assert all(bytes(Store.open(store.folder).get(digest_of(data))) == data for data in OBJECTS)
+
+
+@pytest.mark.parametrize("when", ["is_whole", "name_also"])
+def test_a_pack_of_the_same_name_that_a_collector_takes_is_made(
+    store: Store, begun: Transaction, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Where the name was taken and is not any more, ours has it."""
+    build.publish(Store.open(store.folder), OBJECTS)
+    (pack,) = build.packs_of(store)
+    if when == "name_also":  # it is looked at because it has rotted
+        build.flip(pack, 100)
+    real = getattr(transactions, when)
+
+    def late(path: Path, *given: Path) -> object:
+        pack.unlink()
+        monkeypatch.setattr(transactions, when, real)
+        return real(path, *given)
+
+    monkeypatch.setattr(transactions, when, late)
+    fileio.run(begun.publish(build.REGISTRY, b"mvc: 1\n"))
+    assert build.packs_of(store) == [pack]
     assert all(bytes(Store.open(store.folder).get(digest_of(data))) == data for data in OBJECTS)
 
 
