@@ -36,8 +36,7 @@ from mvc.store.settings import ROOTS, STAGING
 class Vanished:
     """A root without a version: its record, and the number that it had or is to have.
 
-    ``sure`` says whether it had that number, ``lost`` whether it was a version
-    here, ``late`` whether it was made, and ended, after all versions that are here.
+    ``sure`` says whether it had that number, ``lost`` whether it was a version here.
     """
 
     root: Path
@@ -45,7 +44,6 @@ class Vanished:
     number: int
     sure: bool
     lost: bool
-    late: bool
 
     @property
     def id(self) -> str:
@@ -57,9 +55,8 @@ def vanished(
 ) -> list[Vanished]:
     """Return those of this registry's roots called ``names`` that are whole, by family and number.
 
-    What is later than all that is here were versions if two roots say so, or events of
-    a family without any: an add that was cut off leaves one root. Those under way do not
-    count.
+    A family of which nothing is left was one if two roots, or events, say so:
+    an add that was cut off leaves one root. Those under way do not count.
     """
     folder = store.folder / ROOTS / place.id
     kept: defaultdict[str, dict[Path, Record]] = defaultdict(dict)
@@ -82,17 +79,14 @@ def vanished(
         for _, digest in here.values():  # a root may outlive the version's release for a while
             roots.pop(folder / f"{digest.hex()}.yaml", None)
         sure = {} if in_git else _certain(here, noted, roots)
-        last = max((record.created for record, _ in here.values()), default="")
-        late = {p for p, r in roots.items() if p in ended and r.created > last and not in_git}
-        gone = len(late) > 1 or (not numbers and bool(events))
+        gone = not in_git and not numbers and (len(ended & roots.keys()) > 1 or bool(events))
         free = (n for n in count(1) if n not in {*numbers, *sure.values()})
-        above = (n for n in count(max(numbers, default=0) + 1) if n not in sure.values())
-        for path, record in sorted(roots.items(), key=lambda item: item[1].created):
-            if path in sure or path in ended:
-                number = sure.get(path) or next(above if path in late else free)
-                lost = path in sure or (path in late and gone)
-                found.append(Vanished(path, record, number, path in sure, lost, path in late))
-    found.sort(key=lambda each: (folder_of(each.record.family), each.number))
+        numbered = (
+            Vanished(path, record, sure.get(path) or next(free), path in sure, path in sure or gone)
+            for path, record in sorted(roots.items(), key=lambda item: item[1].created)
+            if path in sure or path in ended
+        )
+        found += sorted(numbered, key=lambda each: each.number)
     return found
 
 
@@ -108,13 +102,12 @@ def highest_given(place: Place, manifest: Manifest, store: Store, name: str, her
     given = here
     if last and last[1] > here and not manifest.record_path(name, last[1]).exists():
         given = last[1]
-    names = newest.roots_since(place, store)
     if not here:
-        listed = fileio.list_folder(store.folder / ROOTS / place.id)
-        names = [name for name in listed if name.endswith(".yaml")]
-    found = vanished(place, manifest, store, names) if names else []
-    own = [each for each in found if folder_of(each.record.family) == folder_of(name)]
-    given = max(given, *(f.number for f in own if f.lost or (here and f.late)), 0)
+        folder = store.folder / ROOTS / place.id
+        names = [n for n in fileio.list_folder(folder) if n.endswith(".yaml")]
+        found = vanished(place, manifest, store, names)
+        lost = (f.number for f in found if f.lost and folder_of(f.record.family) == folder_of(name))
+        given = max(given, *lost, 0)
     if given > here:
         warn(
             f"'{name}' had a version v{given}, whose record is not here any more: the new one is "

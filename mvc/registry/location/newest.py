@@ -6,8 +6,7 @@ and outside git: records that git brought from elsewhere say nothing about
 this registry's store.
 
 Why so, and what else could be: ``docs/decisions/0009-stale-copies.md``.
-Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``,
-``roots_since``.
+Public names: ``note``, ``forget``, ``forget_if_gone``, ``refusal``, ``number_in``.
 """
 
 from __future__ import annotations
@@ -87,20 +86,6 @@ def number_in(place: Place, family: str) -> tuple[str, int] | None:
     if folder_of(name) != folder_of(family) or not number.isdecimal():
         return None
     return noted[1].hex(), int(number)
-
-
-def roots_since(place: Place, store: Store) -> list[str]:
-    """Return the names of this registry's roots made after the note.
-
-    They are those of others who add, or the note is an old one, put back from a backup.
-    """
-    folder = store.folder / ROOTS / place.id
-    with contextlib.suppress(OSError):
-        noted = Path(place.folder, FILE).stat().st_mtime_ns
-        if folder.stat().st_mtime_ns > noted:
-            names = [name for name in fileio.list_folder(folder) if name.endswith(".yaml")]
-            return [name for name in names if (folder / name).stat().st_mtime_ns > noted]
-    return []
 
 
 def _root(place: Place, store: Store, record: Digest) -> Path:
