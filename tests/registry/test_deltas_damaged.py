@@ -188,6 +188,27 @@ def test_a_base_comes_back_with_few_enough_links(
     all_is_whole(held)
 
 
+def test_a_base_on_its_way_out_still_serves(
+    held: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What lies in the trash is read from there, so a check beside a gc finds no damage."""
+    source = Project(tmp_path_factory.mktemp("source"))
+    source.add(FILES[2])
+    source.add(FILES[0])
+    plain_copy(held, FILES[2])
+    over_more = of_version(source, "net@v2").pack.path  # as many links as what is kept over it
+    base = of_version(held, "net@v1").pack.path
+    shutil.copy(over_more, held.mvc / "store" / "packs" / over_more.name)
+    trash = held.mvc / "store" / "trash"
+    trash.mkdir(exist_ok=True)
+    on_its_way = base.rename(trash / f"{'0' * 32}-{base.name}")
+    all_is_whole(held)
+    on_its_way.unlink()
+    (finding,) = held.registry().fsck("quick").findings
+    assert finding.versions == ("net/v2",)
+    assert "is not kept over fewer than 1 links" in finding.remedy
+
+
 def test_deltas_of_a_pack_cut_off_are_saved(held: Project) -> None:
     """A delta found without its pack's index is stored again as it is, over its base."""
     for pack in held.packs:

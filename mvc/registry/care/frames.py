@@ -72,9 +72,11 @@ class Frames:
         kept = self._store.entries_of(entry.base)
         fit = (f for f in kept if f.entry.depth < entry.depth)
         recipes = all(f.entry.encoding == Encoding.RECIPE for f in fit)
-        if kept and (recipes or self.serves(entry.base)):
-            return f"its base {entry.base.short} is not kept over fewer than {entry.depth} links"
-        return None
+        if not kept or not (recipes or self.serves(entry.base)):
+            return None
+        if _base_is_read(self._store, entry):  # a gc is just taking it, or has put it back
+            return None
+        return f"its base {entry.base.short} is not kept over fewer than {entry.depth} links"
 
     def _believed(self, digest: Digest) -> Iterator[Found]:
         for found in self._store.entries_of(digest):
