@@ -28,7 +28,7 @@ scripts and is never changed, only added to. A reader of stored bytes raises
 Messages are one line, lower case, with the subject in quotes; what to do
 about it is the ``hint``.
 
-Public names: those above, ``warn``, ``is_full``.
+Public names: those above, ``warn``, ``is_full``, ``is_denied``.
 """
 
 from __future__ import annotations
@@ -178,3 +178,8 @@ def warn(warning: str | MvcWarning, kind: type[MvcWarning] = MvcWarning) -> None
 def is_full(error: OSError) -> bool:
     """Say whether a call failed because there is no room, on the disk or for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_denied(error: OSError) -> bool:
+    """Say whether a call failed because something may not be written to, or not by this user."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)

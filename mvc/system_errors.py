@@ -3,7 +3,7 @@
 Whatever a call of ``ModelRegistry``, or a command, ends with is told alike:
 the path that a person knows, what is wrong with it, and what to type.
 
-Public names: ``in_words``, ``speaking``.
+Public names: ``in_words``, ``speaking``, ``public_methods``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from shlex import quote
 from types import FunctionType
 from typing import ParamSpec, TypeVar
@@ -95,11 +95,17 @@ def speaking(kind: type[C]) -> type[C]:
 
     A class decorator. A closed pipe is no error of what was asked for, and passes.
     """
+    for name, method in public_methods(kind):
+        setattr(kind, name, _speaking(method))
+    return kind
+
+
+def public_methods(kind: type) -> Iterator[tuple[str, FunctionType]]:
+    """Yield the methods by which a class is used, its ``__init__`` too, by name."""
     for name in ("__init__", *dir(kind)):
         method = getattr(kind, name)
         if isinstance(method, FunctionType) and (name == "__init__" or not name.startswith("_")):
-            setattr(kind, name, _speaking(method))
-    return kind
+            yield name, method
 
 
 def _speaking(method: Callable[P, R]) -> Callable[P, R]:

@@ -8,7 +8,7 @@ a table, each line like the other, is printed by ``mvc.cli.tables``.
 Public names: ``Json``, ``result``, ``json_result``, ``ids``, ``line``, ``note``,
 ``table``, ``draw``, ``styled``, ``width``, ``speaks_unicode``, ``facts``, ``size``, ``count``,
 ``when``, ``age``, ``moved``, ``cells_of``, ``number``, ``brief``, ``pairs``, ``names_of``,
-``path``, ``home_path``, ``clean``.
+``first``, ``path``, ``home_path``, ``clean``.
 """
 
 from __future__ import annotations
@@ -268,6 +268,12 @@ def pairs(values: Mapping[str, object], write: Callable[[object], str] = number)
 def names_of(version: Version) -> str:
     """Write what else a version is called: ``latest, best, prod``."""
     return ", ".join(version.names)
+
+
+def first(names: Sequence[str], most: int) -> str:
+    """Write the first of some names: ``a, b and 3 more``."""
+    more = len(names) - most
+    return f"{', '.join(names[:most])}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def path(place: Path) -> str:

@@ -222,12 +222,7 @@ def _related(related: Related) -> list[tuple[str, str]]:
         ("same bytes", related.same_bytes),
         ("same weights", related.same_weights),
     ]
-    return [(name, _first(ids)) for name, ids in rows if ids]
-
-
-def _first(ids: Sequence[str]) -> str:
-    more = len(ids) - MOST_RELATED
-    return f"{', '.join(ids[:MOST_RELATED])}{f' and {more:,} more' if more > 0 else ''}"
+    return [(name, output.first(ids, MOST_RELATED)) for name, ids in rows if ids]
 
 
 def _parents(registry: ModelRegistry, version: Version) -> Iterator[str]:

@@ -6,7 +6,6 @@ Public names: ``status``.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +124,8 @@ def _file(file: FileState) -> tuple[str, str, str]:
 def _folder(folder: FolderState) -> tuple[str, str, str]:
     path = os.path.join(folder.path, "")
     kinds = {"changed": folder.changed, "missing": folder.missing, "new": folder.new}
-    files = "; ".join(_named(paths, kind) for kind, paths in kinds.items() if paths)
+    named = (f"{output.first(paths, NAMED)} {kind}" for kind, paths in kinds.items() if paths)
+    files = "; ".join(named)
     if folder.state == "registered":
         return f"  {folder.version}", path, files
     if folder.state == "withdrawn":
@@ -133,8 +133,3 @@ def _folder(folder: FolderState) -> tuple[str, str, str]:
     if folder.state == "changed":
         return "  changed", path, f"was {folder.version}: {files}"
     return "  new", path, f"was {folder.version}, whose bytes the store does not hold"
-
-
-def _named(paths: Sequence[str], kind: str) -> str:
-    more = len(paths) - NAMED
-    return f"{', '.join(paths[:NAMED])}{f' and {more:,} more' if more > 0 else ''} {kind}"

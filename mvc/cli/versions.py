@@ -162,8 +162,7 @@ def note_children(registry: ModelRegistry, ids: Iterable[str]) -> None:
 
 def made_from(children: Sequence[str]) -> str:
     """Write the first of some versions, as in ``lora/v1 and 2 more were``."""
-    more = f" and {len(children) - MOST_CHILDREN:,} more" if len(children) > MOST_CHILDREN else ""
-    return f"{', '.join(children[:MOST_CHILDREN])}{more} {'was' if len(children) == 1 else 'were'}"
+    return f"{output.first(children, MOST_CHILDREN)} {'was' if len(children) == 1 else 'were'}"
 
 
 def _title(version: Version) -> str:

@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
-from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 from mvc.errors import UsageError
+from mvc.system_errors import public_methods
 
 C = TypeVar("C")
 P = ParamSpec("P")
@@ -65,10 +65,8 @@ def checking(kind: type[C]) -> type[C]:
 
     A class decorator.
     """
-    for name in ("__init__", *dir(kind)):
-        method = getattr(kind, name)
-        if isinstance(method, FunctionType) and (name == "__init__" or not name.startswith("_")):
-            setattr(kind, name, _checking(method))
+    for name, method in public_methods(kind):
+        setattr(kind, name, _checking(method))
     return kind
 
 

@@ -109,6 +109,15 @@ class Manifest:
         """Return the numbers of a family's events, ascending."""
         return self._numbers(family, "events", _EVENTS)
 
+    def refusal(self, family: str) -> MvcError | None:
+        """Return why a family may not be looked into, if so."""
+        try:
+            self.numbers(family)
+            self.event_numbers(family)
+        except MvcError as error:
+            return error
+        return None
+
     def record(self, family: str, number: int) -> tuple[Record, Digest]:
         """Return a version's record and its digest.
 

@@ -114,6 +114,16 @@ def plain_copy(project: Project, data: bytes) -> None:
         shutil.copy(pack, project.mvc / "store" / "packs" / pack.name)
 
 
+@pytest.fixture
+def deeper(held: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A source that keeps the base over as many links as what is kept over it in ``held``."""
+    source = Project(tmp_path_factory.mktemp("source"))
+    source.add(FILES[2])
+    source.add(FILES[0])
+    plain_copy(held, FILES[2])
+    return source
+
+
 @pytest.mark.parametrize("rotten", ["plain", "delta", "base"])
 def test_of_two_frames_one_serves(held: Project, rotten: str) -> None:
     """An object kept plainly and over another is read from the one that is whole."""
@@ -174,29 +184,17 @@ def test_a_delta_over_what_is_not_here_is_stored_anew(
     assert deltas(other) == 0
 
 
-def test_a_base_comes_back_with_few_enough_links(
-    held: Project, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_base_comes_back_with_few_enough_links(held: Project, deeper: Project) -> None:
     """A base that its source keeps over as many links as what needs it here is stored anew."""
-    source = Project(tmp_path_factory.mktemp("source"))
-    source.add(FILES[2])
-    source.add(FILES[0])
-    assert of_version(source, "net@v2").entry.depth == of_version(held, "net@v2").entry.depth == 1
-    plain_copy(held, FILES[2])
+    assert of_version(deeper, "net@v2").entry.depth == of_version(held, "net@v2").entry.depth == 1
     of_version(held, "net@v1").pack.path.unlink()
-    assert repair(held, source.mvc).ok
+    assert repair(held, deeper.mvc).ok
     all_is_whole(held)
 
 
-def test_a_base_on_its_way_out_still_serves(
-    held: Project, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_base_on_its_way_out_still_serves(held: Project, deeper: Project) -> None:
     """What lies in the trash is read from there, so a check beside a gc finds no damage."""
-    source = Project(tmp_path_factory.mktemp("source"))
-    source.add(FILES[2])
-    source.add(FILES[0])
-    plain_copy(held, FILES[2])
-    over_more = of_version(source, "net@v2").pack.path  # as many links as what is kept over it
+    over_more = of_version(deeper, "net@v2").pack.path
     base = of_version(held, "net@v1").pack.path
     shutil.copy(over_more, held.mvc / "store" / "packs" / over_more.name)
     trash = held.mvc / "store" / "trash"

@@ -251,14 +251,11 @@ def _check_records(run: Check) -> None:
 
 def _is_closed(run: Check, folder: str) -> bool:
     """Say whether a family may not be looked into, which is found."""
-    try:
-        run.manifest.numbers(folder)
-        run.manifest.event_numbers(folder)
-    except MvcError as error:
+    error = run.manifest.refusal(folder)
+    if error is not None:
         where = run.manifest.family_folder(folder)
         run.find("family", folder, where, [], f"{error.message}; {error.hint}")
-        return True
-    return False
+    return error is not None
 
 
 def _check_links(run: Check, folder: str) -> None:

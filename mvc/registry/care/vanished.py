@@ -64,8 +64,8 @@ def vanished(
         with suppress(OSError, MvcError):
             record = records.decode(fileio.read(folder / name, lines.MAX_SIZE))
             kept[folder_of(record.family)][folder / name] = record
-    for family in [name for name in kept if _is_closed(manifest, name)]:
-        del kept[family]
+    for family in [name for name in kept if manifest.refusal(name)]:
+        del kept[family]  # nobody can tell what vanished of it
     in_git = environment.in_git(manifest.folder)
     found: list[Vanished] = []
     for family, roots in sorted(kept.items()):
@@ -138,16 +138,6 @@ def _certain(
         last = number
         between.clear()
     return known
-
-
-def _is_closed(manifest: Manifest, family: str) -> bool:
-    """Say whether a family may not be looked into, so that nobody can tell what vanished of it."""
-    try:
-        manifest.numbers(family)
-        manifest.event_numbers(family)
-    except MvcError:
-        return True
-    return False
 
 
 def _readable(

@@ -6,12 +6,11 @@ Public names: ``path``, ``ready``, ``cache_of``.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 
 from mvc import environment, fileio
-from mvc.errors import Damaged, MvcError
+from mvc.errors import Damaged, MvcError, is_denied
 from mvc.progress import say
 from mvc.registry.checkout import contents
 from mvc.registry.checkout.writing import advice
@@ -83,7 +82,7 @@ def ready(place: Place, presence: Presence, files: Tree, identity: str) -> Path:
             limit=materialised.LIMIT if limit is None else limit,
         )
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if not is_denied(error):
             raise
         raise MvcError(
             f"'{cache}' may not be written to", hint="name another place: MVC_CACHE=DIR"

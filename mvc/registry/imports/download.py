@@ -10,12 +10,20 @@ Public names: ``download``.
 
 from __future__ import annotations
 
-import errno
 import time
 from pathlib import Path
 
 from mvc import fileio, progress
-from mvc.errors import Busy, Conflict, MvcError, MvcWarning, NotFound, RemoteFailed, warn
+from mvc.errors import (
+    Busy,
+    Conflict,
+    MvcError,
+    MvcWarning,
+    NotFound,
+    RemoteFailed,
+    is_denied,
+    warn,
+)
 from mvc.partfile import PartFile
 from mvc.registry.imports import cached as cache
 from mvc.registry.imports.address import Address
@@ -133,7 +141,7 @@ def _claimed_beside(slot: Slot, have: Cached | None) -> PartFile:
     try:
         return _claim(slot)
     except OSError as error:
-        if have is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if have is None or not is_denied(error):
             raise
         raise MvcError(
             f"'{slot.folder}' may not be written to, so nothing newer could be downloaded",
