@@ -20,6 +20,8 @@ from mvc.registry import changes
 from mvc.registry.intake import intake
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.intake.unchanged import IfChanged
+from mvc.registry.location import founding
+from mvc.registry.location import place as places
 from mvc.registry.version import Added
 from tests.support.faults import Project, bytes_of, records_of, run_to_end, whole
 
@@ -33,8 +35,8 @@ STEPS_OF_EVENT = 4
 
 def interleavings(first: int, second: int) -> Iterator[tuple[int, ...]]:
     """Yield every order of ``first`` steps of 0 and ``second`` steps of 1."""
-    for places in itertools.combinations(range(first + second), first):
-        yield tuple(0 if n in places else 1 for n in range(first + second))
+    for turns in itertools.combinations(range(first + second), first):
+        yield tuple(0 if n in turns else 1 for n in range(first + second))
 
 
 def with_two_switches(length: int) -> Iterator[tuple[int, ...]]:
@@ -174,28 +176,46 @@ def test_of_many_who_init_at_once_all_end_well(tmp_path: Path) -> None:
         folder.mkdir()
         command = [sys.executable, "-c", INIT, str(folder)]
         running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
-        for process in running:
-            _, said = process.communicate(timeout=60)
-            assert (process.returncode, said) == (0, b"")
+        said = [process.communicate(timeout=60)[1] for process in running]
+        assert (said, [process.returncode for process in running]) == ([b""] * 6, [0] * 6)
         assert [path.name for path in folder.iterdir()] == [".mvc"]
         assert whole(Project(folder)).list() == []
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (fileio, "list_folder"),
+        (places, "is_clone"),
+        (places, "exists"),
+        (founding, "check_place"),
+        (fileio, "make_folder"),
+        (fileio, "publish_folder"),
+    ],
+)
 def test_who_loses_the_race_to_init_uses_the_winner_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, after: bool
 ) -> None:
     """Whoever finds a registry made while making one takes that, and leaves nothing of its own."""
     folder = tmp_path / "project"
     folder.mkdir()
-    looked = iter([False])
-    real = fileio.publish_folder
+    real = getattr(module, name)
+    made: list[bool] = []
 
-    def late(private: Path, final: Path) -> bool:
-        if next(looked, None) is not None:
-            assert ModelRegistry(folder).init()
-        return real(private, final)
+    def init() -> None:
+        if not made:
+            made.append(False)
+            made[0] = ModelRegistry(folder).init()
 
-    monkeypatch.setattr(fileio, "publish_folder", late)
-    assert not ModelRegistry(folder).init()
+    def raced(*args: Any) -> Any:
+        if not after:
+            init()
+        result = real(*args)
+        init()
+        return result
+
+    monkeypatch.setattr(module, name, raced)
+    assert ModelRegistry(folder).init() + made[0] == 1
     assert [path.name for path in folder.iterdir()] == [".mvc"]
     whole(Project(folder))

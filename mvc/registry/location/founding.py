@@ -64,11 +64,12 @@ def create(folder: Path, store: Path | None = None) -> bool:
         store = None
     if store is not None and folder in store.parents:
         raise UsageError(f"'{store}' lies inside the registry", hint="leave out --store")
+    filled = any(fileio.list_folder(folder))  # before the looks below: one may be made meanwhile
     if places.is_clone(folder):
         return _adopt(folder, store)
     if places.exists(folder):
         return store is not None and _take_instead(places.read(folder), store)
-    if any(fileio.list_folder(folder)):
+    if filled:
         raise _no_registry(folder)
     check_place(folder.parent)
     fileio.make_folder(folder.parent)
