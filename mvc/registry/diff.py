@@ -23,6 +23,7 @@ from mvc.formats.numbers import Statistics, are_numbers, compare, row_major
 from mvc.progress import advance, job
 from mvc.recipe import ObjectRef
 from mvc.registry import tensors
+from mvc.registry.display import Display, Displayed, count, first
 from mvc.registry.intake import unregistered
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.version import Version
@@ -45,6 +46,9 @@ class FileChange:
     size_a: int | None
     size_b: int | None
 
+    def __str__(self) -> str:
+        return f"{self.change} {_both((self.a, self.b))}"
+
 
 @dataclass(frozen=True, slots=True)
 class FactChange:
@@ -54,6 +58,10 @@ class FactChange:
     name: str
     a: Any
     b: Any
+
+    def __str__(self) -> str:
+        a, b = ("none" if side is None else side for side in (self.a, self.b))
+        return f"{self.name} {a} → {b}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +76,13 @@ class TensorChange:
     shape_b: tuple[int, ...] | None = None
     statistics: Statistics | None = None
 
+    def __str__(self) -> str:
+        dtypes, shapes = (self.dtype_a, self.dtype_b), (self.shape_a, self.shape_b)
+        return f"{self.name} {self.change} {_both(dtypes)} {_both(shapes)}"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Difference:
+class Difference(Displayed):
     """All that differs; ``equal`` counts the tensors that do not."""
 
     a: str
@@ -88,15 +100,16 @@ class Difference:
         """Return what ``--json`` prints."""
         return {"same": self.same, **asdict(self)}
 
-    def __repr__(self) -> str:
-        from mvc.registry import card  # nothing that the command line needs
-
-        return card.line(card.of_difference(self))
-
-    def _repr_html_(self) -> str:
-        from mvc.registry import card
-
-        return card.table(card.of_difference(self))
+    def _display(self) -> Display:
+        kinds = (("file", self.files), ("fact", self.facts), ("tensor", self.tensors))
+        differ = [count(len(changes), what) for what, changes in kinds if changes]
+        said = f"{', '.join(differ)} different" if differ else "the same"
+        said += f"; {count(self.equal, 'tensor')} equal" if self.equal else ""
+        facts: dict[str, list[str]] = {}
+        for fact in self.facts:
+            facts.setdefault(fact.group, []).append(str(fact))
+        files, tensors = ("files", [*map(str, self.files)]), ("tensors", [*map(str, self.tensors)])
+        return Display(f"{self.a} → {self.b}", (said,), first((files, *facts.items(), tensors)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,3 +334,7 @@ def _read_lying(path: Path, offset: int, size: int) -> Iterator[Buffer]:
             if len(data) < wanted:
                 raise Conflict(f"'{path}' changed while it was read", hint="run the command again")
             yield data
+
+
+def _both(sides: Iterable[object]) -> str:
+    return " → ".join(dict.fromkeys(str(side) for side in sides if side is not None))

@@ -55,6 +55,11 @@ class FolderState:
     missing: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        kinds = {"changed": self.changed, "missing": self.missing, "new": self.new}
+        files = "".join(f", {len(paths):,} {kind}" for kind, paths in kinds.items() if paths)
+        return f"{self.path} ({self.state}, {self.version}{files})"
+
 
 @dataclass(slots=True)
 class Told:

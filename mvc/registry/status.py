@@ -17,6 +17,7 @@ from mvc import fileio
 from mvc.errors import MvcError, MvcWarning, warn
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
+from mvc.registry.display import Display, Displayed, count, first
 from mvc.registry.folder_status import MOST_FILES, FolderState, Told, folder_states, warn_of_many
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
@@ -50,7 +51,7 @@ class FileState:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Status:
+class Status(Displayed):
     """Where things are and how much they take, in bytes; and the files looked at.
 
     ``stored`` is what the store takes on disk, ``plain`` what plain copies
@@ -68,15 +69,17 @@ class Status:
     files: tuple[FileState, ...]
     folders: tuple[FolderState, ...]
 
-    def __repr__(self) -> str:
-        from mvc.registry import card  # nothing that the command line needs
-
-        return card.line(card.of_status(self))
-
-    def _repr_html_(self) -> str:
-        from mvc.registry import card
-
-        return card.table(card.of_status(self))
+    def _display(self) -> Display:
+        states: dict[str, list[str]] = {}
+        for file in self.files:
+            version = f" ({file.version})" if file.version else ""
+            states.setdefault(file.state, []).append(f"{file.path}{version}")
+        counts = [count(self.families, "family", "families"), count(self.versions, "version")]
+        counts += [f"{count(len(files), 'file')} {state}" for state, files in states.items()]
+        counts += [count(len(self.folders), "folder")] if self.folders else []
+        store = "not there" if self.store is None else f"{self.store}, {self.stored or 0:,} bytes"
+        rows = (("store", [store]), ("folders", [*map(str, self.folders)]), *states.items())
+        return Display(str(self.registry), counts, first(rows))
 
 
 def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -> Status:

@@ -5,18 +5,20 @@ Public names: ``Version``, ``Added``, ``Imported``, ``CheckedOut``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from mvc.lines import Value
+from mvc.registry.display import Display, Displayed
 from mvc.registry.family import Family
 from mvc.registry.record import Artifact, Record
 
 
 @dataclass(frozen=True, repr=False)
-class Version:
+class Version(Displayed):
     """One version as it stands now: its record, and what events say of it.
 
     ``id`` is ``family/vN``; ``present`` tells whether the store is known to
@@ -64,14 +66,26 @@ class Version:
         return hash((self.id, self.artifact.digest))
 
     def __repr__(self) -> str:
-        from mvc.registry import card  # nothing that the command line needs
+        metrics = "".join(f" {name}={_rounded(value)}" for name, value in self.metrics.items())
+        names = ", ".join(self.names)
+        return f"<{self.id}{metrics}{f' ({names})' if names else ''}>"
 
-        return card.version_line(self)
+    def _display(self) -> Display:
+        return Display(self.id, (", ".join(self.names) or "version",), tuple(self._rows()))
 
-    def _repr_html_(self) -> str:
-        from mvc.registry import card
-
-        return card.table(card.of_version(self))
+    def _rows(self) -> Iterator[tuple[str, list[str]]]:
+        artifact = self.artifact
+        yield "created", [f"{self.created[:19].replace('T', ' ')} UTC by {self.author}"]
+        files = f", {artifact.files:,} files" if artifact.files is not None else ""
+        yield artifact.kind, [f"{artifact.name}{files}, {artifact.size:,} bytes, {artifact.format}"]
+        if artifact.tensors is not None:
+            kinds = ", ".join(artifact.dtypes or {})
+            yield "tensors", [f"{artifact.tensors:,}, {artifact.parameters:,} parameters, {kinds}"]
+        for name in ("metrics", "params", "lineage", "labels"):
+            facts = getattr(self, name).items()
+            yield name, [f"{key} {_text(v)}" for key, v in facts if v not in (None, {}, [])]
+        yield "message", [self.message] if self.message else []
+        yield "bytes", [] if self.present else ["not in the store"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,6 +162,20 @@ def view(
         "author": record.author,
         "present": present,
     }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):  # parents, by their ids alone
+        return ", ".join(_text(item["id"] if _has_id(item) else item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _has_id(value: Any) -> bool:
+    return isinstance(value, dict) and "id" in value
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _plain(value: Any) -> Value:

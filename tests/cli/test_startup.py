@@ -38,7 +38,8 @@ RECORDS = _ours(
     registry registry.arguments registry.registry registry.care_methods registry.import_methods
     registry.keep_methods registry.search_methods registry.tag_methods registry.tensor_methods
     registry.location.store_methods
-    registry.changes registry.directions registry.duration registry.event registry.family
+    registry.changes registry.directions registry.display registry.duration registry.event
+    registry.family
     registry.manifest registry.names registry.reach registry.record registry.refs registry.resolve
     registry.sealed registry.tags registry.unchanging registry.version
     registry.location registry.location.finding registry.location.lost registry.location.newest

@@ -14,6 +14,7 @@ from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning, warn
 from mvc.registry import reach, retention
 from mvc.registry.checkout import paths
+from mvc.registry.display import Display, Displayed, count
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
@@ -35,9 +36,13 @@ class FamilyUsage:
     plain: int
     stored: int
 
+    def __str__(self) -> str:
+        versions = count(self.versions, "version")
+        return f"{versions}, {self.stored:,} bytes, {self.plain:,} as copies"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Usage:
+class Usage(Displayed):
     """Bytes: ``plain`` copies of all live versions, ``stored`` for them, shared bytes once.
 
     ``withdrawn`` is what only withdrawn versions need, which gc frees from
@@ -59,15 +64,22 @@ class Usage:
     def ratio(self) -> float | None:
         return self.stored / self.plain if self.plain else None
 
-    def __repr__(self) -> str:
-        from mvc.registry import card  # nothing that the command line needs
-
-        return card.line(card.of_usage(self))
-
-    def _repr_html_(self) -> str:
-        from mvc.registry import card
-
-        return card.table(card.of_usage(self))
+    def _display(self) -> Display:
+        counts = (
+            count(self.versions, "version"),
+            f"{self.stored:,} bytes stored",
+            f"{self.plain:,} as plain copies",
+        )
+        others = {"withdrawn": self.withdrawn, "other": self.other, "cache": self.cache}
+        families = [
+            (
+                f.family,
+                [f"{count(f.versions, 'version')}, {f.stored:,} bytes, {f.plain:,} as copies"],
+            )
+            for f in self.families
+        ]
+        rows = [(name, [f"{size:,} bytes"] if size else []) for name, size in others.items()]
+        return Display("usage", counts, (*families, *rows))
 
 
 def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
