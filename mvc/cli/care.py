@@ -18,7 +18,7 @@ from mvc.errors import Damaged, UsageError
 
 if TYPE_CHECKING:
     from mvc.registry.care.coverage import Coverage
-    from mvc.registry.care.fsck import Finding, Report
+    from mvc.registry.care.findings import Finding, Report
     from mvc.registry.care.usage import FamilyUsage, Usage
 
 # What a person asks for first; other kinds follow.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from mvc.registry.care.doctor import Diagnosis
-    from mvc.registry.care.fsck import Report
+    from mvc.registry.care.findings import Report
     from mvc.registry.care.repack import Repacked
     from mvc.registry.location.place import Place
     from mvc.registry.location.presence import Presence

@@ -58,7 +58,8 @@ STORE = _ours(
 SEARCH = _ours(
     """
     registry.search registry.search.columns registry.search.expression registry.search.facts
-    registry.search.matching registry.search.parser registry.search.search registry.search.times
+    registry.search.matching registry.search.parser registry.search.records registry.search.search
+    registry.search.times
     """
 )
 # To tag, it is looked whether records came by git, and what they need is rooted.

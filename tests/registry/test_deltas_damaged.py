@@ -14,7 +14,8 @@ from safetensors.numpy import save
 from mvc import Damaged
 from mvc.codecs import Encoding
 from mvc.errors import StoreWarning
-from mvc.registry.care.fsck import LEVELS, Report
+from mvc.registry.care.findings import Report
+from mvc.registry.care.fsck import LEVELS
 from mvc.registry.location import presence
 from mvc.store import alternates
 from mvc.store.index import Found

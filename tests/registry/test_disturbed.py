@@ -17,6 +17,7 @@ from mvc import Busy, ModelRegistry, fileio
 from mvc.registry import family
 from mvc.registry.care import confirmed, fsck, gc, modes, repack, rooted
 from mvc.registry.care.check_roots import check_roots
+from mvc.registry.care.findings import Check
 from mvc.registry.location import finding, newest, place
 from mvc.registry.manifest import Manifest
 from mvc.store import relocation
@@ -157,7 +158,7 @@ def test_a_check_names_nothing_that_gc_gave_up_meanwhile(
     project.registry().rm("net@v1")
     real = check_roots
 
-    def late(run: fsck.Check) -> None:
+    def late(run: Check) -> None:
         monkeypatch.setattr(fsck, "check_roots", real)
         assert collected(project).freed > 3000
         real(run)
@@ -182,7 +183,7 @@ def test_a_check_that_every_move_overtakes_finds_nothing(
     """Where no check ends before the next move, ``fsck`` is to be run again; nothing is damaged."""
     real, places = check_roots, cycle(["moved", ".mvc/store"])
 
-    def late(run: fsck.Check) -> None:
+    def late(run: Check) -> None:
         fileio.run(moving(project, project.folder / next(places)))
         real(run)
 

@@ -11,7 +11,7 @@ import pytest
 
 from mvc import Damaged, StoreMissing
 from mvc.digest import Digest
-from mvc.registry.care.fsck import Finding, Report
+from mvc.registry.care.findings import Finding, Report
 from mvc.store import index as merged
 from mvc.store.pack import Entry, IndexBlock
 from tests.support.registry_builders import (

@@ -16,7 +16,7 @@ from mvc import UsageError, fileio
 from mvc.digest import checksum_of
 from mvc.registry.care import coverage
 from mvc.registry.care.coverage import NEVER, Coverage
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from tests.support.registry_builders import MIB, Project, flip, noise, python, rewrite
 from tests.support.store_builders import regions_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mvc import ModelRegistry
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from tests.registry.test_git import git
 from tests.support.registry_builders import Project
 from tests.support.users import ANNA, BEN, TEAM, User, needs_root, shared_folder

@@ -12,7 +12,7 @@ import pytest
 from mvc import ModelRegistry, MvcError, NotFound, lines
 from mvc.digest import digest_of
 from mvc.recipe import ObjectRef, Part, Recipe
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from mvc.store import Store
 from tests.support import faults
 from tests.support.faults import Calls, killed_after_steps, killed_before_calls

@@ -14,7 +14,7 @@ import pytest
 
 from mvc import ModelRegistry, StoreWarning, UsageError, fileio
 from mvc.fileio import Steps
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from mvc.registry.care.vanished import vanished
 from mvc.registry.intake import intake
 from mvc.registry.intake.source import SourceFile

@@ -32,7 +32,7 @@ from unittest import mock
 from mvc import ModelRegistry, MvcError, fileio, system
 from mvc.fileio import Steps, T
 from mvc.registry import family, reach
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from mvc.registry.care.rooted import needs_of, roots
 from mvc.registry.location import place
 from mvc.store.mark import Census, reachable

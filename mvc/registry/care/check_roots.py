@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mvc import environment, fileio, lines
 from mvc.errors import MvcError
 from mvc.registry.care import modes, remarks, rooted
+from mvc.registry.care.findings import Check
 from mvc.registry.care.remarks import MENDS
 from mvc.registry.care.vanished import Vanished, vanished
 from mvc.registry.location import pulled
 from mvc.registry.reach import Held
 from mvc.store.settings import root_name
-
-if TYPE_CHECKING:
-    from mvc.registry.care.fsck import Check
 
 
 def check_roots(run: Check) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvc.errors import Busy
-from mvc.registry.care.fsck import Report
+from mvc.registry.care.findings import Report
 from mvc.store.lock import there
 from mvc.store.settings import PACKS, ROOTS, standing
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from mvc import fileio
 from mvc.fileio import Steps
 from mvc.registry.care import fsck
-from mvc.registry.care.fsck import Check, Mended
+from mvc.registry.care.findings import Check, Mended
 from mvc.registry.care.material import Material
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence

@@ -25,7 +25,7 @@ from mvc.registry import event as events
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.care import modes
-from mvc.registry.care.fsck import Check, Lost, Report
+from mvc.registry.care.findings import Check, Lost, Report
 from mvc.registry.care.material import collect
 from mvc.registry.care.mending import Repair, damaged_bytes, put_back
 from mvc.registry.care.repair_objects import mend_objects, say_taken, set_packs_aside

@@ -19,7 +19,7 @@ from mvc.digest import Digest, Hasher
 from mvc.errors import MvcError
 from mvc.fileio import Steps
 from mvc.recipe import Recipe
-from mvc.registry.care.fsck import Check
+from mvc.registry.care.findings import Check
 from mvc.registry.care.mending import Repair, keep_aside
 from mvc.registry.digests import digest_of_file
 from mvc.registry.intake.ingest import ingest

@@ -21,8 +21,8 @@ from mvc import fileio
 from mvc.errors import MvcError, UnreadWarning, warn
 from mvc.registry.family import SETTLED_NS, Family
 from mvc.registry.manifest import Manifest
-from mvc.registry.search.columns import Records
 from mvc.registry.search.facts import Values, facts_of
+from mvc.registry.search.records import Records
 
 VERSION = 1
 # How long another process may take to write before the records are read instead.

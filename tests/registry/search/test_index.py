@@ -21,6 +21,7 @@ from mvc.errors import MvcWarning, NotFound, StoreWarning, UsageError
 from mvc.registry import record as records
 from mvc.registry.sealed import now
 from mvc.registry.search import columns, index
+from mvc.registry.search.records import Records
 from tests.support.registry_builders import Project, finished, python, rewrite
 
 EXPRESSIONS = ["acc > 0.5", "acc >= @best.acc - 0.2 or n = 3", "not lr = 0.1", "opt = adam",
@@ -125,7 +126,7 @@ def test_every_fact_is_as_in_its_record(many: Project) -> None:
     known = registry.families()
     with columns.opened(registry.manifest, known) as found:
         assert isinstance(found, index.Index)
-        expected = columns.Records(registry.manifest, known)
+        expected = Records(registry.manifest, known)
         assert set(found.names()) == set(expected.names())
         for name in expected.names():
             for family in known:
