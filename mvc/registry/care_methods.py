@@ -134,13 +134,13 @@ class CareMethods(TensorMethods):
         Raises:
             Damaged: Something cannot be read; nothing was removed.
             Busy: A gc, another repack or a move is under way.
-            MvcError: The store may not be written to.
+            MvcError: The store may not be written to, as a dry run need not.
         """
         from mvc.registry.care import repack
 
         if not dry_run:
             self._writing(always=True, strict=True)
-        store = self.presence.writable().alone()
+        store = self.presence.writable(dry_run=dry_run).alone()
         return repack.repack(self.manifest, store, dry_run=dry_run)
 
 

@@ -114,7 +114,8 @@ class KeepMethods(TagMethods):
             UsageError: ``grace`` is no length of time.
             Damaged: Something cannot be read, so nobody knows what is needed; nothing was removed.
             Busy: Another gc, repack or move is under way.
-            MvcError: The clock cannot be trusted, or the store may not be written to.
+            MvcError: The clock cannot be trusted, or the store may not be written to, as
+                a dry run need not.
         """
         from mvc.registry.care import gc
         from mvc.registry.duration import duration
@@ -126,11 +127,13 @@ class KeepMethods(TagMethods):
     def _collect(self, grace: timedelta | None, wait: float, **options: bool) -> Collected:
         from mvc.registry.care import gc
 
-        if not options.get("dry_run"):  # what a copied registry gives up must be its own
+        dry_run = options.get("dry_run", False)
+        if not dry_run:  # what a copied registry gives up must be its own
             self._writing(always=True, strict=True)
-        store = self.presence.writable().alone()
+        store = self.presence.writable(dry_run=dry_run).alone()
         done = gc.collect(self.place, self.manifest, store, grace, wait=wait, **options)
-        newest.forget_if_gone(self.place, store)
+        if not dry_run:
+            newest.forget_if_gone(self.place, store)
         return done
 
     def _after_add(self, added: Added) -> Added:

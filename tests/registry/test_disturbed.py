@@ -20,8 +20,8 @@ from mvc.registry.care.check_roots import check_roots
 from mvc.registry.care.findings import Check
 from mvc.registry.location import finding, newest, place
 from mvc.registry.manifest import Manifest
-from mvc.store import relocation
-from mvc.store.mark import Need
+from mvc.store import Store, relocation
+from mvc.store.mark import Census, Need
 from mvc.store.settings import claims
 from tests.support.gc_builders import collected
 from tests.support.registry_builders import Project, noise
@@ -233,6 +233,32 @@ def test_a_repack_that_a_gc_overtakes_is_told(
     monkeypatch.setattr(repack, "needs_of", late)
     with pytest.raises(Busy, match="another gc, repack or move was under way"):
         repack.repack(project.registry().manifest, store, dry_run=True)
+
+
+@pytest.mark.parametrize("command", ["gc", "repack"])
+def test_a_dry_run_that_a_gc_overtakes_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It takes no lock; a pack that goes meanwhile is no damage, and the repeat works."""
+    packs = project.registry().presence.store.index.names
+    real = Census.of
+
+    def late(store: Store) -> Census:
+        for name in packs:  # as one who writes them anew does
+            (project.mvc / "store/packs" / name).rename(project.folder / name)
+        return real(store)
+
+    def run() -> object:
+        registry = project.registry()
+        return registry.gc(dry_run=True) if command == "gc" else registry.repack(dry_run=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Census, "of", late)
+        with pytest.raises(Busy, match="another gc, repack or move was under way"):
+            run()
+    for name in packs:
+        (project.folder / name).rename(project.mvc / "store/packs" / name)
+    run()
 
 
 def test_what_goes_while_modes_are_looked_at_is_no_error(

@@ -84,7 +84,7 @@ def collect(
     emptied = _emptied(place, dry_run=dry_run) if cache else 0
 
     def planning() -> Plan:
-        with undisturbed(store.folder, ROOTS):
+        with undisturbed(store.folder, ROOTS, PACKS):
             return plan(place, manifest, store, grace, orphans=orphans, force=force)
 
     if dry_run:

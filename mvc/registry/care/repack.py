@@ -32,7 +32,7 @@ from mvc.store.lock import maintenance, undisturbed
 from mvc.store.mark import Census, Need, reachable
 from mvc.store.repack import RepackPlan, Wishes
 from mvc.store.retire import Retired, retire
-from mvc.store.settings import ROOTS
+from mvc.store.settings import PACKS, ROOTS
 from mvc.store.transaction import Under
 
 
@@ -58,14 +58,14 @@ class Repacked:
 
 def repack(manifest: Manifest, store: Store, *, dry_run: bool) -> Repacked:
     """Plan, and unless ``dry_run`` carry the plan out. Raises as ``ModelRegistry.repack`` says."""
-    with undisturbed(store.folder, ROOTS):
-        if dry_run:
+    if dry_run:
+        with undisturbed(store.folder, ROOTS, PACKS):
             return _told(_plan(manifest, store), executed=False)
-        with maintenance(store.folder) as alone:
-            if not alone:
-                raise Busy("another gc, repack or move is under way", hint="try again later")
-            planned, done = fileio.run(repack_steps(manifest, store, waiting(WAIT)))
-            return _told(planned, executed=True, after=store.size(), waiting=done.waiting)
+    with undisturbed(store.folder, ROOTS), maintenance(store.folder) as alone:
+        if not alone:
+            raise Busy("another gc, repack or move is under way", hint="try again later")
+        planned, done = fileio.run(repack_steps(manifest, store, waiting(WAIT)))
+        return _told(planned, executed=True, after=store.size(), waiting=done.waiting)
 
 
 def repack_steps(

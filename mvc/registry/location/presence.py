@@ -93,26 +93,27 @@ class Presence:
         """The store. Raises as ``located`` does."""
         return self.located.store
 
-    def writable(self, *, if_old: bool = False) -> Store:
+    def writable(self, *, if_old: bool = False, dry_run: bool = False) -> Store:
         """Return the store for writing.
 
         Args:
             if_old: Also one that lacks what was added last: to mend it.
+            dry_run: Nothing will be written, so one that may only be read will do.
 
         Raises:
             MvcError: It is read only: found elsewhere than configured, moved
                 away, an old copy, or being moved (``Busy``).
             OSError: Nothing may be written there.
         """
-        refusal = self.refusal(if_old=if_old)
+        refusal = self.refusal(if_old=if_old, dry_run=dry_run)
         if refusal is not None:
             raise refusal
         return self.store
 
-    def refusal(self, *, if_old: bool = False) -> MvcError | OSError | None:
+    def refusal(self, *, if_old: bool = False, dry_run: bool = False) -> MvcError | OSError | None:
         """Return why nothing may be written to the store; ``None`` if it may be."""
         store = self.store
-        for folder in (store.folder, self._place.folder):
+        for folder in () if dry_run else (store.folder, self._place.folder):
             if not fileio.may_write(folder):
                 code = errno.EROFS if fileio.is_read_only(folder) else errno.EACCES
                 return OSError(code, os.strerror(code), str(folder))

@@ -71,7 +71,7 @@ class StoreMethods:
         return stores.info(self.place, self.presence)
 
     def plan_move_store(self, path: AnyPath) -> MovePlan:
-        """Say what ``move_store`` would do; raises as it does."""
+        """Say what ``move_store`` would do; raises as it does, but needs no right to write."""
         from mvc.registry.location import stores
 
         return stores.plan_move(self.place, self.presence, Path(path))
@@ -87,7 +87,8 @@ class StoreMethods:
         """
         from mvc.registry.location import stores
 
-        moved = stores.move(self.place, self.plan_move_store(path))
+        plan = stores.plan_move(self.place, self.presence, Path(path), dry_run=False)
+        moved = stores.move(self.place, plan)
         self._reopen()
         return moved
 

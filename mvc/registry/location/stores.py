@@ -124,14 +124,17 @@ def info(place: Place, presence: Presence) -> StoreInfo:
     )
 
 
-def plan_move(place: Place, presence: Presence, target: Path) -> MovePlan:
+def plan_move(place: Place, presence: Presence, target: Path, *, dry_run: bool = True) -> MovePlan:
     """Say what moving the store to ``target`` takes. Raises as ``relocation.plan``, and as writing.
 
     A move that was cut off is taken up where it stopped.
+
+    Args:
+        dry_run: It is only to be said, so a store that may only be read will do.
     """
     target = places.tidy(target)
     places.path_text(place.folder, target)
-    plan = relocation.plan(_source(place, presence, target), target)
+    plan = relocation.plan(_source(place, presence, target, dry_run), target)
     if plan.done and place.store_path.resolve() != target.resolve():
         raise UsageError(
             f"the store is in '{target}' already, which the registry's settings do not say",
@@ -274,14 +277,14 @@ def _alone(store: Path) -> Iterator[None]:
         yield
 
 
-def _source(place: Place, presence: Presence, target: Path) -> Path:
+def _source(place: Place, presence: Presence, target: Path, dry_run: bool) -> Path:
     """Return where the store is that is to go to ``target``, or was going there already."""
     if _is_bound_for(place.store_path, target):
         return place.store_path
     before = moved_from(target)
     if before is not None and _is_bound_for(before, target):  # switched, but not emptied
         return before
-    return presence.writable().folder
+    return presence.writable(dry_run=dry_run).folder
 
 
 def _is_bound_for(folder: Path, target: Path) -> bool:
