@@ -3,19 +3,21 @@
 On a terminal it is drawn after a second and gone when its job ends. In a log
 file there is a line when a job has taken ten seconds, and one at its end.
 
-Public names: ``Bar``, ``DELAY``, ``LONG``.
+Public names: ``Bar``, ``heard``, ``DELAY``, ``LONG``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from mvc import progress
 from mvc.cli import output
-
-if TYPE_CHECKING:
-    from mvc.progress import Job
+from mvc.cli.manner import manner
+from mvc.progress import Job
 
 DELAY = 1.0
 """Seconds after which a bar is drawn."""
@@ -23,6 +25,18 @@ BESIDE = 3
 """Columns that stay free for the ``^C`` that a terminal shows: it must not begin a new line."""
 LONG = 10.0
 """Seconds after which a log file is told of a job."""
+
+
+@contextlib.contextmanager
+def heard(name: str) -> Iterator[None]:
+    """Show what is told while the command ``name`` runs, in the manner asked for."""
+    bar = Bar(verbose=manner.verbose, drawn=manner.progress)
+    moved = bar.moved if manner.progress or manner.verbose else None
+    said = bar.said if manner.verbose else None
+    begun = time.monotonic()
+    with contextlib.closing(bar), progress.listening(moved, said, bar.noted):
+        yield
+        progress.say("{}: {:.2f} s in all", name, time.monotonic() - begun)
 
 
 class Bar:

@@ -96,7 +96,7 @@ class Command(click.Command):
         if isinstance(self, click.Group):  # the command in it is heard, and says how long it took
             return super().invoke(ctx)
         manner.manner.partial = self.partial
-        with self._pager(), manner.heard(ctx.command_path):
+        with self._pager(), self._heard(ctx):
             return super().invoke(ctx)
 
     def _pager(self) -> AbstractContextManager[None]:
@@ -105,6 +105,13 @@ class Command(click.Command):
         from mvc.cli import paging
 
         return paging.paged()
+
+    def _heard(self, ctx: click.Context) -> AbstractContextManager[None]:
+        if manner.manner.quiet:
+            return nullcontext()
+        from mvc.cli import bar
+
+        return bar.heard(ctx.command_path)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)

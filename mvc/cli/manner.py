@@ -1,17 +1,13 @@
 """Manner: how much a command says, and how, as options of every command ask for.
 
-They may stand before the command's name and after it. Progress is drawn, and
-what else a call tells is printed, by a listener to ``mvc.progress``.
+They may stand before the command's name and after it.
 
 What each of them does: ``docs/terminal.md``.
-Public names: ``Manner``, ``manner``, ``anew``, ``options``, ``heard``.
+Public names: ``Manner``, ``manner``, ``anew``, ``options``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
@@ -69,21 +65,3 @@ def options(*, hidden: bool, quiet: bool = True) -> list[click.Parameter]:
         _option("--no-pager", help="Print without a pager, however long.", hidden=hidden),
         _option("--debug", help="After an error, show where in the code.", hidden=hidden),
     ]
-
-
-@contextlib.contextmanager
-def heard(name: str) -> Iterator[None]:
-    """Show what is told while the command ``name`` runs, in the manner asked for."""
-    if manner.quiet:
-        yield
-        return
-    from mvc import progress
-    from mvc.cli.bar import Bar
-
-    bar = Bar(verbose=manner.verbose, drawn=manner.progress)
-    moved = bar.moved if manner.progress or manner.verbose else None
-    said = bar.said if manner.verbose else None
-    begun = time.monotonic()
-    with contextlib.closing(bar), progress.listening(moved, said, bar.noted):
-        yield
-        progress.say("{}: {:.2f} s in all", name, time.monotonic() - begun)
