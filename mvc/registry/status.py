@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from mvc.errors import MvcError, MvcWarning, warn
 from mvc.registry import family as families
 from mvc.registry.digests import Notes
 from mvc.registry.display import Display, Displayed, count, first
+from mvc.registry.family import Family
 from mvc.registry.folder_status import MOST_FILES, FolderState, Told, folder_states, warn_of_many
 from mvc.registry.location.place import Place
 from mvc.registry.location.presence import Presence
@@ -86,7 +87,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
     """Describe a registry, and the model files in ``folder`` and below."""
     known = list(families.readable(manifest))
     store = presence.if_there()
-    files, folders = _looked_at(place, manifest, presence, folder)
+    files, folders = _looked_at(place, manifest, presence, known, folder)
     return Status(
         registry=place.folder,
         families=len(known),
@@ -106,33 +107,38 @@ def rank(found: FileState | FolderState) -> tuple[int, Path]:
 
 
 def _looked_at(
-    place: Place, manifest: Manifest, presence: Presence, folder: Path
+    place: Place,
+    manifest: Manifest,
+    presence: Presence,
+    known: Sequence[Family],
+    folder: Path,
 ) -> tuple[list[FileState], list[FolderState]]:
     notes = Notes(place.cache)
     told = Told(manifest, presence, notes)
     paths, folders = _found(folder, notes)
-    files = list(_states(told, paths))
+    files = list(_states(told, known, paths))
     states, folder_of = folder_states(told, folders)
     notes.save()
     return [replace(file, folder=folder_of.get(file.path)) for file in files], states
 
 
-def _states(told: Told, paths: Iterable[Path]) -> Iterator[FileState]:
+def _states(told: Told, known: Sequence[Family], paths: Iterable[Path]) -> Iterator[FileState]:
     """Say what files are, and keep for later what was found out."""
     manifest, presence, notes = told.manifest, told.presence, told.notes
     store = presence.if_there()
-    known = cache(lambda: _known_files(manifest, store))
-    contents = cache(lambda identity: _contents(manifest, store, identity))
+    of_all = cache(lambda: _known_files(manifest, store, known))
+    named = {family.name: family for family in known}
+    of_one = cache(lambda identity: _contents(manifest, store, named, identity))
     found = list(_read(paths, notes))
     there = presence.held([content for _, content, _, _ in found])
     for path, content, status, held in found:
         note, (digest, size) = notes.get(path), content
         identity, state = "", "registered"
         if store is None or content in there:
-            if note and note.id and content in contents(note.id):
+            if note and note.id and content in of_one(note.id):
                 identity = note.id
             else:
-                identity, state = known().get(content, ("", state))
+                identity, state = of_all().get(content, ("", state))
         before = note.id if note and (note.changed or note.digest != digest) else ""
         if not held:
             noted_as = identity or (note.id if note else "")
@@ -178,22 +184,26 @@ def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:
     return files, noted
 
 
-def _contents(manifest: Manifest, store: Store | None, identity: str) -> frozenset[Content]:
+def _contents(
+    manifest: Manifest, store: Store | None, known: Mapping[str, Family], identity: str
+) -> frozenset[Content]:
     """Return what the files of a version hold; nothing if it is not in use here any more."""
     name, _, number = identity.rpartition("/v")
+    family = known.get(name)
     with contextlib.suppress(MvcError, ValueError):
-        family = families.load(manifest, name)
-        if int(number) not in family.withdrawn:
+        if family and int(number) not in family.withdrawn:
             artifact = manifest.record(family.folder, int(number))[0].artifact
             return frozenset((file.digest, file.size) for file in files_of(store, artifact))
     return frozenset()
 
 
-def _known_files(manifest: Manifest, store: Store | None) -> dict[Content, tuple[str, str]]:
+def _known_files(
+    manifest: Manifest, store: Store | None, known: Iterable[Family]
+) -> dict[Content, tuple[str, str]]:
     """Return the first version of each file, and its state; a withdrawn one only if no other is."""
     used: dict[Content, tuple[str, str]] = {}
     withdrawn: dict[Content, tuple[str, str]] = {}
-    for family in families.readable(manifest):
+    for family in known:
         folder, gone = family.folder, family.withdrawn
         with contextlib.suppress(MvcError):
             gone = frozenset(released(manifest, family))
