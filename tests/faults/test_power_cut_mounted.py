@@ -166,6 +166,24 @@ def test_without_syncing_it_is_lost(volume: Volume, files: Files, how: str) -> N
         commands.cut_power()
 
 
+@pytest.mark.parametrize("volume", JOURNAL_LOST, indirect=True)
+def test_who_holds_the_volume_from_before_disturbs_nothing(volume: Volume) -> None:
+    """A mount namespace made before the cut keeps the dead file system; ours is another one."""
+    (volume.folder / "kept").write_bytes(b"kept")
+    os.sync()
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read end"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"\n"
+        volume.cut_power()
+        (volume.folder / "new").write_bytes(b"new")
+        assert (volume.folder / "kept").read_bytes() == b"kept"
+        holder.communicate()
+
+
 def eatmydata() -> str:
     """Return the path of libeatmydata, if this system has it."""
     found = next(Path("/usr/lib").glob(f"*/{EATMYDATA}"), None)

@@ -6,6 +6,10 @@ none, is copied as it lies on its disk while it is mounted, and the copy takes
 its place. Whoever writes to a btrfs meanwhile has to be stopped first: a copy
 takes a while, and a disk loses its power at one instant.
 
+What is mounted next is always a copy, in a file of its own: whoever made a
+mount namespace meanwhile keeps the one before alive, and with the same file
+the system would mount that again, dead as it is.
+
 Needs root, loop devices, and the ``mkfs`` of each.
 """
 
@@ -38,7 +42,7 @@ class Kind:
 
 KINDS = {
     "ext4": Kind(["mkfs.ext4", "-q", "-F", "-m", "0"], 320 * MIB),
-    "xfs": Kind(["mkfs.xfs", "-q", "-f"], 320 * MIB),
+    "xfs": Kind(["mkfs.xfs", "-q", "-f"], 320 * MIB, "loop,nouuid"),
     "btrfs": Kind(["mkfs.btrfs", "-q", "-f"], 160 * MIB, "loop,commit=300"),
 }
 
@@ -89,13 +93,14 @@ class Volume:
     def come_back(self) -> None:
         """Mount again after a loss of power. Nobody may use the volume any more."""
         self.unmount()
-        left = self.image.with_name("left")
-        if left.exists():
-            left.rename(self.image)
+        if not self._left.exists():
+            self.copy_image()
+        self._left.rename(self.image)
         self.mount()
 
     def save(self, to: Path) -> None:
         """Keep the volume, which is unmounted for it, as it is now."""
+        _run("sync", "-f", os.fspath(self.folder))
         self.unmount()
         _copy(self.image, to)
         self.mount()
@@ -103,7 +108,8 @@ class Volume:
     def begin_again(self, saved: Path) -> None:
         """Let the volume be as it was when it was saved."""
         self.unmount()
-        _copy(saved, self.image)
+        _copy(saved, self._left)
+        self._left.rename(self.image)
         self.mount()
 
     def shut_down(self, how: int) -> None:
@@ -116,7 +122,11 @@ class Volume:
 
     def copy_image(self) -> None:
         """Keep what is on the disk now, for ``come_back``."""
-        _copy(self.image, self.image.with_name("left"))
+        _copy(self.image, self._left)
+
+    @property
+    def _left(self) -> Path:
+        return self.image.with_name("left")
 
 
 # By the file system and by what becomes of its journal.
