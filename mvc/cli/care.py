@@ -5,7 +5,7 @@ Public names: ``fsck``, ``du``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvc.cli import command, output, tables
+from mvc.cli.manner import manner
 from mvc.cli.tables import Column
 from mvc.errors import Damaged, UsageError
 
@@ -34,6 +35,10 @@ CONTRADICT = (
 )
 # Kinds of what is called by a bare name, which does not say what it is of.
 BARE = ("record", "root", "family", "pack")
+# Kinds that are told in one where there are several, and what those are.
+TOGETHER = {"missing": "object", "root": "root"}
+# Versions that are named unless -v asks for all.
+MOST_NAMED = 10
 
 
 @command.command(
@@ -169,7 +174,7 @@ def _tell(report: Report) -> None:
     for note in report.notes:
         output.note(note)
     for findings in _alike(report.findings):
-        _tell_finding(findings[0], len(findings) - 1)
+        _tell_findings(findings)
     if report.coverage is not None:
         _tell_coverage(report.coverage)
     looked_at = ", ".join(
@@ -179,9 +184,12 @@ def _tell(report: Report) -> None:
     if report.ok:
         output.result(f"ok: {looked_at}")
         return
-    hurt = sorted({version for finding in report.findings for version in finding.versions})
+    hurt = sorted(
+        {version for finding in report.findings for version in finding.versions},
+        key=lambda version: (version.rpartition("/v")[0], len(version), version),
+    )
     found = output.count(len(report.findings), "finding")
-    output.result(f"{found} in {looked_at}; versions hurt: {', '.join(hurt) or 'none'}")
+    output.result(f"{found} in {looked_at}; versions hurt: {_some(hurt) or 'none'}")
 
 
 def _tell_coverage(covered: Coverage) -> None:
@@ -197,24 +205,49 @@ def _rank(counted: tuple[str, int]) -> int:
 
 
 def _alike(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Put objects of one place together that hurt the same versions: a model has thousands."""
+    """Put together what is told in one: a model has thousands of objects, a clone lacks all."""
     alike: dict[Hashable, list[Finding]] = {}
     for finding in findings:
-        same = (finding.place, finding.versions) if finding.kind == "object" else finding
+        same: Hashable = finding
+        if finding.kind == "object":
+            same = finding.place, finding.versions
+        elif finding.kind in TOGETHER:
+            same = finding.kind, _shared_remedy(finding)
         alike.setdefault(same, []).append(finding)
     return list(alike.values())
 
 
-def _tell_finding(finding: Finding, others: int) -> None:
-    more = f" and {output.count(others, 'other')}; --json names all" if others else ""
+def _shared_remedy(finding: Finding) -> str:
+    """Return the part of a remedy that does not speak of this one thing."""
+    if finding.kind == "root":
+        return finding.remedy.partition(", or: ")[0]
+    return finding.remedy.rpartition("; ")[2]
+
+
+def _tell_findings(findings: list[Finding]) -> None:
+    one, others = findings[0], len(findings) - 1
+    what, where, remedy = one.object, one.place, one.remedy
+    versions = list(dict.fromkeys(v for finding in findings for v in finding.versions))
+    if others and one.kind in TOGETHER:
+        things = output.count(len(findings), TOGETHER[one.kind])
+        what = f"{things} of {output.count(len(versions), 'version')}; --json names all"
+        where = where if where == findings[-1].place else str(Path(where).parent)
+        remedy = remedy if remedy == findings[-1].remedy else _shared_remedy(one)
+    elif others:
+        what += f" and {output.count(others, 'other')}; --json names all"
     output.facts(
         [
-            (finding.kind, f"{finding.object}{more}"),
-            ("  in", finding.place),
-            ("  hurts", ", ".join(finding.versions) or "no version"),
-            ("  remedy", finding.remedy),
+            (one.kind, what),
+            ("  in", where),
+            ("  hurts", _some(versions) or "no version"),
+            ("  remedy", remedy),
         ]
     )
+
+
+def _some(versions: Sequence[str]) -> str:
+    """Name versions: the first of them, or all if asked to say more."""
+    return output.first(versions, len(versions) if manner.verbose else MOST_NAMED)
 
 
 def _totals(used: Usage) -> list[tuple[str, str, str]]:
