@@ -14,6 +14,9 @@ from mvc import MvcWarning, NotFound
 from mvc.codecs import Encoding
 from mvc.digest import Digest, digest_of, digest_of_open
 from mvc.registry import digests
+from mvc.registry import family as families
+from mvc.registry.family import Family
+from mvc.registry.manifest import Manifest
 from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.status import FileState
 from mvc.store import Store
@@ -109,6 +112,25 @@ def test_a_file_that_did_not_change_is_not_read_again(
     path.write_bytes(b"one")
     assert states(project)["two.pt"] == ("registered", "net/v1")
     assert read == [path.stat().st_ino]
+
+
+def test_a_family_is_read_once_for_all_its_files(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its versions lie in the folder, its state is loaded once."""
+    for number in range(5):
+        project.add(b"one more %d" % number, name=f"{number}.pt")
+    assert len(states(project)) == 5
+    loaded: list[str] = []
+    real = families.load
+
+    def counted(manifest: Manifest, name: str) -> Family:
+        loaded.append(name)
+        return real(manifest, name)
+
+    monkeypatch.setattr(families, "load", counted)
+    assert len(states(project)) == 5
+    assert loaded == ["net"]
 
 
 def test_a_checked_out_file_is_known(project: Project, tmp_path: Path) -> None:
