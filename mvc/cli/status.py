@@ -6,6 +6,7 @@ Public names: ``status``.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def status(as_json: bool) -> None:
     was added, or has a name such as net.pt or net.pth.tar: see docs/looking.md.
 
     A folder that was added or checked out is one line, which names the files
-    in it that changed since, are missing, or are new.
+    in it that changed since, are missing, or are new. A note names what a
+    checkout that was killed has left.
     """
     found = command.open_registry().status(Path())
     if as_json:
@@ -52,6 +54,10 @@ def status(as_json: bool) -> None:
     output.table(_head(found), gap=GAP)
     if rows := _rows(found):
         output.table(rows, gap=GAP)
+    if left := found.leftovers:
+        paths = " ".join(shlex.quote(str(path)) for path in left[:NAMED])
+        more = f", and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
+        output.note(f"left by a command that was killed, of no use: rm -r {paths}{more}")
 
 
 def _json(found: Status) -> output.Json:
@@ -84,6 +90,7 @@ def _json(found: Status) -> output.Json:
             }
             for folder in found.folders
         ],
+        "leftovers": [str(path) for path in found.leftovers],
     }
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 LEFT_OUT = frozenset(["node_modules", "__pycache__", "venv", "site-packages"])
 # In the order in which they are told: what needs a look comes last.
 STATES = ("registered", "withdrawn", "changed", "new")
+# The private name of a checkout or an init; those of training callbacks go by themselves.
+PRIVATE = re.compile(rf"{re.escape(fileio.PRIVATE_PREFIX)}[0-9a-f]{{16}}(\.mvc)?")
+# Where nothing was written for so many seconds, whoever made it is taken for dead.
+IDLE = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ class Status(Displayed):
 
     ``stored`` is what the store takes on disk, ``plain`` what plain copies
     would; both are ``None`` when the store is not there. Files, and folders that
-    are versions or were, stand by state, then by path.
+    are versions or were, stand by state, then by path. ``leftovers`` are of a
+    checkout or init that was killed, and may be removed.
     """
 
     registry: Path
@@ -69,6 +76,7 @@ class Status(Displayed):
     free: int | None
     files: tuple[FileState, ...]
     folders: tuple[FolderState, ...]
+    leftovers: tuple[Path, ...]
 
     def _display(self) -> Display:
         states: dict[str, list[str]] = {}
@@ -87,7 +95,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
     """Describe a registry, and the model files in ``folder`` and below."""
     known = list(families.readable(manifest))
     store = presence.if_there()
-    files, folders = _looked_at(place, manifest, presence, known, folder)
+    files, folders, leftovers = _looked_at(place, manifest, presence, known, folder)
     return Status(
         registry=place.folder,
         families=len(known),
@@ -98,6 +106,7 @@ def status(place: Place, manifest: Manifest, presence: Presence, folder: Path) -
         free=fileio.free_space(store.folder) if store else None,
         files=tuple(sorted(files, key=rank)),
         folders=tuple(sorted(folders, key=rank)),
+        leftovers=tuple(sorted(leftovers)),
     )
 
 
@@ -112,14 +121,15 @@ def _looked_at(
     presence: Presence,
     known: Sequence[Family],
     folder: Path,
-) -> tuple[list[FileState], list[FolderState]]:
+) -> tuple[list[FileState], list[FolderState], list[Path]]:
     notes = Notes(place.cache)
     told = Told(manifest, presence, notes)
-    paths, folders = _found(folder, notes)
+    paths, folders, leftovers = _found(folder, notes)
     files = list(_states(told, known, paths))
     states, folder_of = folder_states(told, folders)
     notes.save()
-    return [replace(file, folder=folder_of.get(file.path)) for file in files], states
+    files = [replace(file, folder=folder_of.get(file.path)) for file in files]
+    return files, states, leftovers
 
 
 def _states(told: Told, known: Sequence[Family], paths: Iterable[Path]) -> Iterator[FileState]:
@@ -164,12 +174,15 @@ def _read(
         yield path, (digest, status.st_size), status, held
 
 
-def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:
-    """Return files noted as a version, or with the name of a model, no links; and noted folders."""
+def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return files noted as a version, or named as a model, no links; noted folders; leftovers."""
     files: list[Path] = []
+    leftovers: list[Path] = []
     noted = [folder] if notes.get(folder) else []
     looked_at = 0
     for above, folders, names in os.walk(folder):
+        private = (Path(above, n) for n in (*folders, *names) if PRIVATE.fullmatch(n))
+        leftovers += filter(_is_left, private)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in LEFT_OUT)
         noted += (path for name in folders if notes.get(path := Path(above, name)))
         for path in (Path(above, name) for name in sorted(names)):
@@ -181,7 +194,17 @@ def _found(folder: Path, notes: Notes) -> tuple[list[Path], list[Path]]:
         if looked_at > MOST_FILES:
             warn_of_many(folder, looked_at)
             break
-    return files, noted
+    return files, noted, leftovers
+
+
+def _is_left(path: Path) -> bool:
+    """Say whether nothing was written there for long."""
+    then = time.time() - IDLE
+    inside = (Path(above, n) for above, folders, names in os.walk(path) for n in (*folders, *names))
+    try:
+        return all(os.lstat(each).st_mtime < then for each in (path, *inside))
+    except OSError:  # it is going, or got its name
+        return False
 
 
 def _contents(

@@ -167,7 +167,7 @@ def test_du_and_status_have_their_keys(resnet18: Path) -> None:
     status = mvc("status", "--json").json
     assert list(status) == [
         "registry", "store", "families", "versions", "plain", "stored", "free", "files",
-        "folders",
+        "folders", "leftovers",
     ]  # fmt: skip
     assert {file["state"] for file in status["files"]} == {"registered"}
 

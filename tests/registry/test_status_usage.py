@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import subprocess
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +24,8 @@ from mvc.registry.names import MODEL_SUFFIXES
 from mvc.registry.status import FileState
 from mvc.store import Store
 from mvc.store.pack import Entry
-from tests.support.registry_builders import MIB, Project, noise, repacked
+from tests.cli.running import mvc
+from tests.support.registry_builders import MIB, Project, noise, python, repacked
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +61,45 @@ def test_files_are_registered_changed_or_new(project: Project) -> None:
     }
     assert states(project) == expected
     assert states(project) == expected
+
+
+KILLED = """
+import os, sys
+from mvc import ModelRegistry, beneath
+beneath.Folder.move = lambda *arguments, **options: os._exit(9)
+ModelRegistry(sys.argv[1]).checkout(sys.argv[2], sys.argv[3])
+"""
+
+
+def test_what_a_killed_checkout_left_is_told(project: Project) -> None:
+    """Of a file and of folders, once nothing was written there for an hour; removed as told."""
+    project.add(noise(3000))
+    folder = project.folder / "bert"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.bin", "deep/b.bin"):
+        (folder / name).write_bytes(name.encode())
+    project.registry().add("bert", folder)
+    (folder / "a.bin").unlink()
+    for ref, target in (("net", "out.bin"), ("bert", "new"), ("bert", "bert")):
+        with python(KILLED, project.folder, ref, project.folder / target) as child:
+            assert child.communicate() == ("", "")
+        assert child.returncode == 9
+    left = sorted(project.folder.rglob(".mvc-new-*"))
+    assert {path.parent for path in left} == {project.folder, folder}
+    assert len(left) == 3
+    assert project.registry().status(project.folder).leftovers == ()
+    then = time.time() - 3601
+    for path in (*left, *(path for one in left for path in one.rglob("*"))):
+        os.utime(path, (then, then))
+    others = [".mvc-new-host.17", ".mvc-new-0123456789abcdef.txt", "mvc-new-0123456789abcdef"]
+    for name in others:
+        os.utime(project.file(b"", name), (then, then))
+    told = mvc("-C", str(project.folder), "status")
+    assert project.registry().status(project.folder).leftovers == tuple(left)
+    (note,) = told.err.splitlines()
+    subprocess.run(shlex.split(note.partition("use: ")[2]), check=True, cwd=project.folder)
+    assert project.registry().status(project.folder).leftovers == ()
+    assert all((project.folder / name).exists() for name in others)
 
 
 def test_the_page_names_what_is_looked_at(project: Project) -> None:
