@@ -121,7 +121,7 @@ def write(state: Any, path: Path) -> str | None:
 
     Raises:
         Unsupported: torch or safetensors is not installed.
-        UsageError: It is neither, or holds something that is no tensor.
+        UsageError: It is neither, or holds something that a safetensors file cannot.
     """
     torch, safetensors = import_torch(), import_safetensors()
     called = type(state).__name__ if isinstance(state, torch.nn.Module) else None
@@ -129,18 +129,61 @@ def write(state: Any, path: Path) -> str | None:
     if not isinstance(tensors, Mapping) or not tensors:
         raise UsageError("there is no tensor to save", hint="save a state dict, or a torch module")
     for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise UsageError(
-                f"'{name}' is no tensor",
-                hint="save its tensors only, as in model.state_dict(), or add a file",
-            )
+        _check(torch, safetensors, name, tensor)
     seen: set[int] = set()
     laid_out = {}
     for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
+        # The file has no marks for what torch has put off: conjugates and negatives.
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         pointer = plain.untyped_storage().data_ptr()
         # safetensors takes no two tensors of one storage; mvc stores what is equal once.
         laid_out[name] = plain.clone() if pointer in seen else plain
         seen.add(pointer)
     safetensors.save_file(laid_out, path, metadata={"format": "pt"})
     return called
+
+
+def _check(torch: Any, safetensors: Any, name: Any, tensor: Any) -> None:
+    """Raise ``UsageError`` for what is no tensor that a safetensors file can hold."""
+    if not isinstance(name, str):
+        raise UsageError(
+            f"the key {name!r:.60} is no text, but of type {type(name).__name__}",
+            hint="{str(key): tensor for key, tensor in state.items()} has texts for keys",
+        )
+    if not isinstance(tensor, torch.Tensor):
+        raise UsageError(
+            f"'{name}' is no tensor, but of type {type(tensor).__name__}",
+            hint="save its tensors only, as in model.state_dict(), or add a file",
+        )
+    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+        raise UsageError(
+            f"'{name}' has no values yet",
+            hint="save it once it has: a lazy layer after its first input, "
+            "a model on the device 'meta' after its weights are loaded",
+        )
+    unfit = _unfit(torch, safetensors, tensor)
+    if unfit is not None:
+        what, instead = unfit
+        by_file = "torch.save(state, 'model.pt') and add that file"
+        raise UsageError(
+            f"'{name}' is {what}, which a safetensors file cannot hold",
+            hint=f"save its {instead}, or {by_file}" if instead else by_file,
+        )
+
+
+def _unfit(torch: Any, safetensors: Any, tensor: Any) -> tuple[str, str] | None:
+    """Say what keeps a tensor out of a safetensors file, and what of it would fit."""
+    word = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_nested:
+        return "nested", "to_padded_tensor(0)"
+    if tensor.layout is not torch.strided:
+        return f"of layout {str(tensor.layout).removeprefix('torch.')}", "to_dense()"
+    if hasattr(tensor, "full_tensor"):
+        return "in parts on several processes", "full_tensor()"
+    if tensor.is_quantized:
+        return f"of type {word}", "dequantize()"
+    try:
+        safetensors.save({"none": torch.empty(0, dtype=tensor.dtype)})
+    except KeyError:
+        return f"of type {word}", ""
+    return None

@@ -72,6 +72,61 @@ def test_a_module_goes_in_and_comes_back(project: Project) -> None:
     assert (again.same_bytes, again.model["architecture"]) == ("mlp/v1", "mine")
 
 
+def test_what_is_saved_has_its_values(project: Project) -> None:
+    """Views, ties, and what torch only marked as conjugate or negative come back as they are."""
+    matrix, waves = torch.randn(30, 40), torch.randn(7, dtype=torch.complex64)
+    state = {
+        "w": matrix, "tied": matrix, "t": matrix.t(), "row": matrix[7],
+        "wide": matrix[:1].expand(9, 40),
+        "conj": waves.conj(), "imag": waves.conj().imag, "waves": waves,
+        "neg": torch._neg_view(matrix), "scalar": torch.tensor(3.5), "none": torch.zeros(0, 4),
+    }  # fmt: skip
+    project.registry().save("net", state)
+    loaded = project.registry().load("net")
+    for name, tensor in state.items():
+        assert same(loaded[name], tensor.resolve_conj().resolve_neg()), name
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "hint"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "'w' is of layout sparse_coo", "its to_dense()"),
+        (lambda: torch.eye(3).to_sparse_csr(), "'w' is of layout sparse_csr", "its to_dense()"),
+        (lambda: torch.ones(3).to_mkldnn(), "'w' is of layout _mkldnn", "its to_dense()"),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+            "'w' is of type qint8", "its dequantize()",
+        ),
+        (lambda: torch.ones(3, dtype=torch.complex128), "'w' is of type complex128", "add that"),
+        (
+            lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+            "'w' is nested", "its to_padded_tensor(0)",
+        ),
+        (lambda: torch.empty(3, device="meta"), "'w' has no values yet", "after its weights"),
+        (lambda: torch.nn.LazyLinear(3).weight, "'w' has no values yet", "after its first input"),
+        (lambda: 3, "'w' is no tensor, but of type int", "its tensors only"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, that some of these may change
+def test_a_tensor_that_cannot_be_written_is_named(
+    project: Project, make: Any, said: str, hint: str
+) -> None:
+    """It is told by its name, with what to save instead, and nothing is stored."""
+    project.add(b"first", "other")
+    with pytest.raises(UsageError) as caught:
+        project.registry().save("net", {"fits": torch.ones(2), "w": make()})
+    assert caught.value.message.startswith(said)
+    assert hint in str(caught.value.hint)
+    assert project.registry().list() == ["other"]
+
+
+def test_a_key_that_is_no_text_is_what_is_wrong(project: Project) -> None:
+    """The tensor is one; it is the key that is told."""
+    with pytest.raises(UsageError, match="the key 7 is no text, but of type int") as caught:
+        project.registry().save("net", {7: torch.ones(2)})
+    assert "str(key)" in str(caught.value.hint)
+
+
 def test_type_and_device_are_as_asked(project: Project) -> None:
     """``dtype`` is for floating point tensors only, by name or as torch has it."""
     project.add(saved({"w": torch.randn(5), "n": torch.arange(3)}), name="m.pt")
