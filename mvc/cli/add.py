@@ -335,8 +335,9 @@ def _oldest_first(paths: list[str], globs: dict[str, tuple[str, ...]]) -> list[s
     """
     if len(paths) < 2:
         return paths
-    from mvc.registry.intake.folder import Selection, SourceFolder
+    from mvc.registry.intake.folder import SourceFolder
     from mvc.registry.intake.source import SourceFile
+    from mvc.registry.selection import Selection
 
     times = {}
     for path in paths:

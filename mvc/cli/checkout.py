@@ -29,9 +29,9 @@ FEW = 3
     examples=[
         ("mvc checkout resnet18", "the newest version, under the name of its file"),
         ("mvc checkout resnet18@best -o model.pt", "the best one, as model.pt"),
-        ("mvc checkout resnet18@v3 -o models/", "into a folder that exists"),
         ("mvc checkout bert", "a version that is a folder: to the folder bert"),
         ("mvc checkout bert@v3:config.json", "one file of it"),
+        ("mvc checkout bert --include '*.safetensors'", "some of its files"),
     ],
     statuses={
         3: "the version is damaged; nothing was written",
@@ -52,10 +52,23 @@ FEW = 3
     "--force", is_flag=True, help="Replace files, and use folders, that hold something else."
 )
 @click.option("--link", is_flag=True, help="Link to read-only files in the cache; do not edit.")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Of a folder, write only files like this."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Of a folder, write no files like this."
+)
 @command.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the path.")
 def checkout(
-    ref: str, target: str | None, force: bool, link: bool, as_json: bool, quiet: bool
+    ref: str,
+    target: str | None,
+    force: bool,
+    link: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write a version's files here.
 
@@ -64,13 +77,15 @@ def checkout(
     replaced if it is itself of a version that is registered here; anything
     else is kept unless --force is given. In a folder that held another
     version, files of that one are removed, and files of your own stay; a
-    folder that holds only other things needs --force, too. The last line
-    printed is the path.
+    folder that holds only other things needs --force, too. With --include
+    or --exclude nothing is removed. The last line printed is the path.
     """
     started = time.monotonic()
     registry = command.open_registry()
     try:
-        done = registry.checkout(ref, target, force=force, link=link)
+        done = registry.checkout(
+            ref, target, force=force, link=link, include=include, exclude=exclude
+        )
     except NotFound as error:
         raise _explained(registry, ref, error) from None
     if as_json:
@@ -134,8 +149,7 @@ def _explained(registry: ModelRegistry, ref: str, error: NotFound) -> NotFound:
 def _happened(done: CheckedOut, link: bool, seconds: float) -> str:
     if not done.written:
         return "was there already"
-    size = done.path.stat().st_size if done.path.is_file() else done.artifact.size
-    said = f"{output.size(size)} {'linked' if link and _is_link(done.path) else 'written'}"
+    said = f"{output.size(done.size)} {'linked' if link and _is_link(done.path) else 'written'}"
     if done.removed:
         count = output.count(len(done.removed), "file")
         said += f", {count} of another version removed"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -137,6 +138,8 @@ def _usage(error: click.ClickException) -> Failure:
         if ref := context.params.get("ref"):
             whole = ref if "@" in ref else f"{ref}@{extra[1]}"
             hint = f"a version is one word: {command} {whole}"
+            if context.info_name == "checkout" and re.search(r"[./*?[]", extra[1]):
+                hint = f"{command} {ref} --include {shlex.quote(extra[1])}"
     return Failure(_lower(message), hint, UsageError.code, UsageError.status)
 
 

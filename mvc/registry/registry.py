@@ -280,6 +280,8 @@ class ModelRegistry(ImportMethods):
         *,
         force: bool = False,
         link: bool = False,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> CheckedOut:
         """Write a version's files into the working folder, or to ``output``.
 
@@ -293,9 +295,11 @@ class ModelRegistry(ImportMethods):
                 directory into a folder that holds nothing of its family.
             link: Make links to the read-only files of ``path`` instead of
                 copies. They cost nothing, and must not be edited.
+            include, exclude: Globs for the files of a directory, as of ``add``; what
+                else is in the folder then stays as it is.
 
         Raises:
-            UsageError: There is no folder to write into.
+            UsageError: There is no folder to write into, or globs are given for one file.
             NotFound: There is no such version or file.
             Damaged: Its bytes are not whole; nothing was written.
             Conflict: What is there holds bytes that are no version of this
@@ -303,11 +307,13 @@ class ModelRegistry(ImportMethods):
                 or a folder that a directory is to go to holds other things only.
         """
         from mvc.registry.checkout import checkout
+        from mvc.registry.selection import Selection
 
         found, number, path = self._resolve_path(ref)
         target = None if output is None else Path(output)
         into = output is not None and os.fspath(output).endswith(os.sep)
-        wish = checkout.Wish(found, number, path, target, into, force, link)
+        selection = Selection(several(include), several(exclude))
+        wish = checkout.Wish(found, number, path, target, into, force, link, selection)
         return checkout.checkout(self.place, self.manifest, self.presence, wish)
 
     def path(self, ref: AnyRef) -> Path:
@@ -358,7 +364,7 @@ class ModelRegistry(ImportMethods):
         globs: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Added:
         from mvc.registry.intake import intake
-        from mvc.registry.intake.folder import Selection
+        from mvc.registry.selection import ALL, Selection
 
         if path is not None and os.path.isfile(name) and not os.path.lexists(path):
             hint = f"add({os.fspath(path)!r}, {name!r})"
@@ -368,7 +374,7 @@ class ModelRegistry(ImportMethods):
             if self._is_to_come:
                 self.init()
             added = intake.add(*self._writing(), name, Path(path), intake.Facts(**given), selection)
-        elif path is None and ref is not None and selection == Selection():
+        elif path is None and ref is not None and selection == ALL:
             origin = intake.origin_of(self.manifest, ref)
             facts = intake.Facts(**origin.inherited(given))
             added = intake.add_from(*self._writing(), name, origin, facts)

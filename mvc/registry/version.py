@@ -126,13 +126,15 @@ class CheckedOut(Version):
     """A version just written to ``path``; ``written`` is false where it was right already.
 
     Of a folder, ``removed`` are the files that another version had left in
-    it, and ``others`` those that are no version's and stay.
+    it, and ``others`` those that are no version's and stay. ``size`` is the bytes
+    of all files that were asked for.
     """
 
     path: Path = field(default_factory=Path)
     written: bool = True
     removed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    size: int = 0
 
     __hash__ = Version.__hash__
 

@@ -234,6 +234,8 @@ def test_control_characters_of_others_do_not_reach_the_terminal(registry: Path) 
         ("--json list", "--json comes after the command, as in mvc list --json"),
         ("rollback resnet18@prod --to 2", "--to takes a version by its number, as in --to v3"),
         ("tag --delete resnet18@zzz", "mvc tag resnet18 lists those there are"),
+        ("checkout resnet18 config.json", "mvc checkout resnet18 --include config.json"),
+        ("checkout resnet18 -- *.bin", "mvc checkout resnet18 --include '*.bin'"),
         ("log resnet18 extra", "mvc log [FAMILY] [OPTIONS]"),
         ("search acc --sort", "mvc search --sort [-]NAME"),
         ("-C nowhere list", "-C DIR names the folder to work in, as if typed there"),

@@ -100,6 +100,51 @@ def test_one_file_of_a_directory(project: Project, out: Path) -> None:
     assert raised.value.hint == "did you mean 'config.json'?"
 
 
+def test_some_files_of_a_directory(project: Project, out: Path) -> None:
+    """Globs choose, as for ``add``: a name or a folder; ``exclude`` wins; each is at its path."""
+    project.add_folder(BERT)
+    registry = project.registry()
+    done = registry.checkout("net", include=["tokenizer", "*.json"], exclude="run.sh")
+    chosen = {name: BERT[name] for name in ("config.json", "tokenizer/vocab.txt")}
+    assert files_in(out / "net") == chosen
+    assert (done.path, done.written, done.size) == (
+        Path("net"),
+        True,
+        sum(map(len, chosen.values())),
+    )
+    assert not registry.checkout("net", include=["tokenizer", "*.json"], exclude="run.sh").written
+    assert registry.checkout("net").size == sum(map(len, BERT.values()))
+    assert files_in(out / "net") == BERT
+
+
+def test_who_asks_for_some_files_keeps_the_others(project: Project, out: Path) -> None:
+    """Nothing that another version left is removed, and the folder is not noted as the version."""
+    project.add_folder(BERT)
+    project.add_folder({"config.json": b"{1}", "new.bin": b"new"})
+    registry = project.registry()
+    registry.checkout("net@v1")
+    (out / "net/mine.txt").write_text("mine")
+    done = registry.checkout("net@v2", include="config.json")
+    assert (done.removed, done.others) == ((), ())
+    assert files_in(out / "net") == BERT | {"config.json": b"{1}", "mine.txt": b"mine"}
+    (folder,) = registry.status(out).folders
+    assert (folder.state, folder.version, folder.changed) == ("changed", "net/v1", ("config.json",))
+
+
+def test_globs_that_mean_nothing_are_refused(project: Project, out: Path) -> None:
+    """No file meant, or globs for what is one file: nothing is written, and the hint says why."""
+    project.add_folder(BERT)
+    project.add(b"one", family="one")
+    registry = project.registry()
+    with pytest.raises(NotFound, match="no file of net/v1 is meant") as raised:
+        registry.checkout("net", include="*.gguf")
+    assert "mvc show net/v1" in str(raised.value.hint)
+    for ref in ("one", "net@v1:config.json"):
+        with pytest.raises(UsageError, match="is one file"):
+            registry.checkout(ref, exclude="*.json")
+    assert files_in(out) == {}
+
+
 def test_what_is_right_already_is_not_written(project: Project, out: Path) -> None:
     """A second checkout writes nothing; one of a folder that lacks a file writes only that."""
     project.add_folder(BERT)

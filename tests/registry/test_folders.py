@@ -26,10 +26,11 @@ from mvc import (
     UsageError,
     fileio,
 )
-from mvc.registry.intake.folder import MOST_NOTED, Selection, SourceFolder
+from mvc.registry.intake.folder import MOST_NOTED, SourceFolder
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.reach import closure_of_file
 from mvc.registry.record import MOST_LISTED
+from mvc.registry.selection import Selection
 from mvc.store import Transaction
 from mvc.tree import Tree
 from tests.formats.test_onnx import field, model

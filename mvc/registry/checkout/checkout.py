@@ -34,6 +34,7 @@ from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import model_suffix
 from mvc.registry.record import DIRECTORY
+from mvc.registry.selection import ALL, Selection
 from mvc.registry.version import CheckedOut
 from mvc.store import materialised
 from mvc.tree import PLAIN, Tree, TreeFile
@@ -43,7 +44,8 @@ from mvc.tree import PLAIN, Tree, TreeFile
 class Wish:
     """What to check out and how: version ``number``, or the file ``path`` of it alone.
 
-    ``into`` tells that ``output`` was written as a folder, with a slash at its end.
+    Of a directory ``selection`` says which files. ``into`` tells that ``output`` was
+    written as a folder, with a slash at its end.
     """
 
     family: Family
@@ -53,6 +55,7 @@ class Wish:
     into: bool = False
     force: bool = False
     link: bool = False
+    selection: Selection = ALL
 
     @property
     def id(self) -> str:
@@ -63,6 +66,7 @@ class Wish:
 class _Done:
     target: Path
     written: bool
+    size: int
     removed: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
@@ -72,9 +76,13 @@ def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -
     artifact = manifest.record(wish.family.folder, wish.number)[0].artifact
     notes = Notes(place.cache)
     if artifact.kind == DIRECTORY and wish.path is None:
-        tree = contents.tree_of(presence, artifact)
+        tree = contents.chosen(presence, artifact, wish.id, wish.selection)
         done = _checkout_folder(place, manifest, presence, wish, tree, notes)
         models = [file for file in tree.files if model_suffix(file.path)]
+    elif wish.selection != ALL:
+        one = f"{wish.id}:{wish.path}" if wish.path else wish.id
+        hint = "--include and --exclude choose files of a version that is a folder"
+        raise UsageError(f"'{one}' is one file", hint=hint)
     else:
         file = TreeFile(PLAIN, artifact.size, artifact.digest, artifact.name)
         if artifact.kind == DIRECTORY and wish.path is not None:
@@ -83,7 +91,7 @@ def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -
         done = _checkout_file(place, manifest, presence, wish, file, notes, modes=modes)
         models = [file]
     alone = done.target.is_file()
-    if not alone:
+    if not alone and wish.selection == ALL:
         notes.note(done.target, wish.id, artifact.digest, os.stat(done.target))
     _note(notes, wish, done.target, models, alone=alone)
     version = resolve.version_of(manifest, presence, wish.family, wish.number)
@@ -93,6 +101,7 @@ def checkout(place: Place, manifest: Manifest, presence: Presence, wish: Wish) -
         written=done.written,
         removed=done.removed,
         others=done.others,
+        size=done.size,
     )
 
 
@@ -124,7 +133,7 @@ def _checkout_file(
                 )
         if state not in (State.RIGHT, State.WRONG_MODE):
             _replace(folder, target, file, source, found)
-    return _Done(target, state is not State.RIGHT)
+    return _Done(target, state is not State.RIGHT, file.size)
 
 
 def _replace(
@@ -155,6 +164,7 @@ def _checkout_folder(
 ) -> _Done:
     target = Path(wish.family.name) if wish.output is None else wish.output
     _refuse_own(target, presence)
+    size, whole = sum(file.size for file in tree.files), wish.selection == ALL
     with _source(place, presence, wish, target, notes, lambda: tree) as source:
         try:
             root = Folder.open(target, follow=False)
@@ -162,7 +172,7 @@ def _checkout_folder(
             _check_parent(target)
             with Folder.open(target.parent) as parent:
                 fileio.run(checkout_folder.fresh_steps(parent, target.name, tree, source))
-            return _Done(target, True)
+            return _Done(target, True, size)
         with root:
             where = manifest, presence.store, wish.family.folder
             doing = checkout_folder.plan(
@@ -170,14 +180,16 @@ def _checkout_folder(
                 tree,
                 source,
                 known=partial(known, *where),
-                places=partial(places_in_family, *where),
+                # Who asks for some files keeps what else is there.
+                places=partial(places_in_family, *where) if whole else lambda sizes: {},
                 paths=partial(paths_in_family, *where),
                 force=wish.force,
                 shared=_is_project(root, place),
             )
             if not doing.is_done:
                 fileio.run(checkout_folder.place_steps(root, doing, source))
-    return _Done(target, not doing.is_done, tuple(sorted(doing.stale)), doing.others)
+    others = doing.others if whole else ()
+    return _Done(target, not doing.is_done, size, tuple(sorted(doing.stale)), others)
 
 
 def _is_project(folder: Folder, place: Place) -> bool:

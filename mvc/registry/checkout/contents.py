@@ -1,6 +1,6 @@
 """Contents: the files of a version, or the one of them that a ref names.
 
-Public names: ``tree_of``, ``file_of``.
+Public names: ``tree_of``, ``chosen``, ``file_of``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from mvc.registry import reach
 from mvc.registry.location.presence import Presence
 from mvc.registry.names import NAME, near
 from mvc.registry.record import DIRECTORY, Artifact
+from mvc.registry.selection import Selection
 from mvc.tree import PLAIN, Tree, TreeFile
 
 
@@ -27,6 +28,21 @@ def tree_of(presence: Presence, artifact: Artifact) -> Tree:
     if artifact.listing is not None:
         return Tree(artifact.listing)
     return Tree(reach.files_of(presence.store, artifact))
+
+
+def chosen(presence: Presence, artifact: Artifact, identity: str, selection: Selection) -> Tree:
+    """Return the files of a directory that are meant.
+
+    Raises:
+        NotFound: None of them is.
+    """
+    files = [file for file in tree_of(presence, artifact).files if selection.takes(file.path)]
+    if not files:
+        raise NotFound(
+            f"no file of {identity} is meant",
+            hint=f"mvc show {identity} lists its files; a glob is as in --include '*.json'",
+        )
+    return Tree(tuple(files))
 
 
 def file_of(presence: Presence, artifact: Artifact, identity: str, path: str) -> TreeFile:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mvc.registry.imports import hub_client
 from mvc.registry.imports.address import family_in, without_login
 from mvc.registry.imports.hub_client import Unreachable, in_words, silent_bar
 from mvc.registry.imports.sources import Brought, Wish
-from mvc.registry.intake.folder import Selection
+from mvc.registry.selection import Selection
 
 # The same weights for other frameworks, left out where .safetensors lie beside them.
 TWINS = (
@@ -205,12 +204,7 @@ def _chosen(names: list[str], selection: Selection) -> tuple[list[str], list[str
 
     Who names files with ``--include`` gets all those.
     """
-    asked = [
-        name
-        for name in names
-        if selection.includes(name)
-        and not any(selection.excludes(above) for above in _with_folders(name))
-    ]
+    asked = list(filter(selection.takes, names))
     safe = {os.path.dirname(name) for name in asked if name.endswith(".safetensors")}
     twins = [
         name
@@ -220,12 +214,6 @@ def _chosen(names: list[str], selection: Selection) -> tuple[list[str], list[str
         and any(fnmatch.fnmatchcase(os.path.basename(name), glob) for glob in TWINS)
     ]
     return [name for name in asked if name not in twins], twins
-
-
-def _with_folders(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
 
 
 def _globs(folder: Path, chosen: list[str]) -> dict[str, tuple[str, ...]]:

@@ -5,20 +5,18 @@ links. What else is no regular file is refused rather than passed over: a
 version lacks nothing that nobody was told of.
 
 What is taken, and what the globs mean: ``docs/folders.md``.
-Public names: ``Selection``, ``FolderFile``, ``SourceFolder``.
+Public names: ``FolderFile``, ``SourceFolder``.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fnmatch import translate
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from mvc.errors import Conflict, FormatError, MvcError, UsageError
 from mvc.registry.digests import Note, Notes, stamp
 from mvc.registry.intake.source import SourceFile, explained, kind_of, name_of
 from mvc.registry.names import LEFT_OUT, model_suffix
+from mvc.registry.selection import Selection
 from mvc.tree import Tree, TreeFile
 
 # Of how many files of a folder it is noted which version they are.
@@ -35,39 +34,6 @@ MOST_NOTED = 1000
 # No name: what the selection does not take is counted under it.
 _EXCLUDED = ""
 _NO_DIGEST = Digest(bytes(32))
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which files of a folder are taken: those of ``include``, or all; never those of ``exclude``.
-
-    A glob means a file if it matches its path, its name, or the path or name
-    of a folder above it; ``*`` also stands for ``/``. Case counts everywhere.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def includes(self, path: str) -> bool:
-        """Say whether a file is among those asked for."""
-        return not self.include or any(_means(self.include, above) for above in _above(path))
-
-    def excludes(self, path: str) -> bool:
-        """Say whether a file, or a whole folder, is not wanted; what is above it has been asked."""
-        return _means(self.exclude, path)
-
-
-def _means(globs: tuple[str, ...], path: str) -> bool:
-    name = path.rpartition("/")[2]
-    pattern = "|".join(translate(glob.rstrip("/")) for glob in globs)
-    # ``re`` keeps what it compiled.
-    return bool(globs) and any(re.match(pattern, text) for text in (path, name))
-
-
-def _above(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

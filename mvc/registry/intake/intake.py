@@ -34,7 +34,7 @@ from mvc.registry.family import Family
 from mvc.registry.intake.again import again
 from mvc.registry.intake.cutting import CHUNK_SIZE
 from mvc.registry.intake.floats import float_of
-from mvc.registry.intake.folder import Selection, SourceFolder
+from mvc.registry.intake.folder import SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.relatives import Relatives, nearest
@@ -50,6 +50,7 @@ from mvc.registry.record import Artifact, Record
 from mvc.registry.refs import AnyRef
 from mvc.registry.sealed import now, read_again, sealed
 from mvc.registry.search import requirement
+from mvc.registry.selection import ALL, Selection
 from mvc.registry.version import Added, view
 from mvc.store import Store, Transaction
 from mvc.store.rewrite import tidy
@@ -165,7 +166,7 @@ def add(
         notes.note(path, added.id, added.artifact.digest, os.stat(path))
         notes.save()
         return added
-    if selection != Selection():
+    if selection != ALL:
         raise UsageError(
             f"'{path}' is no folder", hint="--include and --exclude choose files of a folder"
         )

@@ -13,13 +13,14 @@ from typing import Any
 from mvc.digest import Digest
 from mvc.registry import family as families
 from mvc.registry.alike import versions_like
-from mvc.registry.intake.folder import Selection, SourceFolder
+from mvc.registry.intake.folder import SourceFolder
 from mvc.registry.intake.ingest import ingest
 from mvc.registry.intake.ingest_folder import ingest_folder
 from mvc.registry.intake.sink import Nowhere
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.manifest import Manifest
 from mvc.registry.record import Artifact
+from mvc.registry.selection import ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def describe(path: Path, manifest: Manifest | None) -> Described:
         Conflict: It changed while it was read.
     """
     if path.is_dir():
-        got = ingest_folder(SourceFolder(path, Selection()), Nowhere())
+        got = ingest_folder(SourceFolder(path, ALL), Nowhere())
     else:
         with SourceFile(path) as source:
             got = ingest(source, Nowhere())
@@ -78,7 +79,7 @@ def sources_of(path: Path) -> Iterator[tuple[str, SourceFile]]:
         with SourceFile(path) as source:
             yield source.name, source
         return
-    folder = SourceFolder(path, Selection())
+    folder = SourceFolder(path, ALL)
     for file in folder.files:
         with folder.open(file) as source:
             yield file.path, source
