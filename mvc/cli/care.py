@@ -267,7 +267,7 @@ def _totals(used: Usage) -> list[tuple[str, str, str]]:
 
 
 FAMILIES: tuple[Column[FamilyUsage], ...] = (
-    Column("FAMILY", lambda family: family.family, style="yellow", elastic=True),
+    Column("FAMILY", lambda family: family.family, style="yellow", elastic=16),
     Column("VERSIONS", lambda family: f"{family.versions:,}", right=True, rank=1),
     Column("PLAIN", lambda family: output.size(family.plain), right=True),
     Column("STORED", lambda family: output.size(family.stored), right=True),

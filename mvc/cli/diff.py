@@ -150,15 +150,15 @@ def _statistic(name: str) -> Callable[[TensorChange], str]:
 
 
 TENSORS: tuple[Column[TensorChange], ...] = (
-    Column("TENSOR", lambda tensor: tensor.name, style="yellow", elastic=True),
-    Column("CHANGE", lambda tensor: tensor.change),
-    Column("DTYPE", _dtypes, rank=2),
+    Column("TENSOR", lambda tensor: tensor.name, style="yellow", elastic=40, cut=tables.the_end),
+    Column("CHANGE", lambda tensor: tensor.change, rank=2),
+    Column("DTYPE", _dtypes, rank=4),
     Column("SHAPE", _shapes, rank=1),
 )
 STATISTICS: tuple[Column[TensorChange], ...] = (
     Column("SHARE", _share, right=True),
-    Column("LARGEST", _statistic("largest"), right=True, rank=4),
-    Column("MEAN", _statistic("mean"), right=True, rank=5),
+    Column("LARGEST", _statistic("largest"), right=True, rank=5),
+    Column("MEAN", _statistic("mean"), right=True, rank=6),
     Column("RELATIVE", _statistic("relative"), right=True, rank=3),
-    Column("COSINE", _statistic("cosine"), right=True, rank=6),
+    Column("COSINE", _statistic("cosine"), right=True, rank=7),
 )

@@ -204,8 +204,8 @@ def _plain(kept: Kept) -> output.Json:
 
 
 PEOPLE: tuple[Column[Kept], ...] = (
-    Column("FAMILY", lambda kept: kept.family, style="yellow", elastic=True),
-    Column("KEEPS", lambda kept: in_words(kept.policy), elastic=True),
+    Column("FAMILY", lambda kept: kept.family, style="yellow", elastic=16),
+    Column("KEEPS", lambda kept: in_words(kept.policy), elastic=24),
     Column("GRACE", lambda kept: _grace(kept.policy), right=True, rank=2),
     Column("APPLIED BY", lambda kept: _applied(kept.policy), rank=3),
     Column("WOULD WITHDRAW", _sum, rank=1),

@@ -153,14 +153,28 @@ def _metric(family: Family) -> str:
 
 
 PEOPLE: tuple[Column[Row], ...] = (
-    Column("FAMILY", lambda row: row.family.name, style="yellow", elastic=True),
-    Column("VERSIONS", lambda row: f"{_versions(row.family):,}", right=True, rank=3),
+    Column("FAMILY", lambda row: row.family.name, style="yellow", elastic=16),
+    Column("VERSIONS", lambda row: f"{_versions(row.family):,}", right=True, rank=4),
     Column("LATEST", lambda row: _latest(row.family) or ""),
     Column("BEST", lambda row: _best(row.family) or "", style="green"),
-    Column("METRIC", lambda row: _metric(row.family), style="green", elastic=True, rank=1),
-    Column("PLAIN", lambda row: output.size(row.family.plain), right=True, rank=4),
-    Column("AGE", lambda row: output.age(row.newest), right=True, rank=2),
-    Column("TAGS", lambda row: ", ".join(_tags(row.family)), style="cyan", elastic=True, rank=5),
+    Column(
+        "METRIC",
+        lambda row: _metric(row.family),
+        style="green",
+        elastic=12,
+        cut=tables.the_end,
+        rank=2,
+    ),
+    Column("PLAIN", lambda row: output.size(row.family.plain), right=True, rank=5),
+    Column("AGE", lambda row: output.age(row.newest), right=True, rank=3),
+    Column(
+        "TAGS",
+        lambda row: ", ".join(_tags(row.family)),
+        style="cyan",
+        elastic=12,
+        cut=tables.what_fits(", "),
+        rank=1,
+    ),
 )
 PROGRAMS: dict[str, Callable[[Row], Value]] = {
     "family": lambda row: row.family.name,

@@ -278,5 +278,5 @@ def _lines(values: Mapping[str, object]) -> str:
 FILES: tuple[Column[TreeFile], ...] = (
     Column("MODE", lambda file: f"{file.mode:04o}", rank=1),
     Column("SIZE", lambda file: output.size(file.size), right=True),
-    Column("PATH", lambda file: file.path, style="yellow", elastic=True),
+    Column("PATH", lambda file: file.path, style="yellow", elastic=40, cut=tables.the_end),
 )

@@ -7,7 +7,7 @@ promise: ``docs/looking.md``.
 On a terminal a table is at most as wide as that: elastic columns are cut
 first, then columns are left out by rank, and that is said.
 
-Public names: ``Column``, ``Value``, ``show``.
+Public names: ``Column``, ``Value``, ``show``, ``the_end``, ``what_fits``.
 """
 
 from __future__ import annotations
@@ -17,21 +17,50 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from mvc.cli import output
+from mvc.cli.output import cells_of
 
 T = TypeVar("T")
 Value: TypeAlias = "str | int | float | Sequence[str] | None"
-# No elastic column is cut shorter than this.
+# A spare column is no narrower than this.
 LEAST = 10
+CUT = "…"
 GAP = len(output.GAP)
+
+
+def the_start(text: str, width: int) -> str:
+    """Cut a text at its end."""
+    while cells_of(text + CUT) > width and text:
+        text = text[:-1]
+    return text + CUT
+
+
+def the_end(text: str, width: int) -> str:
+    """Cut a text at its start: of ``encoder.layers.10.weight`` the end tells which it is."""
+    return the_start(text[::-1], width)[::-1]
+
+
+def what_fits(separator: str) -> Callable[[str, int], str]:
+    """Take of a text's parts those that fit, and count the others."""
+
+    def cut(text: str, width: int) -> str:
+        parts, taken = text.split(separator), list[str]()
+        for part in parts:
+            more = f" +{len(parts) - len(taken) - 1}"
+            if cells_of(separator.join([*taken, part]) + more) <= width:
+                taken.append(part)
+        more = f" +{len(parts) - max(1, len(taken))}" if len(parts) > 1 else ""
+        return (separator.join(taken) or the_end(parts[0], width - len(more))) + more
+
+    return cut
 
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
     """A column for people: its head, what stands in it, and how it gives way.
 
-    Where a terminal is too narrow the text of an ``elastic`` column is cut;
-    then the column of the highest ``rank`` is left out, one of 0 never. A
-    ``spare`` one has the room that all others leave, or is not there.
+    Where a terminal is too narrow the text of an ``elastic`` column is ``cut``, but no
+    shorter than that; columns are taken in, as far as they fit, by ``rank``, one of 0
+    always. A ``spare`` one has the room that all others leave, or is not there.
     ``style`` is a colour as rich names it.
     """
 
@@ -39,7 +68,8 @@ class Column(Generic[T]):
     text: Callable[[T], str]
     right: bool = False
     style: str = ""
-    elastic: bool = False
+    elastic: int = 0
+    cut: Callable[[str, int], str] = the_start
     rank: int = 0
     spare: bool = False
 
@@ -108,7 +138,9 @@ def _draw(columns: Sequence[Column[T]], rows: Sequence[Sequence[str]], width: in
             max_width=widths[place],
         )
     for row in rows:
-        table.add_row(*(Text(row[place]) for place in shown))
+        cells = ((columns[place].cut, row[place], widths[place]) for place in shown)
+        fitting = (cut(text, wide) if cell_len(text) > wide else text for cut, text, wide in cells)
+        table.add_row(*map(Text, fitting))
     output.draw(table)
     left_out = [
         columns[place].head for place in range(len(columns)) if place not in (*shown, *spare)
@@ -120,15 +152,15 @@ def _draw(columns: Sequence[Column[T]], rows: Sequence[Sequence[str]], width: in
 def _fitted(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[int]:
     """Return how wide each column may be for all to fit into ``width``; 0 leaves one out."""
     least = [
-        min(wide, max(LEAST, len(column.head))) if column.elastic else wide
+        min(wide, max(column.elastic, len(column.head))) if column.elastic else wide
         for column, wide in zip(columns, widths, strict=True)
     ]
-    shown = [place for place, wide in enumerate(widths) if wide]
-    while sum(least[place] + GAP for place in shown) - GAP > width:
-        last = max(shown, key=lambda place: columns[place].rank)
-        if columns[last].rank == 0:
-            break
-        shown.remove(last)
+    shown: list[int] = []
+    there = [place for place, wide in enumerate(widths) if wide]
+    for place in sorted(there, key=lambda place: columns[place].rank):
+        needed = sum(least[other] + GAP for other in (*shown, place)) - GAP
+        if columns[place].rank == 0 or needed <= width:
+            shown.append(place)
     fitted = [wide if place in shown else 0 for place, wide in enumerate(widths)]
     over = sum(fitted) + GAP * (len(shown) - 1) - width
     while over > 0:

@@ -335,7 +335,7 @@ TAGS: tuple[Column[Stands], ...] = (
     Column("TAG", lambda stands: stands[0], style="cyan"),
     Column("VERSION", lambda stands: f"v{stands[1]}", style="yellow"),
     Column("SINCE (UTC)", lambda stands: output.when(stands[2].created) if stands[2] else ""),
-    Column("BY", lambda stands: stands[2].author if stands[2] else "", elastic=True, rank=1),
+    Column("BY", lambda stands: stands[2].author if stands[2] else "", elastic=10, rank=1),
 )
 OF_A_TAG: dict[str, Callable[[Stands], Value]] = {
     "tag": lambda stands: stands[0],
@@ -344,8 +344,8 @@ OF_A_TAG: dict[str, Callable[[Stands], Value]] = {
 MOVES: tuple[Column[Move], ...] = (
     Column("MOVED (UTC)", lambda move: output.when(move.created)),
     Column("TO", lambda move: move.version or "deleted", style="yellow"),
-    Column("BY", lambda move: move.author, elastic=True, rank=1),
-    Column("MESSAGE", _why, elastic=True, rank=2),
+    Column("BY", lambda move: move.author, elastic=10, rank=1),
+    Column("MESSAGE", _why, elastic=10, rank=2),
 )
 OF_A_MOVE: dict[str, Callable[[Move], Value]] = {
     "moved": lambda move: move.created,

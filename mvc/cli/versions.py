@@ -177,12 +177,13 @@ PEOPLE: tuple[Column[Version], ...] = (
         "METRICS",
         lambda version: output.pairs(version.metrics, output.brief),
         style="green",
-        elastic=True,
+        elastic=20,
+        cut=tables.what_fits(" "),
         rank=1,
     ),
-    Column("NAMES", standing, style="cyan", elastic=True, rank=2),
+    Column("NAMES", standing, style="cyan", elastic=18, cut=tables.what_fits(", "), rank=2),
     FILE,
-    Column("MESSAGE", _title, elastic=True, rank=4),
+    Column("MESSAGE", _title, elastic=10, rank=4),
 )
 PROGRAMS: dict[str, Callable[[Version], Value]] = {
     "id": lambda version: version.id,

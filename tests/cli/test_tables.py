@@ -6,10 +6,12 @@ import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from safetensors.numpy import save_file
 
 from mvc.cli import output, tables
 from mvc.cli.tables import Column
@@ -97,9 +99,9 @@ texts = st.text(st.characters(codec="utf-8") | st.sampled_from("日本語モデ�
 def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], width: int) -> None:
     """Whatever stands in it, a table fits into each width from 40 to 200; nothing steers."""
     columns: list[Column[tuple[str, str, str]]] = [
-        Column("FIRST", lambda row: row[0], elastic=True),
+        Column("FIRST", lambda row: row[0], elastic=10),
         Column("SECOND", lambda row: row[1], right=True, rank=1),
-        Column("THIRD", lambda row: row[2], elastic=True, rank=2),
+        Column("THIRD", lambda row: row[2], elastic=10, rank=2),
     ]
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -131,6 +133,49 @@ def test_long_names_fit_and_ids_are_whole(
         assert max(map(cell_len, done.out.splitlines())) <= width, done.out
         if width >= 80 and command[0] == "search":
             assert f"{family}/v2 " in done.out
+
+
+@pytest.mark.parametrize(
+    ("width", "fitting"),
+    [
+        (33, "canary-europe-1=v12 +2"),
+        (32, "canary-europe-1=v12 +2"),
+        (16, "latest, best +1"),
+        (10, "latest +2"),
+        (7, "best +2"),
+        (6, "…st +2"),
+    ],
+)
+def test_of_names_those_that_fit_are_whole_and_the_others_counted(width: int, fitting: str) -> None:
+    """No name is cut as long as one fits, and none is hidden without a word."""
+    names = "latest, best, canary-europe-1=v12"
+    if width > 16:
+        names = "canary-europe-1=v12, latest-and-greatest, nightly-of-yesterday"
+    assert tables.what_fits(", ")(names, width) == fitting
+
+
+def test_what_tells_rows_apart_is_seen_on_80_columns(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a tensor's name, the number of a metric, and prod beside a long tag."""
+    stem = "bert.encoder.layers.10.attention.self_attn"
+    for value in (1, 2):
+        arrays = {f"{stem}.{part}_proj.weight": np.full((8, 8), value, "f4") for part in "qkv"}
+        save_file(arrays, registry / "a.safetensors")
+        facts = ("-m", f"evaluation_of_the_loss=0.12345{value}", "-t", "a-canary-in-europe-1")
+        assert mvc("add", "family-of-berts", "a.safetensors", *facts).status == 0
+    assert mvc("tag", "family-of-berts@v1", "prod").status == 0
+    monkeypatch.setattr(output, "width", lambda: 80)
+    monkeypatch.setenv("NO_COLOR", "1")
+    listed = mvc("list").out
+    assert "prod=v1 +1" in listed
+    assert "loss=0.123451" in listed
+    assert "loss=0.123451" in mvc("list", "family-of-berts").out
+    for words in (["diff", "family-of-berts@v1", "family-of-berts@v2", "--stat"],
+                  ["show", "family-of-berts", "--tensors"]):  # fmt: skip
+        shown = mvc(*words)
+        assert all(f"10.attention.self_attn.{part}_proj.weight" in shown.out for part in "qkv")
+    assert "100.0%" in mvc("diff", "family-of-berts@v1", "family-of-berts@v2", "--stat").out
 
 
 @pytest.mark.parametrize(
