@@ -6,16 +6,17 @@ settings, takes what others have rooted under an id of its own, so that none
 of them can give up what another needs.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``Roots``, ``registries``, ``root_again``, ``unroot``.
+Public names: ``Roots``, ``rooted``, ``registries``, ``root_again``, ``unroot``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 from mvc import fileio, lines
 from mvc.errors import MvcError
@@ -36,6 +37,12 @@ class Roots:
     @property
     def count(self) -> int:
         return len(self.names)
+
+
+def rooted(store: Path) -> Iterator[str]:
+    """Yield the names of the roots of all registries in the store in a folder."""
+    for registry in filter(is_id, fileio.list_folder(store / ROOTS)):
+        yield from (n for n in fileio.list_folder(store / ROOTS / registry) if n.endswith(".yaml"))
 
 
 def registries(store: Store) -> list[Roots]:

@@ -158,10 +158,10 @@ def test_a_check_names_nothing_that_gc_gave_up_meanwhile(
     project.registry().rm("net@v1")
     real = check_roots
 
-    def late(run: Check) -> None:
+    def late(run: Check, store: Store) -> None:
         monkeypatch.setattr(fsck, "check_roots", real)
         assert collected(project).freed > 3000
-        real(run)
+        real(run, store)
 
     monkeypatch.setattr(fsck, "check_roots", late)
     report = project.registry().fsck("full")
@@ -183,9 +183,9 @@ def test_a_check_that_every_move_overtakes_finds_nothing(
     """Where no check ends before the next move, ``fsck`` is to be run again; nothing is damaged."""
     real, places = check_roots, cycle(["moved", ".mvc/store"])
 
-    def late(run: Check) -> None:
+    def late(run: Check, store: Store) -> None:
         fileio.run(moving(project, project.folder / next(places)))
-        real(run)
+        real(run, store)
 
     monkeypatch.setattr(fsck, "check_roots", late)
     with pytest.raises(Busy, match="is moved while it is checked"):

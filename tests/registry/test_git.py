@@ -133,6 +133,35 @@ def test_a_clone_refuses_what_needs_bytes(work_tree: Project, tmp_path: Path) ->
     assert sorted(path.name for path in there.mvc.iterdir()) == [".gitignore", "manifest"]
 
 
+def test_a_clone_that_reads_from_an_alternate_is_whole(work_tree: Project, tmp_path: Path) -> None:
+    """Its check finds nothing while the alternate has the bytes, and notes what is kept by nobody.
+
+    Once the bytes are brought here the roots are, too.
+    """
+    work_tree.add(noise(2000), metrics={"acc": 0.4})
+    commit(work_tree)
+    there = clone(work_tree, tmp_path / "clone")
+    there.registry().init()
+    there.registry().store_alternates(add=work_tree.mvc / "store")
+    for level in ("quick", "full"):
+        report = there.registry().fsck(level)
+        assert report.ok
+        assert [*report.notes] == [
+            "2 versions are read from an alternate; mvc fsck --repair brings the bytes here"
+        ]
+    other = Project(tmp_path / "other").registry()
+    other.init(store=work_tree.mvc / "store")
+    other.forget_registry(work_tree.registry().place.id, force=True)
+    report = there.registry().fsck()
+    assert report.ok
+    assert "no registry keeps net/v1, net/v2 in the alternate any longer" in report.notes[1]
+    assert there.registry().fsck(repair=True).ok
+    there.registry().store_alternates(remove=work_tree.mvc / "store")
+    shutil.rmtree(work_tree.mvc / "store")
+    report = there.registry().fsck("full")
+    assert (report.ok, report.notes, report.checked["roots"]) == (True, (), 2)
+
+
 def test_a_clone_tells_what_the_files_beside_it_are(work_tree: Project, tmp_path: Path) -> None:
     """``status`` knows a file by its record, without any store."""
     there = clone(work_tree, tmp_path / "clone")

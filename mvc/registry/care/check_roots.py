@@ -15,11 +15,13 @@ from mvc.registry.care.findings import Check
 from mvc.registry.care.remarks import MENDS
 from mvc.registry.care.vanished import Vanished, vanished
 from mvc.registry.location import pulled
-from mvc.registry.reach import Held
+from mvc.registry.reach import Held, lacking
+from mvc.registry.record import Artifact
+from mvc.store import Store
 from mvc.store.settings import root_name
 
 
-def check_roots(run: Check) -> None:
+def check_roots(run: Check, with_alternates: Store) -> None:
     """Every version has its root; a root without a version may mend a damaged record."""
     folder = run.store.folder / "roots" / run.place.id
     unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
@@ -33,7 +35,7 @@ def check_roots(run: Check) -> None:
         unmatched.discard(name)
         if first.setdefault(name, version) is not version:
             twice.append((first[name], version))
-        _check_root(run, version, data, came)
+        _check_root(run, version, data, came, with_alternates)
     if run.pulled:
         run.notes.append(remarks.of_pulled(run.pulled))
     for one, other in () if environment.in_git(run.manifest.folder) else twice:
@@ -89,8 +91,11 @@ def _find_vanished(run: Check, found: Vanished) -> None:
     run.find("record", found.id, where, [found.id], f"{reason}; {remedy}")
 
 
-def _check_root(run: Check, version: Held, data: bytes, came: bool) -> None:
-    """Compare a version's root; of one that just came by git others may have it."""
+def _check_root(run: Check, version: Held, data: bytes, came: bool, with_alternates: Store) -> None:
+    """Compare a version's root; of one that just came by git others may have it.
+
+    One that is read from an alternate has nothing here for a root to keep.
+    """
     path = run.store.folder / "roots" / run.place.id / root_name(data)
     with contextlib.suppress(OSError, MvcError):
         if fileio.read(path, lines.MAX_SIZE) == data:
@@ -101,4 +106,9 @@ def _check_root(run: Check, version: Held, data: bytes, came: bool) -> None:
     source = run.manifest.record_path(version.family, version.number)
     remedy = modes.unreadable(path) or f"{MENDS}, or: cp '{source}' '{path}'"
     run.rootless.append(version)
-    run.find("root", version.id, path, [version.id], remedy)
+    if path.exists() or not _is_borrowed(run.store, with_alternates, version.record.artifact):
+        run.find("root", version.id, path, [version.id], remedy)
+
+
+def _is_borrowed(alone: Store, with_alternates: Store, artifact: Artifact) -> bool:
+    return alone.find(artifact.digest) is None and not lacking(with_alternates, artifact)

@@ -90,7 +90,7 @@ def examine(
     with warnings.catch_warnings():  # what is warned about elsewhere is a finding here
         warnings.simplefilter("ignore")
         _check_records(run)
-        check_roots(run)
+        check_roots(run, presence.store)
         _check_packs(run, scope)
         _check_needs(run, presence.store)
         _find_files(run)
@@ -292,17 +292,16 @@ def _find_object(run: Check, found: Found, reason: str) -> None:
 def _check_needs(run: Check, with_alternates: Store) -> None:
     """Every object that a version needs is in some index."""
     missing: dict[str, list[str]] = {}
-    borrowed = 0
+    borrowed: list[Held] = []
     look = cache(lambda digest, _: run.store.lacking(digest))  # many versions may have one file
     for version in run.versions:
         reasons = lacking(run.store, version.record.artifact, look)
         if reasons and not lacking(with_alternates, version.record.artifact):
-            borrowed += 1
+            borrowed.append(version)
             continue
         for reason in reasons:
             missing.setdefault(reason, []).append(version.id)
-    if borrowed:
-        run.notes.append(remarks.of_borrowed(borrowed))
+    run.notes += remarks.of_borrowed(run.store, borrowed)
     called = {version.id: version.record.artifact.name for version in run.versions}
     for reason, versions in missing.items():
         if not run.damaged or not set(versions) <= _hurt(run):

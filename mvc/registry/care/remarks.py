@@ -6,6 +6,7 @@ Public names: ``MENDS``, ``way_on``, ``ways_back``, ``copying``, ``of_pulled``, 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,10 @@ from mvc.registry import event as events
 from mvc.registry import record as records
 from mvc.registry.care.vanished import Vanished
 from mvc.registry.manifest import Manifest
+from mvc.registry.reach import Held
 from mvc.store import Store
+from mvc.store.alternates import reachable
+from mvc.store.roots import rooted
 from mvc.store.settings import QUARANTINE, STAGING, TRASH, root_name
 
 MENDS = "mvc fsck --repair"
@@ -81,10 +85,23 @@ def of_pulled(versions: Sequence[str]) -> str:
     )
 
 
-def of_borrowed(count: int) -> str:
-    """Say how many versions have their bytes in another store."""
-    versions = "1 version is" if count == 1 else f"{count} versions are"
-    return f"{versions} read from an alternate; {MENDS} brings the bytes here"
+def of_borrowed(store: Store, borrowed: Sequence[Held]) -> Iterator[str]:
+    """Say how many versions have their bytes in another store, and which nobody keeps there."""
+    if not borrowed:
+        return
+    versions = "1 version is" if len(borrowed) == 1 else f"{len(borrowed)} versions are"
+    yield f"{versions} read from an alternate; {MENDS} brings the bytes here"
+    others = [other.path for other in reachable(store.folder) if other.problem is None]
+    with contextlib.suppress(PermissionError):  # whose roots may not be read may have them
+        kept = {name for other in others for name in rooted(other)}
+        loose = [each.id for each in borrowed if f"{each.digest.hex()}.yaml" not in kept]
+        if loose:
+            names, more = ", ".join(loose[:MOST_ROOTS_SHOWN]), len(loose) - MOST_ROOTS_SHOWN
+            names += f" and {more} more" if more > 0 else ""
+            yield (
+                f"no registry keeps {names} in the alternate any longer, so mvc gc gives the "
+                f"bytes up there; {MENDS} brings them here"
+            )
 
 
 def leftovers(store: Store) -> Iterator[str]:

@@ -205,7 +205,8 @@ def _mend_roots(run: Repair, found: Check) -> Steps[None]:
         except (MvcError, OSError) as error:
             run.notes.append(f"the root of {version.id} was left as it is: {in_words(error)}")
             continue
-        yield from put_back(run, path, data, folder, old)
+        if old != data:  # else it came with what was mended of the version
+            yield from put_back(run, path, data, folder, old)
         run.done("root", version.id, "from its record")
 
 
