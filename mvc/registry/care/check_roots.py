@@ -18,7 +18,7 @@ from mvc.registry.location import pulled
 from mvc.registry.reach import Held, lacking
 from mvc.registry.record import Artifact
 from mvc.store import Store
-from mvc.store.settings import root_name
+from mvc.store.settings import moved_to, root_name
 
 
 def check_roots(run: Check, with_alternates: Store) -> None:
@@ -111,4 +111,5 @@ def _check_root(run: Check, version: Held, data: bytes, came: bool, with_alterna
 
 
 def _is_borrowed(alone: Store, with_alternates: Store, artifact: Artifact) -> bool:
-    return alone.find(artifact.digest) is None and not lacking(with_alternates, artifact)
+    here = alone.find(artifact.digest) is not None or moved_to(alone.folder) is not None
+    return not here and not lacking(with_alternates, artifact)
