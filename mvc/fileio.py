@@ -93,7 +93,7 @@ class NewFile:
 
     def _write_back(self) -> None:
         """Set the disk to work. Pages that are not on it yet stay in memory whatever is advised."""
-        forget(self._descriptor, self._begun, self.size - self._begun)
+        system.forget(self._descriptor, self._begun, self.size - self._begun)
         self._begun = self.size
 
     def clone(self, descriptor: int) -> bool:
@@ -217,8 +217,11 @@ def link_also(path: Path, final: Path) -> bool:
     try:
         os.link(path, final, follow_symlinks=False)
     except FileExistsError:
-        ours, theirs = os.lstat(path), os.lstat(final)
-        return (ours.st_ino, ours.st_dev) == (theirs.st_ino, theirs.st_dev)
+        ours = os.lstat(path)
+        try:
+            return os.path.samestat(ours, os.lstat(final))
+        except FileNotFoundError:  # whoever had the name has given it up meanwhile
+            return link_also(path, final)
     except OSError as error:
         if system.no_links(error):
             raise Unsupported(f"cannot link '{path}': {os.strerror(error.errno or 0)}") from None
@@ -346,13 +349,6 @@ def sync_open(descriptor: int) -> None:
     That is done at every level of durability: what is noted of the file relies on it.
     """
     os.fsync(descriptor)
-
-
-def forget(descriptor: int, offset: int, size: int) -> None:
-    """Let the system drop a part of a file from its memory, if it knows how."""
-    if hasattr(os, "posix_fadvise"):  # not on macOS
-        with contextlib.suppress(OSError, OverflowError):  # a forged offset may be any number
-            os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def touch(path: Path) -> None:

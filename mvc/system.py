@@ -1,15 +1,16 @@
-"""System: calls of the kernel that Python has no name for.
+"""System: calls of the kernel that Python has no name for, or not everywhere.
 
 Each is asked of the C library when it is first needed; where there is no such
 call, it answers as a kernel without it does. What they are good for is for
 others to know.
 
 Public names: ``sync_file_system``, ``reports_lost_writes``, ``rename_once``, ``no_links``,
-``clone``.
+``clone``, ``forget``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -35,6 +36,13 @@ _NO_SUCH_ORDER = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CLONE = 0x40049409  # FICLONE of linux/fs.h
 # From here on syncfs fails where bytes were lost before it was called.
 _REPORTS = (5, 8)
+
+
+def forget(descriptor: int, offset: int, size: int) -> None:
+    """Let the system drop a part of a file from its memory, if it knows how."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with contextlib.suppress(OSError, OverflowError):  # a forged offset may be any number
+            os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def sync_file_system(descriptor: int) -> None:

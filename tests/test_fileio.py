@@ -122,6 +122,26 @@ def test_our_own_file_under_the_name_counts_as_won(tmp_path: Path) -> None:
     assert not fileio.link_once(twin, tmp_path / "a")
 
 
+def test_a_name_that_is_given_up_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had the name may give it up before it is looked at: then it is free."""
+    private, final = fileio.write_private(tmp_path, [b"a"]), tmp_path / "a"
+    final.write_bytes(b"another")
+    real = os.link
+
+    def late(path: Path, taken: Path, *, follow_symlinks: bool) -> None:
+        try:
+            real(path, taken, follow_symlinks=follow_symlinks)
+        except FileExistsError:
+            taken.unlink()
+            raise
+
+    monkeypatch.setattr(os, "link", late)
+    assert fileio.link_once(private, final)
+    assert final.read_bytes() == b"a"
+
+
 def test_a_lost_reply_is_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same through ``create_once``, with a link that works and reports that it did not."""
     link = os.link

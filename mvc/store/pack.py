@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 import xxhash
 
-from mvc import fileio
+from mvc import fileio, system
 from mvc.codecs import Encoded, Encoding
 from mvc.compatibility import FORMAT, check_format
 from mvc.digest import Buffer, Digest, checksum_of, digest_of
@@ -294,7 +294,7 @@ class PackReader:
 
     def forget(self, entry: Entry) -> None:
         """Let the system read a frame from the disk when it is asked for again, if it can."""
-        fileio.forget(self._descriptor, entry.offset, entry.end - entry.offset)
+        system.forget(self._descriptor, entry.offset, entry.end - entry.offset)
 
     def holds(self, entry: Entry) -> bool:
         """Say whether the frame begins and ends where the entry has it; reads its header only."""
