@@ -123,7 +123,9 @@ def leftovers(store: Path) -> list[Path]:
 
     def is_left(folder: Path) -> bool:
         intent = Intent(folder)
-        return is_dead(intent, now) if intent.stands() else _idle(folder, now)
+        if not intent.stands():
+            return _idle(folder, now)
+        return is_dead(intent, now) and intent.stands()  # or it has ended while it was looked at
 
     return list(filter(is_left, folders))
 

@@ -108,9 +108,10 @@ def clear(cache: Path) -> int:
 
 def _make_steps(entry: _Entry, limit: int) -> Steps[Path]:
     """Make or mend an entry. Whatever step it dies after, no wrong file is believed."""
-    fileio.make_folder(entry.cache / CONTENTS)
     for _ in range(_ATTEMPTS):
-        try:
+        # Somebody may clear the cache, or make room in it, at any time.
+        with contextlib.suppress(FileNotFoundError):
+            fileio.make_folder(entry.cache / CONTENTS)
             if not _is_folder(entry.folder):
                 yield from _create(entry)
             wrong = _wrong(entry)
@@ -121,8 +122,6 @@ def _make_steps(entry: _Entry, limit: int) -> Steps[Path]:
                 eviction.evict(entry.cache, limit, keep=entry.name)
                 yield "evicted"
                 return entry.folder
-        except FileNotFoundError:  # somebody cleared the cache, or made room in it
-            fileio.make_folder(entry.cache / CONTENTS)
     raise Busy(f"'{entry.folder}' changes as fast as it is made", hint="run the command again")
 
 

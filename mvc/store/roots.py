@@ -52,8 +52,9 @@ def registries(store: Store) -> list[Roots]:
         folder = store.folder / ROOTS / name
         names = frozenset(n for n in fileio.list_folder(folder) if n.endswith(".yaml"))
         if names:
-            used = datetime.fromtimestamp(os.stat(folder).st_mtime, timezone.utc)
-            found.append(Roots(name, names, used))
+            with contextlib.suppress(FileNotFoundError):  # they were given up meanwhile
+                used = datetime.fromtimestamp(os.stat(folder).st_mtime, timezone.utc)
+                found.append(Roots(name, names, used))
     return found
 
 

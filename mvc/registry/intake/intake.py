@@ -41,7 +41,7 @@ from mvc.registry.intake.relatives import Relatives, nearest
 from mvc.registry.intake.sink import Lacking, Sink
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.intake.unchanged import IfChanged, Meanwhile, unchanged
-from mvc.registry.location.place import Place, is_tools_own
+from mvc.registry.location.place import Place, check_store, is_tools_own
 from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
@@ -249,7 +249,7 @@ def add_steps(
     above = highest_given(place, manifest, store, name, before.highest if before else 0)
     transaction = Transaction(store)
     try:
-        yield from transaction.begin()
+        yield from _begun(place, transaction)
         if isinstance(source, Origin):
             got = reuse(store, source.record, transaction)
         elif known := again(source, manifest, store, transaction):
@@ -292,6 +292,12 @@ def add_steps(
         untagged=untagged,
         notes=got.notes,
     )
+
+
+def _begun(place: Place, transaction: Transaction) -> Steps[None]:
+    """Begin a transaction in a store that is still the registry's then."""
+    yield from transaction.begin()
+    check_store(place)
 
 
 @contextlib.contextmanager

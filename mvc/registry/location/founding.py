@@ -85,11 +85,12 @@ def create(folder: Path, store: Path | None = None) -> bool:
     except BaseException:
         fileio.remove_folder(private)
         raise
-    if not made:
-        fileio.remove_folder(private)
-        if not places.exists(folder):
-            raise _no_registry(folder)
-    return made
+    if made:
+        return True
+    fileio.remove_folder(private)
+    if not places.exists(folder):
+        raise _no_registry(folder)
+    return store is not None and _take_instead(places.read(folder), store)
 
 
 def settle_copy(place: Place, manifest: Manifest, store: Store) -> Steps[None]:
@@ -126,9 +127,10 @@ def _adopt(folder: Path, store: Path | None) -> bool:
     _keep_git_away(folder)
     settings = places.settings_for(folder, identity, places.inode_of(folder), where, store_id)
     made = fileio.run(fileio.create_once(folder / CONFIG, settings, folder))
-    if not made:  # somebody else did, under another id
-        fileio.run(roots.unroot(opened, identity))
-    return made
+    if made:
+        return True
+    fileio.run(roots.unroot(opened, identity))  # somebody else made them, under another id
+    return store is not None and _take_instead(places.read(folder), store)
 
 
 def _no_registry(folder: Path) -> MvcError:

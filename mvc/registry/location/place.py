@@ -6,8 +6,9 @@ settings nor store, until ``init``. Where the store is: ``mvc.registry.location.
 How a registry is made: ``mvc.registry.location.founding``.
 
 Layout: ``docs/formats/registry.md``.
-Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``settings_for``,
-``change``, ``path_text``, ``tidy``, ``inode_of``, ``stamp``, ``is_tools_own``, ``open_to_all``.
+Public names: ``Place``, ``at``, ``find``, ``exists``, ``is_clone``, ``read``, ``check_store``,
+``settings_for``, ``change``, ``path_text``, ``tidy``, ``inode_of``, ``stamp``, ``is_tools_own``,
+``open_to_all``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT, check_format
-from mvc.errors import FormatError, MvcWarning, NotFound, warn
+from mvc.errors import Busy, FormatError, MvcWarning, NotFound, warn
 from mvc.store.settings import is_id, text_of
 
 FOLDER = ".mvc"
@@ -126,7 +127,8 @@ def open_to_all(folder: Path) -> Path | None:
 
 def exists(folder: Path) -> bool:
     """Say whether ``folder`` is a registry, or the records of one."""
-    return (folder / CONFIG).is_file() or is_clone(folder)
+    # In this order: a clone may be given its settings between the looks.
+    return is_clone(folder) or (folder / CONFIG).is_file()
 
 
 def is_clone(folder: Path) -> bool:
@@ -166,6 +168,21 @@ def read(folder: Path) -> Place:
         tuple(_path(folder, item) for item in fallbacks),
         inode,
     )
+
+
+def check_store(place: Place) -> None:
+    """Refuse to go on with a store that the registry has exchanged since ``place`` was read.
+
+    Who exchanges an empty one looks for intents once that is settled, and this is for who has
+    made one: so one of the two sees the other.
+
+    Raises:
+        Busy: It has another one now.
+    """
+    if read(place.folder).store_id != place.store_id:
+        raise Busy(
+            f"'{place.folder}' was given another store meanwhile", hint="run the command again"
+        )
 
 
 def settings_for(folder: Path, identity: str, inode: int, store: Path, store_id: str) -> bytes:
