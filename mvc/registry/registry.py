@@ -190,7 +190,9 @@ class ModelRegistry(ImportMethods):
         """Return what the versions cost on disk, shared bytes counted once."""
         from mvc.registry.care import usage
 
-        return usage.usage(self.place, self.manifest, self.presence)
+        return self._where_it_is(
+            lambda place, presence: usage.usage(place, self.manifest, presence)
+        )
 
     # Writing.
 

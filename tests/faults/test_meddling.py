@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mvc import Busy, Conflict, ModelRegistry, fileio
+from mvc.registry.care.usage import Usage
 from mvc.registry.checkout import paths
 from mvc.registry.location import place
 from mvc.store import Transaction, materialised, roots
@@ -125,3 +126,38 @@ def test_roots_that_are_given_up_meanwhile_are_passed_over(tmp_path: Path) -> No
         if meddling.before is None:
             break
     assert number > 2
+
+
+def test_what_versions_cost_is_told_whatever_gc_takes_meanwhile(project: Project) -> None:
+    """Wherever gc releases a withdrawn version, ``du`` counts without it or with it, and warns not.
+
+    Python turns a warning into an error here.
+    """
+    project.open().rm("net/v2")
+
+    def gc(project: Project) -> object:
+        return project.open().gc(grace="0")
+
+    for _, used, _, where in meddled(project, lambda p: p.open().du(), gc, every=5):
+        assert isinstance(used, Usage), (where, used)
+        assert (used.withdrawn_versions, used.freed_from is None) in [
+            (0, True),
+            (1, False),
+            (1, True),
+        ]
+
+
+@pytest.mark.filterwarnings("ignore:the store was moved:mvc.StoreWarning")
+def test_a_store_that_moves_is_described_where_it_is(project: Project) -> None:
+    """Wherever a move comes in between, ``du`` and ``store info`` tell of all that is there."""
+
+    def move(project: Project) -> object:
+        return project.open().move_store(project.folder / "moved")
+
+    stored = project.open().du().stored
+    for _, used, _, where in meddled(project, lambda p: p.open().du().stored, move, every=6):
+        assert used == stored, where
+    for _, packs, _, where in meddled(
+        project, lambda p: p.open().store_info().packs, move, every=4
+    ):
+        assert packs == 2, where

@@ -97,6 +97,7 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
     kept = frozenset[Digest]().union(*needed.values())
     only_withdrawn = sizes.needed(withdrawn) - kept
     stored, given_up = sizes.total(kept), sizes.total(only_withdrawn)
+    _warn(sizes, manifest)
     return Usage(
         versions=sum(map(len, live.values())),
         plain=sum(item.record.artifact.size for items in live.values() for item in items),
@@ -118,17 +119,26 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
     )
 
 
-def _freed_from(manifest: Manifest) -> str:
+def _warn(sizes: _Sizes, manifest: Manifest) -> None:
+    """Say what could not be counted, but of versions that gc has given up meanwhile."""
+    if sizes.failed:
+        for digest in dict.fromkeys(item.record.artifact.digest for item in held(manifest)):
+            if digest in sizes.failed:
+                warn(sizes.failed[digest], StoreWarning)
+
+
+def _freed_from(manifest: Manifest) -> str | None:
     """Return when the first of the versions withdrawn has been so for its grace time."""
     ends = []
     for folder in manifest.families():
-        graces = retention.graces(manifest, folder)
+        standings = reach.standings(manifest, folder)
+        graces = retention.graces(manifest, folder)  # looked up last: it has all that stand so
         ends += [
             parse_time(event.created) + graces[number]
-            for number, (event, change) in reach.standings(manifest, folder).items()
+            for number, (event, change) in standings.items()
             if change.kind == "withdrawn"
         ]
-    return timestamp(min(ends))
+    return timestamp(min(ends)) if ends else None  # they may be released meanwhile
 
 
 class _Sizes:
@@ -136,12 +146,14 @@ class _Sizes:
 
     Of several frames of an object the one counts that a reader prefers, and
     what that one is a delta upon is needed with it. What lies in an alternate
-    takes nothing here; a frame too many is ``other``.
+    takes nothing here; a frame too many is ``other``. ``failed`` says why an
+    artifact counts as nothing.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._closures: dict[Digest, frozenset[Digest]] = {}
+        self.failed: dict[Digest, str] = {}
         self._entry = cache(partial(preferred, store))
         self._of_file = cache(partial(closure_of_file, store, entry=self._entry))
 
@@ -158,7 +170,7 @@ class _Sizes:
                 parts = (self._of_file(file.digest) for file in files)
                 self._closures[artifact.digest] = frozenset([artifact.digest]).union(*parts)
             except MvcError as error:
-                warn(error.message, StoreWarning)
+                self.failed[artifact.digest] = error.message
                 self._closures[artifact.digest] = frozenset()
         return self._closures[artifact.digest]
 

@@ -6,8 +6,9 @@ Public names: ``StoreMethods``.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mvc.errors import MvcError, StoreWarning, warn
 from mvc.registry.location import place
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mvc.registry.manifest import Manifest
     from mvc.store.alternates import Alternate
     from mvc.store.relocation import Moved, MovePlan
+
+T = TypeVar("T")
 
 
 class StoreMethods:
@@ -68,7 +71,7 @@ class StoreMethods:
         """Describe the store: where it is, who else uses it, whether it may be written to."""
         from mvc.registry.location import stores
 
-        return stores.info(self.place, self.presence)
+        return self._where_it_is(stores.info)
 
     def plan_move_store(self, path: AnyPath) -> MovePlan:
         """Say what ``move_store`` would do; raises as it does, but needs no right to write."""
@@ -143,6 +146,15 @@ class StoreMethods:
         plan = self.plan_forget_registry(registry)
         stores.forget(self.presence, plan, force)
         return plan
+
+    def _where_it_is(self, look: Callable[[Place, Presence], T]) -> T:
+        """Look at the store; if it was moved meanwhile, what was found is nothing: look again."""
+        presence = self.presence
+        found = look(self.place, presence)
+        if not presence.is_outdated():
+            return found
+        self._reopen()
+        return look(self.place, self.presence)
 
     def _root_pulled(self, *, always: bool = False, strict: bool = False) -> None:
         """Root what came by git; a failure is a warning, unless ``strict``."""
