@@ -2,7 +2,8 @@
 
 It is looked at as often as asked, each time on a current view: first before
 anything is read, last when the name is decided. A comparison with a version
-that is not there, such as the best of a new family, is not required.
+that never was, such as the best of a new family, is not required; with one that
+was and is gone nothing is as required.
 
 Rules: ``docs/search.md``.
 Public names: ``Requirement``, ``of_version``, ``of_new``.
@@ -10,7 +11,6 @@ Public names: ``Requirement``, ``of_version``, ``of_new``.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,11 @@ from typing import Any
 
 from mvc.errors import MvcWarning, NotFound, Refused, UsageError, warn
 from mvc.registry import family as families
+from mvc.registry import tags
+from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import near
-from mvc.registry.record import Record
+from mvc.registry.record import Record, finite
 from mvc.registry.search.expression import (
     Comparison,
     Condition,
@@ -74,9 +76,16 @@ class Requirement:
             MvcWarning: There is no version to compare with.
         """
         selectors = selectors_of(self.condition)
-        table = self._table(selectors)
+        family = self._family()
+        table = self._table(family, selectors)
         missing = selectors - table.references.keys()
-        self._check_names(missing)
+        outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
+        called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
+        for selector in sorted(missing) if family else ():
+            if lost := _gone(self.manifest, family, selector):
+                text = f"'{called}' is not as required: {lost[0]}"
+                raise Refused(text, hint=f"{lost[1]}; {outcome}")
+        self._check_names(family, missing)
         for selector in sorted(missing):
             text = f"'{self.name}' has no @{selector} yet; what is compared with it is not required"
             warn(text, MvcWarning)
@@ -86,16 +95,22 @@ class Requirement:
         told = "; ".join(
             _told(part, table, self.number) for part in self._failing(condition, table)
         )
-        others = [f"@{name} is {self.name}/v{n}" for name, n in sorted(table.references.items())]
-        outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
-        called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
+        out = family.withdrawn if family else ()
+        others = [
+            f"@{name} is {self.name}/v{n}{' (withdrawn)' if n in out else ''}"
+            for name, n in sorted(table.references.items())
+        ]
         raise Refused(f"'{called}' is not as required: {told}", hint=", ".join([*others, outcome]))
 
-    def _check_names(self, missing: Collection[str]) -> None:
+    def _family(self) -> Family | None:
+        try:
+            return families.load(self.manifest, self.name)
+        except NotFound:  # it is to be the first
+            return None
+
+    def _check_names(self, family: Family | None, missing: Collection[str]) -> None:
         """Refuse what was likely meant to name another version, and would let anything pass."""
-        known = ["best", "latest"]
-        with contextlib.suppress(NotFound):
-            known += families.load(self.manifest, self.name).tags
+        known = ["best", "latest", *(family.tags if family else ())]
         for selector in sorted({*missing}.difference(tag.lower() for tag in self.tags)):
             others = (name for name in known if _letters(name) != _letters(selector))
             if _letters(selector) != "v" and (hint := near(selector, others, "@", alike=0.8)):
@@ -118,11 +133,9 @@ class Requirement:
                 if field.selector is None and not self.facts.keys() & {*full_names(field.name)}:
                     yield field.name
 
-    def _table(self, selectors: Collection[str]) -> Table:
+    def _table(self, family: Family | None, selectors: Collection[str]) -> Table:
         rows = {self.number: self.facts}
-        try:
-            family = families.load(self.manifest, self.name)
-        except NotFound:  # it is to be the first
+        if family is None:
             return Table(lambda name: {NEW: self.facts[name]} if name in self.facts else {})
         numbers = references(self.manifest, family, selectors)
         for number in {*numbers.values()} - {self.number}:
@@ -184,6 +197,31 @@ def of_new(
         if source is None and (_is_of_the_file(full) or full == "model.framework"):
             raise _unknown(field, "once the file is read")
     return Requirement(manifest, name, NEW, facts, condition, tuple(tags))
+
+
+def _gone(manifest: Manifest, family: Family, selector: str) -> tuple[str, str] | None:
+    """Say what became of a version that could once be named so, and what to type."""
+    name = family.name
+    if _VERSION.fullmatch(selector):
+        lost = int(selector[1:]) <= family.highest
+        return (f"{name}/{selector} is not here", f"mvc log {name} lists what is") if lost else None
+    if selector in ("best", "latest"):
+        lost = any(_could_be(manifest, family, number, selector) for number in family.withdrawn)
+        back = f"mvc log {name} --withdrawn lists them, mvc restore takes one back"
+        return (f"every version that could be @{selector} is withdrawn", back) if lost else None
+    moves = tags.moves_of(manifest, family.folder, selector)
+    moves = [(event, move) for event, move in moves if event.number <= family.events]
+    if not moves:
+        return None
+    event, move = moves[-1]
+    again = f"mvc tag {name}@v{family.latest or family.highest} {move.tag} sets it again"
+    return f"@{move.tag} was deleted on {event.created[:10]} by {event.author}", again
+
+
+def _could_be(manifest: Manifest, family: Family, number: int, selector: str) -> bool:
+    metrics = manifest.record(family.folder, number)[0].metrics
+    by_rule = family.rule and finite(metrics.get(family.rule.metric)) is not None
+    return selector == "latest" or bool(by_rule)
 
 
 def _letters(selector: str) -> str:

@@ -100,7 +100,10 @@ def _found_in(
 
 
 def references(manifest: Manifest, family: Family, selectors: Collection[str]) -> dict[str, int]:
-    """Return the versions that ``best``, ``latest``, ``v3`` and tags, in lower case, mean."""
+    """Return the versions that ``best``, ``latest``, ``v3`` and tags, in lower case, mean.
+
+    A version that is named by its number or by a tag may be withdrawn: its record is there.
+    """
     found = {}
     for selector in selectors:
         number = family.tagged(selector)
@@ -111,7 +114,7 @@ def references(manifest: Manifest, family: Family, selectors: Collection[str]) -
         elif selector[:1] == "v" and selector[1:].isdecimal():
             number = int(selector[1:])
             number = number if number in family.numbers(manifest) else None
-        if number is not None and number not in family.withdrawn:
+        if number is not None:
             found[selector] = number
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,46 @@ def test_a_tag_moves_only_to_what_is_as_required(two: Project) -> None:
     assert registry.family("net").tags == {"prod": 1}
     registry.tag("net@v2", "prod", require="acc > @prod.acc and best = true and size = 3")
     assert registry.family("net").tags == {"prod": 2}
+
+
+def test_a_withdrawn_version_is_still_compared_with(two: Project) -> None:
+    """What prod stands on can be withdrawn, and even released: it stays the bar, as its number."""
+    registry = two.registry()
+    registry.rm("net@v1", force=True)
+    registry.gc(grace=timedelta(0))
+    for text in ("acc >= @prod.acc", "acc >= @v1.acc"):
+        with pytest.raises(Refused, match=r"acc is 0.1 and @.* is 0.9") as refused:
+            two.add(b"three", metrics={"acc": 0.1}, require=text)
+        assert "is net/v1 (withdrawn)" in str(refused.value.hint)
+    assert two.add(b"three", metrics={"acc": 0.91}, require="acc >= @prod.acc") == "net/v3"
+    assert [found.id for found in registry.search("acc > @prod.acc")] == ["net/v3", "net/v2"]
+    registry.tag("net@v3", "prod", require="acc > @prod.acc")
+
+
+@pytest.mark.parametrize("text", ["acc >= @Prod.acc", "acc > 0 or not acc < @prod.acc"])
+def test_a_deleted_tag_opens_no_gate(two: Project, text: str) -> None:
+    """What is compared with a tag that was deleted is refused, and the hint sets the tag again."""
+    two.registry().delete_tag("net@prod")
+    for call in (
+        lambda: two.add(b"three", metrics={"acc": 1.0}, require=text),
+        lambda: two.registry().tag("net@v2", "prod", require=text),
+    ):
+        with pytest.raises(Refused, match=r"@prod was deleted on .* by ") as refused:
+            call()
+        assert "mvc tag net@v2 prod sets it again" in str(refused.value.hint)
+    assert two.registry().list("net") == ["v1", "v2"]
+
+
+def test_no_best_left_opens_no_gate(two: Project) -> None:
+    """If all that could be best, or newest, is withdrawn, nothing is better than it."""
+    for ref in ("net@v1", "net@v2"):
+        two.registry().rm(ref, force=True)
+    for selector in ("best", "latest"):
+        with pytest.raises(Refused, match=f"every version that could be @{selector} is withdrawn"):
+            two.add(b"three", metrics={"acc": 1.0}, require=f"acc >= @{selector}.acc")
+    assert two.add(b"three", metrics={"loss": 1.0}) == "net/v3"
+    with pytest.raises(Refused, match="every version that could be @best is withdrawn"):
+        two.add(b"four", metrics={"acc": 1.0}, require="acc >= @best.acc")
 
 
 def _steps(two: Project, acc: float) -> fileio.Steps[Any]:
