@@ -6,7 +6,7 @@ from text and ``mvc.registry.search.matching`` says what it is true of.
 Grammar: ``docs/search.md``.
 Public names: ``Number``, ``Text``, ``Field``, ``Arithmetic``, ``Comparison``, ``Not``,
 ``Joined``, ``Condition``, ``Operand``, ``show``, ``fields_of``, ``selectors_of``,
-``comparisons_of``, ``is_of_none``, ``number_of``.
+``comparisons_of``, ``is_of_none``, ``number_of``, ``apart``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import TypeAlias
 WORD = re.compile(r"""[^\s()"'=!<>~]+""")
 KEYWORDS = frozenset(["and", "or", "not"])
 SIGNS = frozenset("+-*/")
+# What stands in a name only between quotes; in that of a metric, nowhere.
+UNUSUAL = frozenset("*%")
 # What a version that lacks a value is said to have.
 NONE = "none"
 
@@ -28,6 +30,7 @@ _NUMBER = re.compile(
     r"([+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?)"
     r"(k|M|G|T|Ki|Mi|Gi|Ti)?(B)?"
 )
+_RUN_TOGETHER = re.compile(r"(.+)([-+*/])([^-+*/]+)")
 _UNITS = {"": 1, **{f"{name}i": 1 << 10 * n for n, name in enumerate("KMGT", 1)}}
 _UNITS |= {name: 1000**n for n, name in enumerate("kMGT", 1)}
 
@@ -105,6 +108,14 @@ def number_of(text: str) -> int | float | None:
     return value if isinstance(value, int) or math.isfinite(value) else None
 
 
+def apart(text: str) -> str | None:
+    """Return a word with spaces around its signs, if arithmetic may be meant by it."""
+    match = _RUN_TOGETHER.fullmatch(text)
+    if match is None or not (match.group(2) == "*" or number_of(match.group(3)) is not None):
+        return None
+    return f"{apart(match.group(1)) or match.group(1)} {match.group(2)} {match.group(3)}"
+
+
 def show(item: Condition | Operand) -> str:
     """Write an expression so that it reads back as the same."""
     if isinstance(item, Joined):
@@ -166,6 +177,7 @@ def _is_plain(name: str) -> bool:
         WORD.fullmatch(name) is not None
         and name.lower() not in KEYWORDS
         and name not in SIGNS
+        and not UNUSUAL.intersection(name)
         and not name.startswith("@")
         and number_of(name) is None
     )

@@ -4,7 +4,7 @@ Recursive descent, a function a rule; depth and length are bounded, so that
 any text ends in an expression or in ``UsageError``.
 
 Grammar: ``docs/search.md``.
-Public names: ``parse``, ``MAX_LENGTH``, ``MAX_WORDS``, ``MAX_DEPTH``.
+Public names: ``parse``, ``SPACED``, ``MAX_LENGTH``, ``MAX_WORDS``, ``MAX_DEPTH``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mvc.registry.search import times
 from mvc.registry.search.expression import (
     KEYWORDS,
     SIGNS,
+    UNUSUAL,
     WORD,
     Arithmetic,
     Comparison,
@@ -29,6 +30,7 @@ from mvc.registry.search.expression import (
     Number,
     Operand,
     Text,
+    apart,
     fields_of,
     number_of,
 )
@@ -36,6 +38,8 @@ from mvc.registry.search.expression import (
 MAX_LENGTH = 4000
 MAX_WORDS = 200
 MAX_DEPTH = 40
+
+SPACED = "signs stand between spaces: "
 
 _TOKEN = re.compile(
     rf"""(?:(?P<operator>!=|<=|>=|[=<>~])|(?P<bracket>[()])|(?P<word>{WORD.pattern})"""
@@ -147,8 +151,9 @@ class _Parser:
     def _check_number(self, token: _Token) -> None:
         """Refuse a number written otherwise: as text it is in no order with numbers."""
         if token.kind == "word" and _LIKE_A_NUMBER.match(token.text):
+            meant = "/" not in token.text and apart(token.text)  # with it, rather a date
             hint = f'as in 0.85, 1e-3 or 1.5GB; text that begins so is quoted: "{token.text}"'
-            self._fail(token, f"'{token.text}' is no number", hint)
+            self._fail(token, f"'{token.text}' is no number", SPACED + meant if meant else hint)
 
     def _right(self, operator: str) -> Operand:
         """Return what stands right of an operator: one word alone is a number or text."""
@@ -183,6 +188,8 @@ class _Parser:
         self._place += 1
         if token.kind == "quoted":
             return Field(token.text)
+        if UNUSUAL.intersection(token.text):
+            self._unusual(token)
         if token.text.startswith("@"):
             return self._reference(token)
         return Field(token.text) if number_of(token.text) is None else Number(token.text)
@@ -197,6 +204,15 @@ class _Parser:
             hint = "as in @best.acc, @latest.acc, @v3.acc or @prod.acc"
             self._fail(token, f"'{token.text}' is no value of a version", hint)
         return Field(name, match.group(1))
+
+    def _unusual(self, token: _Token) -> NoReturn:
+        """Refuse what would be a name that no metric has, and so never true."""
+        hint = f'a name with such signs is quoted: "{token.text}"'
+        if number_of(token.text.removesuffix("%")) is not None:
+            hint = "1% of it is written 0.01, and 1% less than prod @prod.acc * 0.99"
+        elif meant := apart(token.text):
+            hint = SPACED + meant
+        self._fail(token, f"'{token.text}' is no name and no number", hint)
 
     def _holds_condition(self) -> bool:
         """Say whether a bracket is around a condition: a sum has no operator in it."""
@@ -231,8 +247,10 @@ class _Parser:
     def unexpected(self) -> NoReturn:
         shown = self.token.text
         hint = "and or or stands between two conditions; text of several words needs quotes"
-        if number_of(shown) is not None and shown[:1] in SIGNS:
-            hint = f"signs stand between spaces: {shown[0]} {shown[1:]}"
+        if shown[:1] in SIGNS and number_of(shown[1:]) is not None:
+            hint = f"{SPACED}{shown[0]} {shown[1:]}"
+        elif (before := self._tokens[self._place - 1]).kind == "word" and before.text[-1] in SIGNS:
+            hint = f"{SPACED}{before.text[:-1]} {before.text[-1]} {shown}"
         elif shown == ")":
             hint = "every ) has its ("
         self._fail(self.token, f"'{shown}' was not expected", hint)

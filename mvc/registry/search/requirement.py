@@ -32,6 +32,7 @@ from mvc.registry.search.expression import (
     Number,
     Operand,
     Text,
+    apart,
     comparisons_of,
     fields_of,
     selectors_of,
@@ -47,7 +48,7 @@ from mvc.registry.search.facts import (
     standing,
 )
 from mvc.registry.search.matching import Table, matching, operand
-from mvc.registry.search.parser import parse
+from mvc.registry.search.parser import SPACED, parse
 from mvc.registry.search.search import references
 
 # Stands for the number of a version that has none yet.
@@ -86,6 +87,7 @@ class Requirement:
                 text = f"'{called}' is not as required: {lost[0]}"
                 raise Refused(text, hint=f"{lost[1]}; {outcome}")
         self._check_names(family, missing)
+        self._check_signs(table)
         for selector in sorted(missing):
             text = f"'{self.name}' has no @{selector} yet; what is compared with it is not required"
             warn(text, MvcWarning)
@@ -120,6 +122,21 @@ class Requirement:
             if name and (selector.lower() in map(str.lower, known) or _VERSION.fullmatch(selector)):
                 hint = f"what another version has is written with @: @{text}"
                 raise UsageError(f"'{text}' is no value of '{self.name}'", hint=hint)
+
+    def _check_signs(self, table: Table) -> None:
+        """Refuse a name that nothing is called, if it may be a sum without its spaces."""
+
+        def known(name: str) -> bool:
+            return any(map(table.column, full_names(name)))
+
+        for field in fields_of(self.condition):
+            meant = apart(field.name)
+            if meant and known(meant.partition(" ")[0]) and not known(field.name):
+                typed = show(field)
+                raise UsageError(
+                    f"'{typed}' is no value of '{self.name}'",
+                    hint=SPACED + typed.replace(field.name, meant),
+                )
 
     def _bare(self, condition: Condition) -> Iterator[str]:
         """Yield what stands where a value of another version could, without its @."""

@@ -19,6 +19,7 @@ from mvc.registry.search import columns
 from mvc.registry.search.columns import Columns
 from mvc.registry.search.expression import (
     Field,
+    apart,
     comparisons_of,
     fields_of,
     is_of_none,
@@ -26,7 +27,7 @@ from mvc.registry.search.expression import (
 )
 from mvc.registry.search.facts import BARE, STANDING, Values, full_names, standing
 from mvc.registry.search.matching import Table, matching, values_of
-from mvc.registry.search.parser import parse
+from mvc.registry.search.parser import SPACED, parse
 from mvc.registry.search.times import AGE, CREATED
 from mvc.registry.version import Version
 
@@ -150,6 +151,8 @@ def _warn_of_unknown(fields: Sequence[Field], facts: Columns) -> None:
     for field in fields:
         if field.name in BARE or any(name in known for name in full_names(field.name)):
             continue
-        hint = near(field.name, short | set(known))
+        meant, hint = apart(field.name), near(field.name, short | set(known))
+        if meant and meant.partition(" ")[0] in short:
+            hint = SPACED + meant
         text = f"no version has a value '{field.name}'" + (f"; {hint}" if hint else "")
         warn(text, MvcWarning)

@@ -23,7 +23,9 @@ from mvc.registry.search.expression import (
 )
 from mvc.registry.search.parser import MAX_DEPTH, MAX_LENGTH, MAX_WORDS, parse
 
-NAMES = st.sampled_from(["acc", "val/acc@5", "params.learning rate", "and", "0.9", "-", "@a"])
+NAMES = st.sampled_from(
+    ["acc", "val/acc@5", "params.learning rate", "and", "0.9", "-", "@a", "a*2%"]
+)
 NUMBERS = st.sampled_from(["0", "-1e-5", "1.10", "1.5GB", "12KiB"]).map(Number)
 TEXTS = (st.text(max_size=8) | st.sampled_from(["0.9", 'a"b', "\\", "not"])).map(Text)
 FIELDS = st.builds(Field, NAMES)
@@ -161,6 +163,26 @@ def test_an_error_points_at_the_place(text: str, column: int, said: str) -> None
     with pytest.raises(UsageError) as error:
         parse(text)
     assert error.value.message == f"'{text}', column {column}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("acc >= @prod.acc*0.99", "signs stand between spaces: @prod.acc * 0.99"),
+        ("acc >= @prod.acc*0.99-0.01", "signs stand between spaces: @prod.acc * 0.99 - 0.01"),
+        ("acc*100 > 95", "signs stand between spaces: acc * 100"),
+        ("acc >= 0.99*@prod.acc", "signs stand between spaces: 0.99 * @prod.acc"),
+        ("acc >= @prod.acc *0.99", "signs stand between spaces: * 0.99"),
+        ("acc >= @prod.acc- 0.01", "signs stand between spaces: @prod.acc - 0.01"),
+        ("acc >= @prod.acc - 1%", "1% of it is written 0.01, and 1% less than prod"),
+        ("acc >= @prod.acc-1%", 'a name with such signs is quoted: "@prod.acc-1%"'),
+    ],
+)
+def test_arithmetic_without_its_spaces_is_no_name(text: str, hint: str) -> None:
+    """What no metric can be called is wrong usage, and the hint puts the spaces in."""
+    with pytest.raises(UsageError) as error:
+        parse(text)
+    assert str(error.value.hint).startswith(hint)
 
 
 @pytest.mark.parametrize(

@@ -269,12 +269,14 @@ def test_of_several_none_can_open_another(two: Project) -> None:
         ("acc >= prod.acc", "@prod.acc"),
         ("acc >= best.acc - 0.005", "@best.acc"),
         ("acc > 0.1 and not acc = v2.acc", "@v2.acc"),
+        ("acc >= @prod.acc-0.01", "signs stand between spaces: @prod.acc - 0.01"),
+        ("acc >= @soon.acc/2", "signs stand between spaces: @soon.acc / 2"),
     ],
 )
 def test_a_slip_neither_opens_a_gate_nor_blames_the_model(
     two: Project, text: str, hint: str
 ) -> None:
-    """A version that is named as if mistyped is wrong usage, and the hint says what was meant."""
+    """A version or a sum as if mistyped is wrong usage, and the hint says what was meant."""
     for call in (
         lambda: two.add(b"three", metrics={"acc": 0.96}, require=text),
         lambda: two.registry().tag("net@v2", "next", require=text),

@@ -125,6 +125,8 @@ def test_a_value_that_nothing_has_is_named(four: Project) -> None:
         assert four.registry().search("val_ac > 0.1") == []
     with pytest.warns(MvcWarning, match="no version has a value 'val_ac'; did you mean 'val_acc'"):
         assert len(four.registry().search("val_ac = none")) == 4
+    with pytest.warns(MvcWarning, match="'acc-0.1'; signs stand between spaces: acc - 0.1"):
+        assert four.registry().search("acc >= @best.acc-0.1") == []
 
 
 def test_what_cannot_be_searched_is_refused(four: Project) -> None:
