@@ -72,20 +72,17 @@ class Requirement:
 
         Raises:
             Refused: It is not; the message gives both sides of what fails.
-            UsageError: It names a version as if mistyped.
+            UsageError: It names a version or a value as if mistyped.
         Warns:
-            MvcWarning: There is no version to compare with.
+            MvcWarning: There is no version yet to compare with.
         """
         selectors = selectors_of(self.condition)
         family = self._family()
         table = self._table(family, selectors)
         missing = selectors - table.references.keys()
-        outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
-        called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
-        for selector in sorted(missing) if family else ():
-            if lost := _gone(self.manifest, family, selector):
-                text = f"'{called}' is not as required: {lost[0]}"
-                raise Refused(text, hint=f"{lost[1]}; {outcome}")
+        for selector in sorted(missing):
+            if family and (lost := _gone(self.manifest, family, selector)):
+                raise self._refused(*lost)
         self._check_names(family, missing)
         self._check_signs(table)
         for selector in sorted(missing):
@@ -102,7 +99,13 @@ class Requirement:
             f"@{name} is {self.name}/v{n}{' (withdrawn)' if n in out else ''}"
             for name, n in sorted(table.references.items())
         ]
-        raise Refused(f"'{called}' is not as required: {told}", hint=", ".join([*others, outcome]))
+        raise self._refused(told, ", ".join(others))
+
+    def _refused(self, why: str, hint: str) -> Refused:
+        outcome = "nothing was stored" if self.number == NEW else "the tag was not moved"
+        called = self.name if self.number == NEW else f"{self.name}/v{self.number}"
+        hint = f"{hint}, {outcome}" if hint else outcome
+        return Refused(f"'{called}' is not as required: {why}", hint=hint)
 
     def _family(self) -> Family | None:
         try:
