@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ def failing(
         assert fault.syncs_after_failure == [], outcome
         assert error is None or "\n" not in str(error), outcome
         yield outcome
+        shutil.rmtree(copy.folder)
 
 
 @how
