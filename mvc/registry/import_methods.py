@@ -123,12 +123,13 @@ class ImportMethods(KeepMethods):
 
     def _check_before(self, family: str, told: Mapping[str, Any]) -> None:
         """Refuse, before anything is downloaded for it, what could not be added."""
-        from mvc.registry.intake.intake import Facts, origin_of
+        from mvc.registry.intake.intake import Facts
+        from mvc.registry.intake.origin import parent_of
 
         facts = Facts(**told)
         check_family(family)
         if place.exists(self.folder):
             self.presence.writable()
             for ref in several(facts.parents):
-                origin_of(self.manifest, ref)
+                parent_of(self.manifest, ref)
             self.manifest.refuse_closed(family)

@@ -248,7 +248,7 @@ class ModelRegistry(ImportMethods):
             refuse_code: Refuse what may run code when it is loaded; see ``docs/safety.md``.
             require: An expression, or several, that must be true of it; see ``docs/search.md``.
             metrics: Anything with ``__float__`` by name; what is not finite is never best.
-            parents: Refs of the versions this one was made from.
+            parents: Refs of the versions this one was made from; they may be withdrawn.
             framework: Detected from the file where not given.
             tags: Moved to the new version once it exists.
 
@@ -366,6 +366,7 @@ class ModelRegistry(ImportMethods):
         globs: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> Added:
         from mvc.registry.intake import intake
+        from mvc.registry.intake.origin import origin_of
         from mvc.registry.selection import ALL, Selection
 
         if path is not None and os.path.isfile(name) and not os.path.lexists(path):
@@ -377,7 +378,7 @@ class ModelRegistry(ImportMethods):
                 self.init()
             added = intake.add(*self._writing(), name, Path(path), intake.Facts(**given), selection)
         elif path is None and ref is not None and selection == ALL:
-            origin = intake.origin_of(self.manifest, ref)
+            origin = origin_of(self.manifest, ref)
             facts = intake.Facts(**origin.inherited(given))
             added = intake.add_from(*self._writing(), name, origin, facts)
         elif path is None and ref is not None:

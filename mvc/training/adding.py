@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from mvc import environment
-from mvc.errors import Conflict, MvcWarning
+from mvc.errors import Conflict, MvcError, MvcWarning, warn
 from mvc.registry import ModelRegistry
-from mvc.registry.intake.intake import origin_of
+from mvc.registry.intake.origin import parent_of
 from mvc.registry.location import place
 from mvc.registry.version import Added
 from mvc.training import plain
@@ -139,7 +139,7 @@ class _Adder:
         try:
             if place.exists(self._registry.folder):
                 self._registry.presence.writable()
-            self._parents = [origin_of(self._registry.manifest, ref).id for ref in self._parents]
+            self._parents = [parent_of(self._registry.manifest, ref).id for ref in self._parents]
             if self._resumed and not self._parents:
                 self._parents = self._versions_of(Path(self._resumed))[-1:]
         except Exception as error:
@@ -172,7 +172,7 @@ class _Adder:
         facts = {
             **self._facts,
             "lineage": {**job.lineage, **self._facts.get("lineage", {})},
-            "parents": self._parents,
+            "parents": list(self._known_parents()),
             "if_changed": True,
         }
         tries = 0
@@ -184,6 +184,14 @@ class _Adder:
             except Conflict:
                 if tries == TRIES:
                     raise
+
+    def _known_parents(self) -> Iterator[str]:
+        """Yield the parents that are there. No checkpoint is given up for its parent."""
+        for ref in self._parents:
+            try:
+                yield parent_of(self._registry.manifest, ref).id
+            except MvcError as error:
+                warn(f"a version is added without its parent {ref}: {error.message}")
 
     def _say_what_is_best(self, added: Added) -> None:
         """Let ``best`` mean what the trainer goes by, in a family that is new."""

@@ -75,6 +75,19 @@ def test_a_parent_of_another_family_is_a_base(project: Project) -> None:
     assert project.bytes_of("tuned") == other
 
 
+@pytest.mark.filterwarnings("ignore:the parent base/v1 was withdrawn")
+def test_a_parent_out_of_use_is_no_base(project: Project) -> None:
+    """Nothing new is kept over what gc is about to take, though lineage names it."""
+    base, other = (
+        save({"w": weights["head.weight"]}) for weights in (model(0), trained(model(0), 1))
+    )
+    project.add(base, family="base")
+    project.registry().rm("base@v1")
+    project.add(other, family="tuned", parents=["base@v1"])
+    assert max(depths(project)) == 0
+    assert project.bytes_of("tuned") == other
+
+
 def test_a_prefix_does_not_hide_a_namesake(project: Project) -> None:
     """Weights inside a checkpoint, or behind a wrapper's prefix, are kept over those alone."""
     weights, later = model(0), trained(model(0), 1)

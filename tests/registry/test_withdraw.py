@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from mvc import Conflict, NotFound, UsageError, fileio
+from mvc import Conflict, MvcWarning, NotFound, UsageError, fileio
 from mvc.registry.changes import record_change
 from mvc.registry.event import Standing
 from tests.support.registry_builders import Project
@@ -132,3 +134,23 @@ def test_a_number_is_never_given_again(three: Project) -> None:
     three.registry().rm("net@v3")
     assert three.add(b"new") == "net/v4"
     assert three.registry().resolve("net~1").id == "net/v2"
+
+
+def test_a_parent_may_be_out_of_use(project: Project) -> None:
+    """A withdrawn or released parent is noted with a warning, and gc takes it all the same."""
+    project.add(b"weights", "base")
+    project.registry().rm("base@v1")
+    for family, word in (("first", "withdrawn"), ("second", "released")):
+        with pytest.warns(MvcWarning, match=f"the parent base/v1 was {word} on 20..-..-.. by anna"):
+            added = project.registry().add(
+                family, project.file(family.encode()), parents=["base@v1"]
+            )
+        ((parent, of_record),) = [one.values() for one in added.lineage["parents"]]
+        record = project.registry().manifest.record("base", 1)[1]
+        assert (parent, of_record) == ("base/v1", str(record))
+        project.registry().gc(timedelta(0))
+        assert project.bytes_of(family) == family.encode()
+    with pytest.raises(NotFound, match="no version v2 of 'base'"):
+        project.registry().add("net", project.file(b"other"), parents=["base@v2"])
+    with pytest.raises(NotFound, match="released"):
+        project.registry().add("net", from_version="base@v1")

@@ -54,6 +54,26 @@ def test_each_checkpoint_is_a_child_of_the_one_before(
     assert left_over(project.folder) == []
 
 
+def test_no_checkpoint_is_given_up_for_its_parent(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """A parent that was withdrawn is named with a warning; one that is not there is left out."""
+    project.registry().init()
+    mine = recorder(parents=["gone@v1"])
+    for step in (1, 2, 3):
+        mine.save(Checkpoint(str(checkpoint(project, step)), {}, {}))
+        until(lambda: not left_over(project.folder))
+        if step == 1:
+            project.registry().rm("net@v1")
+    mine.end()
+    assert (mine.summary.versions, mine.summary.failed) == (("net/v1", "net/v2", "net/v3"), 0)
+    found = [project.registry().manifest.record("net", number)[0] for number in (1, 2, 3)]
+    parents = [[one["id"] for one in record.lineage["parents"]] for record in found]
+    assert parents == [[], ["net/v1"], ["net/v2"]]
+    assert any("is added without its parent gone@v1: no family 'gone'" in text for text in said())
+    assert any("the parent net/v1 was withdrawn on" in text for text in said())
+
+
 def test_what_is_deleted_or_replaced_at_once_is_registered_as_it_was(
     project: Project, recorder: MakeRecorder
 ) -> None:

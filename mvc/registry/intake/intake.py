@@ -5,7 +5,7 @@ the version's record, whose link is the commit point. After it nothing can
 fail the command; a tag that cannot be set is reported.
 
 Steps and what a kill after each leaves: ``docs/invariants.md``.
-Public names: ``Facts``, ``Origin``, ``add``, ``add_from``, ``origin_of``, ``add_steps``.
+Public names: ``Facts``, ``add``, ``add_from``, ``add_steps``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
-from mvc.digest import Digest
 from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError, warn
 from mvc.fileio import Steps
 from mvc.lines import Value
-from mvc.registry import changes, resolve
+from mvc.registry import changes
 from mvc.registry import family as families
 from mvc.registry import record as records
 from mvc.registry.alike import earlier_like
@@ -37,6 +36,7 @@ from mvc.registry.intake.floats import float_of
 from mvc.registry.intake.folder import SourceFolder
 from mvc.registry.intake.ingest import Ingested, ingest, reuse
 from mvc.registry.intake.ingest_folder import ingest_folder
+from mvc.registry.intake.origin import Origin, parent_of
 from mvc.registry.intake.relatives import Relatives, nearest
 from mvc.registry.intake.sink import Lacking, Sink
 from mvc.registry.intake.source import SourceFile
@@ -58,7 +58,6 @@ from mvc.system_errors import in_words
 
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
-_OWN_LINEAGE = ("parents", "code", "source")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 # A scheme is short: without a bound a long text would be read over and over.
 _PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@?#]*):[^\s/@]*@")
@@ -106,36 +105,6 @@ class Facts:
         sealed({**kept, "message": message, "model": [self.framework, self.architecture]})
         for name, values in {**kept, "message": message}.items():
             object.__setattr__(self, name, values)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A version that another is made from, with its record and the record's digest."""
-
-    id: str
-    record: Record
-    digest: Digest
-
-    def as_values(self) -> dict[str, Value]:
-        """Return how a record names a version."""
-        return {"id": self.id, "record": str(self.digest)}
-
-    def inherited(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``given`` over what this version's record says of its weights.
-
-        Model, parameters and lineage are about the weights and stay; metrics,
-        labels, message and tags are about a version and do not.
-        """
-        own = {name: v for name, v in self.record.lineage.items() if name not in _OWN_LINEAGE}
-        model = self.record.model
-        return {
-            **given,
-            "params": {**self.record.params, **given["params"]},
-            "lineage": {**own, **given["lineage"]},
-            "framework": given["framework"] or model.get("framework"),
-            "architecture": given["architecture"] or model.get("architecture"),
-            "input_shape": given["input_shape"] or model.get("input_shape"),
-        }
 
 
 def add(
@@ -212,13 +181,6 @@ def add_from(
     return _carried_out(place, manifest, presence.writable(), name, origin, facts)
 
 
-def origin_of(manifest: Manifest, ref: AnyRef) -> Origin:
-    """Return the version that another is to be made from."""
-    family, number = resolve.resolve(manifest, ref, whole=True)
-    record, digest = manifest.record(family.folder, number)
-    return Origin(f"{family.name}/v{number}", record, digest)
-
-
 def _carried_out(
     place: Place,
     manifest: Manifest,
@@ -242,7 +204,7 @@ def add_steps(
 ) -> Steps[Added]:
     """The protocol of ``add``; ``version linked`` is its commit point."""
     origin = source if isinstance(source, Origin) else None
-    lineage = _lineage(manifest, facts, origin)
+    lineage, parents = _lineage(manifest, facts, origin)
     check = _requirement(manifest, name, facts, lineage, origin)
     check()
     before = _family_or_none(manifest, name)
@@ -255,7 +217,7 @@ def add_steps(
         elif known := again(source, manifest, store, transaction):
             got = known
         else:
-            near = nearest(manifest, before, [origin_of(manifest, p).record for p in facts.parents])
+            near = nearest(manifest, before, parents)
             got = _read(source, transaction, Relatives(transaction, store, near))
         yield "objects"
         _refuse_code(facts, got.artifact)
@@ -381,8 +343,15 @@ def _model(facts: Facts, framework: str | None) -> dict[str, Value]:
     return {name: value for name, value in model.items() if value is not None}
 
 
-def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[str, Value]:
-    parents = [origin_of(manifest, ref).as_values() for ref in facts.parents]
+def _lineage(
+    manifest: Manifest, facts: Facts, origin: Origin | None
+) -> tuple[dict[str, Value], list[Record]]:
+    """Return the lineage that a record is to have, and the records of the parents in use."""
+    made_from = [parent_of(manifest, ref) for ref in facts.parents]
+    for one in made_from:
+        if one.gone:
+            warn(f"the parent {one.id} was {one.gone}; it is noted all the same", MvcWarning)
+    parents = [one.as_values() for one in made_from]
     source = origin.as_values() if origin else None
     if source is not None and source not in parents:
         parents.insert(0, source)
@@ -394,7 +363,8 @@ def _lineage(manifest: Manifest, facts: Facts, origin: Origin | None) -> dict[st
         code = origin.record.lineage.get("code")
     else:
         code = environment.code_state(Path.cwd())
-    return {**given, "parents": parents, "code": code, "source": source}
+    in_use = [one.record for one in made_from if not one.gone]
+    return {**given, "parents": parents, "code": code, "source": source}, in_use
 
 
 def _settle(place: Place, manifest: Manifest, store: Store, name: str) -> None:

@@ -14,6 +14,7 @@ from mvc import fileio
 from mvc.errors import MvcWarning, Refused, UsageError
 from mvc.registry import changes
 from mvc.registry.intake import intake
+from mvc.registry.intake.origin import origin_of
 from mvc.registry.manifest import Manifest
 from mvc.registry.search.requirement import Requirement, of_version
 from tests.support.registry_builders import Project, finished, python
@@ -159,7 +160,7 @@ def test_no_best_left_opens_no_gate(two: Project) -> None:
 
 def _steps(two: Project, acc: float) -> fileio.Steps[Any]:
     registry = two.registry()
-    source = intake.origin_of(registry.manifest, "net@v1")
+    source = origin_of(registry.manifest, "net@v1")
     facts = intake.Facts(metrics={"acc": acc}, require="acc > @best.acc")
     store = registry.presence.writable()
     return intake.add_steps(registry.place, registry.manifest, store, "net", source, facts)
