@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mvc.errors import UsageError
 from mvc.registry import changes, resolve
 from mvc.registry.family import Family, Rule
 from mvc.registry.refs import AnyRef
@@ -96,8 +97,11 @@ class TagMethods(SearchMethods):
             mode: ``max`` or ``min``; not needed where the name of the metric tells.
 
         Raises:
-            UsageError: It is no name for a metric, or nobody knows which way is better.
+            UsageError: It is no name for a metric, nobody knows which way is better, or
+                ``mode`` is given without a metric.
         """
+        if mode is not None and metric is None:
+            raise UsageError("which metric?", hint=f'best("{name}", "acc", mode="{mode}")')
         if metric is not None:
             self._root_if_writable()
             changes.set_best(self.manifest, name, metric, mode)

@@ -22,6 +22,7 @@ from tests.test_public_names import METHODS
 WRONG: list[tuple[Callable[[Any], object], str, str]] = [
     (lambda r: r.best("net", "acc", "higher"), "'higher' is no direction", "max or min"),
     (lambda r: r.best("net", "acc", "MAX"), "'MAX' is no direction", "max or min"),
+    (lambda r: r.best("net", mode="min"), "which metric?", 'best("net", "acc", mode="min")'),
     (lambda r: r.best("net", "acc", True), "'mode' is True, and not text", "best(name, metric, m"),
     (lambda r: r.best("net", ["acc"], "max"), "'metric' is of type list, and not text", "best("),
     (lambda r: r.keep("net", tagged="yes"), "'tagged' is 'yes', and not True or False", "=True"),

@@ -31,7 +31,7 @@ from mvc.registry.search.expression import (
     number_of,
 )
 from mvc.registry.search.facts import Values, full_names
-from mvc.registry.search.times import CREATED, date_in
+from mvc.registry.search.times import CREATED, GIVEN, date_in, moment_in
 
 # Where a version may be written as it is elsewhere, or any of a family.
 PARENT = "parent"
@@ -51,6 +51,11 @@ _SIGNS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
 }
 PRECISION = 40
 Test: TypeAlias = "Callable[[Any], bool]"
+# What of a value is compared with a date.
+_MOMENT: dict[str, Callable[[Any], str | None]] = {
+    CREATED: str,
+    **dict.fromkeys(GIVEN, moment_in),
+}
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,13 @@ def operand(item: Operand, table: Table, rows: Collection[int]) -> dict[int, Val
 def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]:
     left = operand(item.left, table, rows)
     sign = "=" if item.operator == "!=" else item.operator
-    time = isinstance(item.left, Field) and item.left.name == CREATED
+    moment = _MOMENT.get(item.left.name) if isinstance(item.left, Field) else None
     if isinstance(item.right, (Number, Text)):
         than = item.right
         lacking = set(rows).difference(left) if is_of_none(item) else set()
         if item.left == Field(PARENT) and isinstance(than, Text) and sign == "=":
             sign, than = "~", Text(_parents_meant(than.value))
-        test = _test(sign, than, time)
+        test = _test(sign, than, moment)
         return lacking.union(row for row, values in left.items() if any(map(test, values)))
     right = operand(item.right, table, rows)
     test_of: dict[Any, Test] = {}
@@ -126,7 +131,7 @@ def _compared(item: Comparison, table: Table, rows: Collection[int]) -> set[int]
     for row, values in left.items():
         for other in right.get(row, ()):
             if other not in test_of:
-                test_of[other] = _test(sign, other, time)
+                test_of[other] = _test(sign, other, moment)
             if any(map(test_of[other], values)):
                 found.add(row)
     return found
@@ -140,16 +145,21 @@ def _parents_meant(text: str) -> str:
     return glob.escape(f"{family}/{version}" if at else family)
 
 
-def _test(sign: str, than: Number | Text | Any, time: bool) -> Test:
+def _test(sign: str, than: Number | Text | Any, moment: Callable[[Any], str | None] | None) -> Test:
     """Return a test of one value: numbers go beside numbers, text beside text."""
     text = than.text if isinstance(than, Number) else than.value if isinstance(than, Text) else than
     if sign == "~":
         like = re.compile(fnmatch.translate(str(text).lower()), re.DOTALL)
         return lambda value: like.match(str(value).lower()) is not None
     compare = _ORDER[sign]
-    if isinstance(text, str) and time:  # as far as it is written; what is no date has no order
-        date = date_in(text)
-        return lambda value: date is not None and compare(str(value)[: len(date)], date)
+    if moment is not None and not isinstance(than, Number):
+        date = date_in(str(text))
+        if date is not None:  # as far as it is written
+            return lambda value: (
+                (then := moment(value)) is not None and compare(then[: len(date)], date)
+            )
+        if sign != "=" and isinstance(text, str):  # what is no date has no order
+            return lambda value: False
     written = text.lower() if isinstance(text, str) else None
     number = number_of(than.text) if isinstance(than, Number) else than
     if isinstance(number, (str, Text)):

@@ -1,16 +1,17 @@
-"""Times in an expression: dates that ``created`` is compared with, and ages.
+"""Times in an expression: dates that ``created`` and ``lineage.date`` are compared with, and ages.
 
-What is no date is refused, never compared as text: ``created < 30d`` would be
+What is no date is refused, never put in order as text: ``created < 30d`` would be
 true of every version. An age becomes a date as soon as it is read.
 
 Rules: ``docs/search.md``.
-Public names: ``AGE``, ``CREATED``, ``date_in``, ``meant``.
+Public names: ``AGE``, ``CREATED``, ``GIVEN``, ``date_in``, ``moment_in``, ``meant``.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from decimal import Decimal
 
 from mvc.errors import UsageError
 from mvc.registry.duration import duration
@@ -26,6 +27,8 @@ from mvc.registry.search.expression import (
 )
 
 CREATED = "created"
+# Dates that people give, so that a record may have anything there.
+GIVEN = ("lineage.date", "date")
 AGE = "age"
 
 _CLOCK = r"[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?( ?(Z|UTC))?"
@@ -54,14 +57,19 @@ def meant(comparison: Comparison) -> Comparison:
         return _aged(comparison.operator, right)
     _check_bare(left)
     _check_bare(right)
-    if left != Field(CREATED) or comparison.operator == "~" or isinstance(right, Field):
+    if not isinstance(left, Field) or left.name not in (CREATED, *GIVEN):
+        return comparison
+    if comparison.operator == "~" or isinstance(right, Field):
         return comparison
     text = _typed(right)
     date = date_in(text)
-    if date is None:
-        what = f"'{text}' is no date" if text else f"'{CREATED}' is compared with a date"
-        raise UsageError(what, hint=_DATES)
-    return Comparison(left, comparison.operator, Text(date))
+    if date is not None:
+        return Comparison(left, comparison.operator, Text(date))
+    other = isinstance(right, Number) or comparison.operator in ("=", "!=")
+    if other and left.name in GIVEN:
+        return comparison
+    what = f"'{text}' is no date" if text else f"'{left.name}' is compared with a date"
+    raise UsageError(what, hint=_DATES)
 
 
 def date_in(text: str) -> str | None:
@@ -74,6 +82,12 @@ def date_in(text: str) -> str | None:
     except ValueError:  # such as the 30th of February
         return None
     return date
+
+
+def moment_in(value: int | float | Decimal | str) -> str | None:
+    """Return when a date that somebody gave begins; ``None`` where it is none."""
+    date = date_in(str(value))
+    return None if date is None else date + _REST[len(date) :]
 
 
 def _aged(operator: str, right: Operand) -> Comparison:

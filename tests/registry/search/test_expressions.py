@@ -147,6 +147,9 @@ def test_what_is_too_much_is_refused(text: str) -> None:
         ("created > 2026-11-20T10:00+01:00", 11, "'2026-11-20T10:00+01:00' is no date"),
         ("created > now - 30d", 11, "'created' is compared with a date"),
         ("created + 1 > 3", 15, "nothing is added to 'created', nor taken from it"),
+        ("lineage.date > yesterday", 16, "'yesterday' is no date"),
+        ("date >= 'autumn 2026'", 9, "'autumn 2026' is no date"),
+        ("lineage.date < now - 30d", 16, "'lineage.date' is compared with a date"),
         ("age < 30", 7, "'30' is no length of time"),
         ("age > 6m", 7, "'6m' may be minutes or months"),
         ("age = 30d", 7, "an age is compared with < <= > or >="),
@@ -155,7 +158,8 @@ def test_what_is_too_much_is_refused(text: str) -> None:
         ("acc > 0,85", 7, "'0,85' is no number"),
         ("acc > 90%", 7, "'90%' is no number"),
         ("size > 1gb", 8, "'1gb' is no number"),
-        ("lineage.date < 29/11/2025", 16, "'29/11/2025' is no number"),
+        ("lineage.date < 29/11/2025", 16, "'29/11/2025' is no date"),
+        ("params.day < 29/11/2025", 14, "'29/11/2025' is no number"),
     ],
 )
 def test_an_error_points_at_the_place(text: str, column: int, said: str) -> None:

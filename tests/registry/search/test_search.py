@@ -153,6 +153,29 @@ def test_an_age_is_how_long_ago_a_version_was_made(text: str, found: set[int]) -
     assert matching(parse(text), table, made) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("lineage.date = 2026-11", "day minute month"), ("lineage.date > 2026-11-20", "year later"),
+     ("lineage.date >= '2026-11-20 14:30'", "later minute year"), ("date < 2026-11-02", "month"),
+     ("date <= 2026-12-31", "day minute month"), ("lineage.date > 2026", "later year"),
+     ("date = 2027", "later year"), ("lineage.date = Autumn", "word"),
+     ("date = 20261120", "number"),
+     ("date > 20261101", "number"), ("date ~ '2026*'", "day minute month number"),
+     ("lineage.date != 2026-11", "later number word year"), ("date < (created)", "")],
+)  # fmt: skip
+def test_a_date_that_was_given_is_compared_as_a_date(text: str, found: str) -> None:
+    """As far as it is asked for, in whatever way it is written; what is no date has no order."""
+    dates: dict[str, int | str] = {
+        "day": "2026-11-20", "minute": "2026-11-20 14:30 UTC", "month": "2026-11", "year": 2027,
+        "later": "2027-03-01T10:00:00Z", "word": "autumn", "number": 20261120,
+    }  # fmt: skip
+    names = sorted(dates)
+    column: dict[int, Values] = {row: (dates[name],) for row, name in enumerate(names)}
+    table = Table(lambda name: column if name == "lineage.date" else {})
+    met = matching(parse(text), table, column)
+    assert " ".join(names[row] for row in sorted(met)) == " ".join(sorted(found.split()))
+
+
 VALUES = st.none() | st.integers(-3, 3) | st.sampled_from([0.5, "a", "B", "1"])
 ROWS = st.lists(st.tuples(VALUES, VALUES), max_size=5)
 ORDER = {
