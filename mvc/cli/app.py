@@ -23,7 +23,7 @@ import click
 
 from mvc import environment
 from mvc.cli import failures, manner, output
-from mvc.cli.command import HELP, complete_names, once_each, write_examples
+from mvc.cli.command import HELP, complete_names, once_each, refuse_empty, write_examples
 from mvc.errors import Damaged, MvcError, MvcWarning, NotFound, UnreadWarning, UsageError
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ class Root(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         once_each(self, ctx, args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        refuse_empty(self, ctx)
+        return rest
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = ENTRIES.get(cmd_name)

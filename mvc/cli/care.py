@@ -72,7 +72,7 @@ MOST_NAMED = 10
 )
 @click.option("--repair", is_flag=True, help="Mend what can be mended, then check again.")
 @click.option(
-    "--from", "sources", metavar="FILE_OR_DIR", multiple=True, type=click.Path(path_type=Path),
+    "--from", "sources", metavar="FILE_OR_DIR", multiple=True,
     help="With --repair: a whole copy, or a backup, to take lost bytes from.",
 )  # fmt: skip
 @click.option(
@@ -86,7 +86,7 @@ def fsck(
     sample: str | None,
     max_duration: str | None,
     repair: bool,
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     lost_records: bool,
     as_json: bool,
 ) -> int:

@@ -2,7 +2,7 @@
 
 Public names: ``command``, ``group``, ``as_json``, ``quiet``, ``limit``, ``limited``,
 ``open_registry``, ``find_registry``, ``registry_or_none``, ``family_name``,
-``complete_names``, ``once_each``, ``PARTLY``.
+``complete_names``, ``once_each``, ``refuse_empty``, ``PARTLY``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ Function = Callable[..., Any]
 
 NEWEST = 50
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+PATHS = ("PATH", "DIR", "FILE.yaml", "FILE_OR_DIR")
+"""What help calls a path, and nothing else."""
 PARTLY = "what is damaged was left out"
 _STATUSES = {0: "done", 2: "the command line is wrong", 8: "anything else, such as a full disk"}
 
@@ -54,6 +56,19 @@ def once_each(of: click.Command, ctx: click.Context, args: Sequence[str]) -> Non
             both = " and ".join(f"'{value}'" for value in [*values][:2])
             text = f"{max(option.opts, key=len)} is given twice, with {both}"
             raise UsageError(text, hint="give it once")
+
+
+def refuse_empty(of: click.Command, ctx: click.Context) -> None:
+    """Refuse an empty path, which the system takes for the working folder: nobody types it."""
+    for parameter in of.params:
+        given = ctx.params.get(parameter.name or "")
+        if (parameter.metavar or "").strip("[]") in PATHS and "" in (
+            given if isinstance(given, tuple) else (given,)
+        ):
+            shown = parameter.opts[-1] if isinstance(parameter, click.Option) else PATHS[0]
+            raise UsageError(
+                f"{shown} is empty", hint="is a variable in it not set? this folder is written '.'"
+            )
 
 
 class Command(click.Command):
@@ -82,7 +97,9 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             once_each(self, ctx, args)
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            refuse_empty(self, ctx)
+            return rest
         except click.UsageError as error:  # some do not say which command was meant
             error.ctx = error.ctx or ctx
             raise

@@ -40,6 +40,10 @@ def _is_count(value: Any) -> bool:
         return False
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, os.PathLike) or (isinstance(value, str) and value != "")
+
+
 def _are_texts(value: object) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(isinstance(item, str) for item in value)
@@ -51,7 +55,7 @@ KINDS = {
     "str": Kind("text", '"text"', lambda value: isinstance(value, str)),
     "bool": Kind("True or False", "True", lambda value: isinstance(value, bool)),
     "int": Kind("a whole number from 0", "5", _is_count),
-    "AnyPath": Kind("a path", '"folder"', lambda value: isinstance(value, (str, os.PathLike))),
+    "AnyPath": Kind("a path", '"folder"', _is_path),
     "Sequence[str]": Kind("a list of texts", '["a", "b"]', _are_texts),
     "Sequence[int]": Kind(
         "a list of numbers", "(1, 3, 224, 224)", lambda value: isinstance(value, Iterable)
@@ -103,4 +107,6 @@ def _wrong(
         hint = "save(name, model) registers a torch module or a state dict"
     if name == "name" and isinstance(getattr(value, "family", None), str):
         hint = f"{called}(version.family)"
+    if kind.fits is _is_path and value == "":
+        return UsageError(f"'{name}' is empty", hint=f"{name}='.' is the working folder")
     return UsageError(f"'{name}' is {shown}, and not {kind.words}", hint=hint)

@@ -334,3 +334,33 @@ def test_a_tensor_taken_for_a_file_is_called_so(resnet18: Path) -> None:
     assert given.shape == (100,)
     assert "it is a tensor" not in run("checkout", "resnet18@v1:fc.nothing").err
     assert "it is a tensor" not in run("checkout", "nothing@v1:fc.bias").err
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (("add", "resnet18", ""), "PATH"),
+        (("add", "resnet18", "model.safetensors", ""), "PATH"),
+        (("add", "resnet18", "model.safetensors", "--meta", ""), "--meta"),
+        (("checkout", "resnet18", "-o", ""), "--output"),
+        (("init", "--store", ""), "--store"),
+        (("--store", "", "list"), "--store"),
+        (("-C", "", "list"), "-C"),
+        (("store", "move", ""), "PATH"),
+        (("store", "relink", ""), "PATH"),
+        (("store", "alternates", "--add", ""), "--add"),
+        (("store", "alternates", "--remove="), "--remove"),
+        (("fsck", "--repair", "--from", ""), "--from"),
+    ],
+)
+def test_an_empty_path_is_never_the_working_folder(
+    registry: Path, typed: tuple[str, ...], shown: str
+) -> None:
+    """A variable that is not set registers, replaces and makes nothing: a usage error."""
+    before = sorted(registry.rglob("*"))
+    told = run(*typed)
+    assert (told.status, told.out) == (2, "")
+    assert told.err == (
+        f"error: {shown} is empty\nhint: is a variable in it not set? this folder is written '.'\n"
+    )
+    assert sorted(registry.rglob("*")) == before

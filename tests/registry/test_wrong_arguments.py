@@ -43,6 +43,13 @@ WRONG: list[tuple[Callable[[Any], object], str, str]] = [
     (lambda r: r.log(limit=2.5), "'limit' is 2.5, and not a whole number from 0", "limit=5"),
     (lambda r: r.families(limit=True), "'limit' is True", "limit=5"),
     (lambda r: r.fsck("ful", repair=True), "'ful' is no level of a check", "quick, default, full"),
+    (lambda r: r.add("net", ""), "'path' is empty", "path='.' is the working folder"),
+    (lambda r: r.register("net", ""), "'model_path' is empty", "model_path='.' is"),
+    (lambda r: r.checkout("net", ""), "'output' is empty", "output='.' is"),
+    (lambda r: r.init(store=""), "'store' is empty", "store='.' is"),
+    (lambda r: r.move_store(""), "'path' is empty", "path='.' is"),
+    (lambda r: ModelRegistry(""), "'path' is empty", "path='.' is"),
+    (lambda r: ModelRegistry(store=""), "'store' is empty", "store='.' is"),
     (lambda r: ModelRegistry(3), "'path' is 3, and not a path", "ModelRegistry(path"),  # type: ignore[arg-type]  # that is the point
 ]
 
