@@ -5,7 +5,7 @@ Public names: ``fsck``, ``du``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,10 @@ MOST_NAMED = 10
     "--lost-records", is_flag=True,
     help="With --repair: every record that only the store has becomes a version again.",
 )  # fmt: skip
+@click.option(
+    "--lost-records-of", "lost_registry", metavar="ID",
+    help="The same, with those of a registry on this store whose .mvc is lost.",
+)  # fmt: skip
 @command.as_json
 def fsck(
     quick: bool,
@@ -88,6 +92,7 @@ def fsck(
     repair: bool,
     sources: tuple[str, ...],
     lost_records: bool,
+    lost_registry: str | None,
     as_json: bool,
 ) -> int:
     """Check that every version is whole.
@@ -102,7 +107,8 @@ def fsck(
     the store, roots from records, objects from damaged packs and from what
     --from names. Nothing is deleted: damaged files go to the store's folder
     quarantine. A record that may be another git branch's, or whose number is
-    not certain, comes back only with --lost-records.
+    not certain, comes back only with --lost-records; what a registry had whose
+    .mvc is lost, with --lost-records-of.
     """
     chosen = {
         "--quick": quick,
@@ -111,13 +117,12 @@ def fsck(
         "--sample": sample is not None,
         "--max-duration": max_duration is not None,
     }
-    for one, other in CONTRADICT:
-        if chosen[one] and chosen[other]:
-            raise UsageError(f"{one} and {other} contradict each other", hint="choose one")
-    if sources and not repair:
-        raise UsageError("--from is for a repair", hint="mvc fsck --repair --from FILE_OR_DIR")
-    if lost_records and not repair:
-        raise UsageError("--lost-records is for a repair", hint="mvc fsck --repair --lost-records")
+    for_repair = {
+        "--from FILE_OR_DIR": bool(sources),
+        f"--lost-records-of {lost_registry}": lost_registry is not None,
+        "--lost-records": lost_records,
+    }
+    _refuse(chosen, {} if repair else for_repair)
     level = "quick" if quick else "full" if full else "default"
     registry = command.open_registry()
     if not as_json:  # else nobody is told how much it is
@@ -130,7 +135,7 @@ def fsck(
         level,
         repair=repair,
         sources=sources,
-        lost_records=lost_records,
+        lost_records=lost_records if lost_registry is None else lost_registry,
         sample=sample,
         max_duration=max_duration,
     )
@@ -165,6 +170,16 @@ def du(as_json: bool) -> None:
     if used.families:
         output.result("")
         tables.show(used.families, FAMILIES, None)
+
+
+def _refuse(chosen: Mapping[str, bool], for_repair: Mapping[str, bool]) -> None:
+    """Refuse options that do not go together, and what only a repair does."""
+    for one, other in CONTRADICT:
+        if chosen[one] and chosen[other]:
+            raise UsageError(f"{one} and {other} contradict each other", hint="choose one")
+    for option in (option for option, given in for_repair.items() if given):
+        name = option.partition(" ")[0]
+        raise UsageError(f"{name} is for a repair", hint=f"mvc fsck --repair {option}")
 
 
 def _tell(report: Report) -> None:

@@ -72,6 +72,8 @@ def init(store: str | None, as_json: bool, quiet: bool) -> None:
 
 
 def _tell(registry: ModelRegistry, made: bool, above: Path | None, external: bool) -> None:
+    from mvc.registry.care import remarks
+
     if not made:
         output.note("there is a registry already; nothing was changed")
         if registry.presence.if_there() is None:
@@ -83,7 +85,11 @@ def _tell(registry: ModelRegistry, made: bool, above: Path | None, external: boo
         return
     if above is not None:
         output.note(f"from here on it is used instead of '{output.path(above)}'")
-    missing = sum(not version.present for version in registry.log())
+    versions = registry.log()
+    missing = sum(not version.present for version in versions)
+    if external and not versions:
+        for note in remarks.of_others(registry.presence.store, registry.place.id):
+            output.note(note)
     if external and not registry.store_info().packs:
         output.note(f"the store in '{output.path(registry.place.store_path)}' is empty")
     if missing:

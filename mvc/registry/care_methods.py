@@ -42,7 +42,7 @@ class CareMethods(TensorMethods):
         *,
         repair: bool = False,
         sources: Sequence[AnyPath] = (),
-        lost_records: bool = False,
+        lost_records: bool | str = False,
         sample: str | None = None,
         max_duration: timedelta | str | None = None,
     ) -> Report:
@@ -52,7 +52,8 @@ class CareMethods(TensorMethods):
             repair: Put right what has a source before, and check again. Nothing is deleted.
             sources: Files, folders or stores to take lost bytes from.
             lost_records: With ``repair``: every record that only the store has becomes a
-                version again, also those of other git branches.
+                version again, also those of other git branches. An id does it for those of
+                that registry as well, whose folder is lost.
             sample: ``"2/7"`` reads the second of seven parts of what is stored.
             max_duration: How long to read packs, those checked longest ago first: a
                 ``timedelta``, or text such as ``"30s"``, ``"10m"``; see ``docs/fsck.md``.
@@ -60,7 +61,7 @@ class CareMethods(TensorMethods):
         Raises:
             UsageError: ``lost_records`` without ``repair``; ``level``, ``sample`` or
                 ``max_duration`` is none, or does not go with the rest.
-            NotFound: A source is not there.
+            NotFound: A source is not there, or no registry is called so.
             StoreMissing: The store is away.
             Busy: The store is being moved.
         """
@@ -74,7 +75,7 @@ class CareMethods(TensorMethods):
                 "only a check that reads everything stored can be done in parts",
                 hint="leave out quick and repair, or sample and max_duration",
             )
-        if lost_records and not repair:
+        if lost_records is not False and not repair:
             raise UsageError(
                 "lost records are for a repair", hint="mvc fsck --repair --lost-records"
             )

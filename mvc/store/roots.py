@@ -6,7 +6,7 @@ settings, takes what others have rooted under an id of its own, so that none
 of them can give up what another needs.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``Roots``, ``rooted``, ``registries``, ``root_again``, ``unroot``.
+Public names: ``Roots``, ``rooted``, ``registries``, ``named``, ``root_again``, ``unroot``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from mvc import fileio, lines
-from mvc.errors import MvcError
+from mvc.errors import MvcError, NotFound, UsageError
 from mvc.fileio import Steps
 from mvc.store.settings import ROOTS, is_id, root_name
 from mvc.store.store import Store
 from mvc.store.transaction import Transaction
+
+SHORTEST_PREFIX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,27 @@ def registries(store: Store) -> list[Roots]:
                 used = datetime.fromtimestamp(os.stat(folder).st_mtime, timezone.utc)
                 found.append(Roots(name, names, used))
     return found
+
+
+def named(store: Store, registry: str) -> Roots:
+    """Return the registry with roots in a store whose id begins like this.
+
+    Raises:
+        UsageError: That is too short.
+        NotFound: There is none, or more than one.
+    """
+    if len(registry) < SHORTEST_PREFIX:
+        raise UsageError(
+            f"'{registry}' is too short for a registry's id",
+            hint=f"at least {SHORTEST_PREFIX} letters; mvc store info lists them",
+        )
+    found = [known for known in registries(store) if known.registry.startswith(registry)]
+    if len(found) != 1:
+        raise NotFound(
+            f"{len(found) or 'no'} registries called '{registry}' have roots in the store",
+            hint="mvc store info lists those that have",
+        )
+    return found[0]
 
 
 def root_again(store: Store, registry: str, names: Iterable[str]) -> Steps[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mvc import ModelRegistry, StoreWarning, UsageError, fileio
+from mvc import Conflict, ModelRegistry, NotFound, StoreWarning, UsageError, fileio
 from mvc.fileio import Steps
 from mvc.registry.care.findings import Report
 from mvc.registry.care.vanished import vanished
@@ -242,3 +242,69 @@ def test_in_git_it_may_be_another_branch(three: Project, tmp_path: Path) -> None
     assert numbers == ["v1", "v2", "v3", "v1", "v2"]
     assert three.registry().fsck(repair=True, lost_records=True).ok
     assert records(three) == before
+
+
+@pytest.fixture
+def refounded(tmp_path: Path) -> tuple[Project, str]:
+    """A project with a version, on a store where a registry that is gone keeps three; its id."""
+    project = Project(tmp_path / "project")
+    project.folder.mkdir()
+    project.registry().init(store=tmp_path / "store")
+    for seed in (1, 2):
+        project.add(noise(1000, seed))
+    project.add(noise(500, 8), "other")
+    lost = project.registry().place.id
+    shutil.rmtree(project.mvc)
+    project.registry().init(store=tmp_path / "store")
+    return project, lost
+
+
+def test_a_registry_whose_folder_is_gone_is_told_of_and_brought_back(
+    refounded: tuple[Project, str],
+) -> None:
+    """Its versions come under our id, behind what was added since; its own roots may go then."""
+    project, lost = refounded
+    (note,) = project.registry().fsck().notes
+    command = f"mvc fsck --repair --lost-records-of {lost}"
+    assert "another registry keeps 3 versions" in note
+    assert command in note
+    project.add(noise(1000, 3))
+    assert project.registry().fsck().notes == ()
+    with pytest.raises(Conflict) as refused:
+        project.registry().forget_registry(lost)
+    assert command in str(refused.value.hint)
+    assert project.registry().fsck(repair=True, lost_records=lost[:8]).ok
+    own = project.registry().place.id
+    assert own != lost
+    assert project.registry().forget_registry(lost, force=True).freed == 0
+    project.registry().gc("0d")
+    assert project.registry().fsck("full").checked["roots"] == 4
+    assert [project.bytes_of(f"net@v{n}") for n in (1, 2, 3)] == [noise(1000, n) for n in (3, 1, 2)]
+    assert project.bytes_of("other@v1") == noise(500, 8)
+
+
+def test_a_registry_that_is_in_use_loses_nothing_when_another_takes_its_versions(
+    refounded: tuple[Project, str], tmp_path: Path
+) -> None:
+    """What was named by mistake stays its own: both keep what both have."""
+    project, lost = refounded
+    other = Project(tmp_path / "another")
+    other.folder.mkdir()
+    other.registry().init(store=tmp_path / "store")
+    assert other.registry().fsck(repair=True, lost_records=lost).ok
+    assert project.registry().fsck(repair=True, lost_records=other.registry().place.id).ok
+    for number in (1, 2):
+        other.registry().rm(f"net@v{number}")
+    other.registry().gc("0d")
+    assert project.registry().fsck("full").ok
+    assert project.bytes_of("net@v2") == noise(1000, 2)
+
+
+@pytest.mark.parametrize("named", ["", "abc", "0" * 32])
+def test_a_lost_registry_is_named_by_its_id(refounded: tuple[Project, str], named: str) -> None:
+    """An id that is none of the store's, or too short to be sure, is refused."""
+    project, lost = refounded
+    with pytest.raises(UsageError, match="for a repair"):
+        project.registry().fsck(lost_records=lost)
+    with pytest.raises((UsageError, NotFound), match=f"'{named}'"):
+        project.registry().fsck(repair=True, lost_records=named)

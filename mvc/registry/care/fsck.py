@@ -95,6 +95,7 @@ def examine(
         _check_needs(run, presence.store)
         _find_files(run)
         run.notes += remarks.leftovers(run.store)
+        run.notes += () if run.versions else remarks.of_others(run.store, run.place.id)
         run.notes += map(str, modes.strayed(run.manifest, run.store, run.place.id))
     run.counts["versions"] = len(run.versions)
     return run

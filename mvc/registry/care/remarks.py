@@ -1,7 +1,7 @@
 """Remarks: what a check mentions though nothing is damaged by it.
 
 Public names: ``MENDS``, ``way_on``, ``ways_back``, ``copying``, ``of_pulled``, ``of_borrowed``,
-``leftovers``.
+``of_others``, ``leftovers``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.reach import Held
 from mvc.store import Store
 from mvc.store.alternates import reachable
-from mvc.store.roots import rooted
+from mvc.store.roots import registries, rooted
 from mvc.store.settings import QUARANTINE, STAGING, TRASH, root_name
 
 MENDS = "mvc fsck --repair"
@@ -102,6 +102,26 @@ def of_borrowed(store: Store, borrowed: Sequence[Held]) -> Iterator[str]:
                 f"no registry keeps {names} in the alternate any longer, so mvc gc gives the "
                 f"bytes up there; {MENDS} brings them here"
             )
+
+
+def of_others(store: Store, own: str) -> Iterator[str]:
+    """Say to a registry without versions what others keep in its store: one may be its own past."""
+    others = [known for known in registries(store) if known.registry != own]
+    if not others:
+        return
+    versions = sum(known.count for known in others)
+    what = f"{versions} version{'s' if versions > 1 else ''}"
+    mends = f"{MENDS} --lost-records-of"
+    if len(others) == 1:
+        yield (
+            f"another registry keeps {what} in this store; if it was yours and its .mvc is lost: "
+            f"{mends} {others[0].registry} brings them back"
+        )
+    else:
+        yield (
+            f"{len(others)} registries keep {what} in this store; if one was yours and its .mvc "
+            f"is lost: {mends} ID brings them back; mvc store info lists the ids"
+        )
 
 
 def leftovers(store: Store) -> Iterator[str]:

@@ -34,7 +34,7 @@ from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.reach import lacking
 from mvc.registry.record import Record
-from mvc.store import alternates
+from mvc.store import alternates, roots
 from mvc.store.salvage import is_pack
 from mvc.store.settings import PACKS, root_name
 from mvc.system_errors import in_words
@@ -49,19 +49,25 @@ def repair(
     level: str,
     sources: Sequence[Path] = (),
     *,
-    lost_records: bool = False,
+    lost_records: bool | str = False,
 ) -> Report:
     """Mend what can be mended, and check again.
 
     Args:
         sources: Files, folders or stores to take lost bytes from.
         lost_records: Make every root that has no version one, also those of other git branches.
+            With an id also those of that registry, which are rooted here first. Its id is not
+            taken, since nobody can know that it is not in use elsewhere.
 
     Returns:
         What is still wrong after it, and what was mended.
     """
+    if isinstance(lost_records, str):
+        store = presence.writable(if_old=True)
+        names = sorted(roots.named(store, lost_records).names)
+        fileio.run(roots.root_again(store, place.id, names))
     parts = place, manifest, presence, level, sources
-    return fileio.run(repair_steps(*parts, lost_records=lost_records))
+    return fileio.run(repair_steps(*parts, lost_records=lost_records is not False))
 
 
 def repair_steps(

@@ -48,8 +48,6 @@ from mvc.store.settings import (
 )
 from mvc.system_errors import in_words
 
-SHORTEST_PREFIX = 8
-
 
 @dataclass(frozen=True, slots=True)
 class RegistryInfo:
@@ -234,14 +232,14 @@ def plan_forget(place: Place, presence: Presence, registry: str) -> ForgetPlan:
     """
     store = presence.store
     every = roots.registries(store)
-    dead = _the_one(every, registry)
+    dead = roots.named(store, registry)
     if dead.registry == place.id:
         raise Conflict(
             f"'{dead.registry}' is this registry itself", hint="mvc rm withdraws versions"
         )
     needed = frozenset[Digest]()
     for other in every:
-        if other is not dead:
+        if other.registry != dead.registry:
             needed |= _needed(store, other)
     freed = sum(
         found.entry.cost
@@ -258,12 +256,13 @@ def forget(presence: Presence, plan: ForgetPlan, force: bool) -> int:
         Conflict: It was used within the grace time, without ``force``.
     """
     store = presence.writable()
-    dead = _the_one(roots.registries(store), plan.registry)
+    dead = roots.named(store, plan.registry)
     if datetime.now(timezone.utc) - dead.used < GRACE and not force:
         raise Conflict(
             f"registry '{dead.registry}' was used on {timestamp(dead.used)[:10]}, "
             f"less than {GRACE.days} days ago",
-            hint="if it is gone for good: --force",
+            hint="to have back here first what it keeps, if its .mvc was lost: mvc fsck --repair "
+            f"--lost-records-of {dead.registry}; if nobody needs that any more: --force",
         )
     note_live(store, 0)  # what is needed next may be far less, and rightly so
     return fileio.run(roots.unroot(store, dead.registry))
@@ -351,21 +350,6 @@ def _needed(store: Store, registry: Roots) -> frozenset[Digest]:
         except (MvcError, OSError) as error:
             warn(f"'{path}' is not counted: {in_words(error).message}", StoreWarning)
     return needed
-
-
-def _the_one(every: list[Roots], registry: str) -> Roots:
-    found = [known for known in every if known.registry.startswith(registry)]
-    if len(registry) < SHORTEST_PREFIX:
-        raise UsageError(
-            f"'{registry}' is too short for a registry's id",
-            hint=f"at least {SHORTEST_PREFIX} letters; mvc store info lists them",
-        )
-    if len(found) != 1:
-        raise NotFound(
-            f"{len(found) or 'no'} registries called '{registry}' have roots in the store",
-            hint="mvc store info lists those that have",
-        )
-    return found[0]
 
 
 def _fallback(path: Path, store_id: str) -> Alternate:
