@@ -312,8 +312,10 @@ def _is_committed(source: Path, target: Path) -> bool:
 def _is_old_place(source: Path, target: Path) -> bool:
     """Say whether ``target`` is where this store was before, emptied by a move from there."""
     known = {SETTINGS, MOVED, COLLECTED, TRASH, *FOLDERS, *OTHERS}
-    others = set(fileio.list_folder(target)) - known
-    return not others and not any(_names(target)) and leads_to(target, source)
+    if set(fileio.list_folder(target)) - known or any(_names(target)):
+        return False  # a move back that was killed leaves moved-to.yaml, without store.yaml
+    begin = target if (target / SETTINGS).exists() else moved_to(target)
+    return begin is not None and (begin == source or leads_to(begin, source))
 
 
 def _check_claim(claim: Path) -> None:
@@ -351,8 +353,8 @@ def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
     source, target = plan.source, plan.target
     check_place(target)
     if _is_old_place(source, target):
-        for name in (COLLECTED, SETTINGS, MOVED):
-            fileio.unlink(target / name)
+        fileio.unlink(target / COLLECTED)
+        fileio.unlink(target / SETTINGS)
     for name in FOLDERS:
         fileio.make_folder(target / name)
     for name in os.listdir(target / STAGING):
@@ -366,6 +368,7 @@ def _claim(plan: MovePlan, claim: Path) -> Steps[None]:
     fileio.unlink(target / CALLED_OFF)
     if (target / SETTINGS).exists():
         raise Conflict(f"there is a store in '{target}' already", hint="choose another folder")
+    fileio.unlink(target / MOVED)  # of an old place: until now it says whose that is
     yield "target claimed"
 
 

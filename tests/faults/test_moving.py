@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from mvc import Busy, ModelRegistry, MvcError, fileio
+from mvc import Busy, ModelRegistry, MvcError, fileio, lines
+from mvc.compatibility import FORMAT
 from mvc.registry.intake import intake
 from mvc.registry.intake.source import SourceFile
 from mvc.registry.location import place, stores
 from mvc.registry.version import Added
 from mvc.store import relocation
 from mvc.store.relocation import Moved
+from mvc.store.settings import claims
 from tests.faults.test_failing_calls import failing, how
 from tests.faults.test_killed_at_steps import KILLS, Kill
 from tests.support.faults import (
     Project,
     killed_after_steps,
+    killed_before_calls,
     make_noise,
     run_to_end,
     whole,
@@ -112,6 +115,36 @@ def test_a_killed_move_leaves_one_whole_store(project: Project, files: Files, ki
         assert fileio.list_folder(copy.folder / "moved" / "staging") == [], death
         copy.add("net", source)
         whole(copy)
+
+
+def move_back(folder: Path) -> None:
+    store = folder / ".mvc" / "store"
+    note = store / "moved-to.yaml"
+    if note.exists():  # it names the project of which this is a copy
+        note.chmod(0o644)
+        note.write_bytes(lines.dumps({"mvc": FORMAT, "to": str(folder / "moved")}))
+    ModelRegistry(folder).move_store(store)
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_killed_move_back_is_finished_by_the_same_command(project: Project) -> None:
+    """Before each call until the old place is claimed, and nothing says that it was left."""
+    for name in ("trash", "quarantine"):  # as gc and a repair leave them
+        (project.folder / ".mvc" / "store" / name).mkdir(exist_ok=True)
+    move(project.folder)
+    states = set()
+    for copy, death in killed_before_calls(project, move_back):
+        old = copy.folder / ".mvc" / "store"
+        states.add(tuple((old / name).exists() for name in ("store.yaml", "moved-to.yaml")))
+        claimed = bool(claims(old)) and not (old / "moved-to.yaml").exists()
+        whole(copy)
+        assert takes_writes(copy) == ["moved"], death
+        move_back(copy.folder)
+        whole(copy)
+        assert takes_writes(copy) == [".mvc/store"], death
+        if claimed:
+            break
+    assert states == {(True, True), (False, True), (False, False)}
 
 
 @pytest.mark.usefixtures("unsynced")
