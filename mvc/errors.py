@@ -19,6 +19,7 @@
     Unsupported (MvcError)      8  a newer mvc wrote it, or this system cannot do it
 
     MvcWarning (UserWarning)       done, but something about it should be known
+    ├── ModelWarning               what was added may be no whole model
     └── StoreWarning               a version is known, but its bytes are not all there
         └── UnreadWarning          what could not be read is not in the answer
 
@@ -151,6 +152,10 @@ class Unsupported(MvcError):
 
 class MvcWarning(UserWarning):
     """Something was done, but not quite as its caller may think."""
+
+
+class ModelWarning(MvcWarning):
+    """What was added may be no model, or not all of one; it is kept as it is."""
 
 
 class StoreWarning(MvcWarning):

@@ -13,6 +13,7 @@ PUBLIC = [
     "Damaged",
     "FormatError",
     "ModelRegistry",
+    "ModelWarning",
     "MvcError",
     "MvcWarning",
     "NotFound",

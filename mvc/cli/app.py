@@ -24,7 +24,15 @@ import click
 from mvc import environment
 from mvc.cli import failures, manner, output
 from mvc.cli.command import HELP, complete_names, once_each, refuse_empty, write_examples
-from mvc.errors import Damaged, MvcError, MvcWarning, NotFound, UnreadWarning, UsageError
+from mvc.errors import (
+    Damaged,
+    ModelWarning,
+    MvcError,
+    MvcWarning,
+    NotFound,
+    UnreadWarning,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -380,6 +388,7 @@ def _warnings_in_words() -> Iterator[list[MvcError]]:
                 output.line("warning", str(message))
 
         warnings.simplefilter("always", MvcWarning)
+        warnings.simplefilter("ignore", ModelWarning)  # its notes say so in their place
         warnings.showwarning = show
         yield unread
 

@@ -240,7 +240,7 @@ class ModelRegistry(ImportMethods):
 
         The files are only read. When this returns the version is durable: they may be deleted.
         ``include`` and ``exclude`` are globs for the files of a folder (``docs/folders.md``);
-        ``params``, ``lineage`` and ``labels`` are values by name.
+        ``params``, ``lineage``, ``labels`` are values by name. Half a model is a ``ModelWarning``.
 
         Args:
             from_version: A ref instead of a path: its file, model, parameters and lineage.

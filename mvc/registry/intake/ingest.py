@@ -47,12 +47,16 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What was read turned out to be; ``notes`` are for who added it."""
+    """What was read turned out to be; ``notes`` are for who added it.
+
+    Those of them that say it may be no whole model are ``doubts``.
+    """
 
     artifact: Artifact
     weights: Digest | None
     framework: str | None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def ingested(name: str, file: FileRead) -> Ingested:
     contents = file.contents
     if contents is None:
         notes = (f"'{name}' {file.instead}",) if file.instead else ()
-        return Ingested(artifact, None, None, notes)
+        return Ingested(artifact, None, None, notes, notes)
     described = replace(
         artifact,
         format=contents.format,
@@ -144,7 +148,7 @@ def ingested(name: str, file: FileRead) -> Ingested:
         dtypes=dict(sorted(contents.dtypes.items())),
     )
     notes = (_elsewhere(name, file.elsewhere),) if file.elsewhere else ()
-    return Ingested(described, weights_of(contents.rows), contents.framework, notes)
+    return Ingested(described, weights_of(contents.rows), contents.framework, notes, notes)
 
 
 def _elsewhere(name: str, files: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from mvc.registry.intake.ingest import Contents, FileRead, Ingested, read, weigh
 from mvc.registry.intake.relatives import Relatives
 from mvc.registry.intake.sink import Sink
 from mvc.registry.names import model_suffix
-from mvc.registry.record import Artifact, directory
+from mvc.registry.record import directory
 from mvc.tree import Tree, TreeFile
 from mvc.verdict import Safety, Verdict, shortened, worst
 
@@ -57,35 +57,33 @@ def put_together(source: SourceFolder, found: FilesRead) -> Ingested:
     parts = [got.contents for _, got in found if got.contents and _has_tensors(got.contents)]
     tied = dict(_tied(source, found))
     together = frozenset(chain(*tied.values()))
-    notes = (
-        *_left_out(source),
-        *_broken(source, found),
-        *_missing(source, found, tied),
-        *_apart(source, found, together),
-    )
+    doubts = (*_broken(source, found), *_missing(source, found, tied))
+    notes = (*_left_out(source), *doubts, *_apart(source, found, together))
+    got = Ingested(artifact, None, None, notes, doubts)
     if not parts or len({part.format for part in parts}) > 1:
-        return Ingested(artifact, None, None, notes)
-    return _described(artifact, parts, notes)
+        return got
+    return _described(got, parts)
 
 
 def _tree(found: FilesRead) -> Tree:
     return Tree(tuple(TreeFile(f.mode, got.size, got.digest, f.path) for f, got in found))
 
 
-def _described(artifact: Artifact, parts: list[Contents], notes: tuple[str, ...]) -> Ingested:
+def _described(got: Ingested, parts: list[Contents]) -> Ingested:
     """Add up what the files' tensors come to; weights are those of all, or of none."""
     rows = [row for part in parts for row in part.rows]
     frameworks = {part.framework for part in parts}
     dtypes: Counter[str] = sum((part.dtypes for part in parts), Counter())
     described = replace(
-        artifact,
+        got.artifact,
         format=parts[0].format,
         tensors=sum(part.tensors for part in parts),
         parameters=sum(part.parameters for part in parts),
         dtypes=dict(sorted(dtypes.items())),
     )
     weights = weights_of(rows) if all(part.told for part in parts) else None
-    return Ingested(described, weights, frameworks.pop() if len(frameworks) == 1 else None, notes)
+    framework = frameworks.pop() if len(frameworks) == 1 else None
+    return replace(got, artifact=described, weights=weights, framework=framework)
 
 
 def _label(file: FolderFile, got: FileRead) -> Safety | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from mvc import environment, fileio
-from mvc.errors import MvcError, MvcWarning, NotFound, Refused, UsageError, warn
+from mvc.errors import ModelWarning, MvcError, MvcWarning, NotFound, Refused, UsageError, warn
 from mvc.fileio import Steps
 from mvc.lines import Value
 from mvc.registry import changes
@@ -46,7 +46,7 @@ from mvc.registry.location.presence import Presence
 from mvc.registry.manifest import Manifest
 from mvc.registry.names import check_family, check_key, check_metric, check_tag, folder_of
 from mvc.registry.reach import files_of
-from mvc.registry.record import Artifact, Record
+from mvc.registry.record import Record
 from mvc.registry.refs import AnyRef
 from mvc.registry.sealed import now, read_again, sealed
 from mvc.registry.search import requirement
@@ -220,7 +220,7 @@ def add_steps(
             near = nearest(manifest, before, parents)
             got = _read(source, transaction, Relatives(transaction, store, near))
         yield "objects"
-        _refuse_code(facts, got.artifact)
+        _look_over(facts, got)
         record = _record(before.name if before else name, transaction.id, got, facts, lineage)
         wanted: IfChanged = False if transaction.anything_new else facts.if_changed
         number, old = 0, unchanged(manifest, before, record, wanted)
@@ -307,12 +307,16 @@ def _requirement(
     return requirement.of_new(manifest, name, said, source, facts.require, facts.tags).check
 
 
-def _refuse_code(facts: Facts, artifact: Artifact) -> None:
+def _look_over(facts: Facts, got: Ingested) -> None:
+    """Refuse what may run code, if that is wanted; warn of what may be no whole model."""
+    artifact = got.artifact
     if facts.refuse_code and artifact.safety is not None and artifact.safety.may_run_code:
         raise Refused(
             f"loading '{artifact.name}' {artifact.safety}",
             hint="without --refuse-code it is stored all the same; mvc runs nothing of it",
         )
+    for doubt in got.doubts:
+        warn(doubt, ModelWarning)
 
 
 def _record(
