@@ -13,13 +13,11 @@ import click
 
 from mvc.cli import command, output, tables, versions
 from mvc.cli.tables import Column, Value
-from mvc.errors import NotFound, UsageError
+from mvc.errors import UsageError
 from mvc.registry.duration import written
-from mvc.registry.names import near
 from mvc.registry.retention import grace_of, in_words
 
 if TYPE_CHECKING:
-    from mvc.registry import ModelRegistry
     from mvc.registry.event import Policy
     from mvc.registry.retention import Kept
 
@@ -89,8 +87,6 @@ def keep(
     rules = any((last, best, tagged, younger))
     _check(name, rules=rules, extras=bool(grace or after_add), none=none, dry_run=dry_run)
     registry = command.open_registry()
-    if rules and name is not None:
-        _check_family(registry, name)
     found = registry.keep(
         name,
         last=last,
@@ -125,17 +121,6 @@ def _check(name: str | None, *, rules: bool, extras: bool, none: bool, dry_run: 
         )
     if name is None and (rules or none):
         raise UsageError("which family's versions?", hint="mvc keep FAMILY --last 5")
-
-
-def _check_family(registry: ModelRegistry, name: str) -> None:
-    """Refuse a policy for a family that is still to come, and say when it can be set."""
-    try:
-        registry.family(name)
-    except NotFound as error:
-        if near(name, registry.manifest.families()):
-            raise
-        hint = f"a policy is set once there is a version: mvc add {name} PATH, then this again"
-        raise NotFound(error.message, hint=hint) from None
 
 
 def _tell(found: list[Kept], name: str | None, *, as_if: bool) -> None:

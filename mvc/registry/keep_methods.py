@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from mvc.errors import Busy, MvcError, MvcWarning, StoreWarning, UsageError, warn
+from mvc.errors import Busy, MvcError, MvcWarning, NotFound, StoreWarning, UsageError, warn
 from mvc.registry import family as families
 from mvc.registry.event import MOST_SECONDS, Policy
 from mvc.registry.location import newest
+from mvc.registry.names import near
 from mvc.registry.tag_methods import TagMethods
 from mvc.system_errors import in_words
 
@@ -78,7 +79,7 @@ class KeepMethods(TagMethods):
             found = [self.family(each) for each in names]  # one that cannot be read ends it
             return self._kept([f for f in found if name is not None or f.keep.has_rules])
         assert name is not None
-        known = self.family(name)
+        known = self._to_keep(name)
         retention.check(known, policy)
         if not dry_run:
             self._root_if_writable()
@@ -153,6 +154,22 @@ class KeepMethods(TagMethods):
         ids = ", ".join(item.name for item in done.withdrawn) or "none"
         note = f"withdrawn as mvc keep says: {ids}; {done.freed:,} bytes freed"
         return replace(added, notes=(*added.notes, note))
+
+    def _to_keep(self, name: str) -> Family:
+        """Return a family; of one that is still to come say when its policy can be set."""
+        try:
+            return self.family(name)
+        except NotFound as error:
+            if self._is_to_come:
+                raise
+            meant = near(name, self.manifest.families())
+            once = (
+                "a policy is set once there is a version, and the untrained model is one: "
+                f"mvc add {name} PATH, then this again"
+            )
+            raise NotFound(
+                error.message, hint=f"{meant} if not, {once}" if meant else once
+            ) from None
 
     def _kept(self, found: builtins.list[Family]) -> builtins.list[Kept]:
         """Return the policies of families, and what each would withdraw, with bytes if it can."""

@@ -507,6 +507,28 @@ def test_after_add_the_policy_is_applied(project: Project) -> None:
     assert project.registry().fsck("full").ok
 
 
+@pytest.mark.parametrize("other", ["base", "run1"])
+def test_before_a_training_the_refusal_says_what_to_do(project: Project, other: str) -> None:
+    """Without a version there is no policy; with the untrained model it holds from the start."""
+    project.add(b"another", other)
+    registry = project.registry()
+    with pytest.raises(NotFound, match="no family 'run2'") as raised:
+        registry.keep("run2", last=2)
+    hint = "a policy is set once there is a version, and the untrained model is one: mvc add run2"
+    assert hint in str(raised.value.hint)
+    assert ("did you mean 'run1'?" in str(raised.value.hint)) == (other == "run1")
+    project.add(b"untrained", "run2")
+    registry.best("run2", "loss", "min")
+    with pytest.warns(StoreWarning, match="withdraws nothing: no version has a finite 'loss'"):
+        registry.keep("run2", last=1, best=1, grace="0", after_add=True)
+    for number, loss in enumerate([0.5, 0.3, 0.4]):
+        project.add(noise(3000, number), "run2", metrics={"loss": loss})
+        events = registry.manifest.event_numbers("run2")
+        registry.keep("run2", last=1, best=1, grace="0", after_add=True)  # in each round of a loop
+        assert registry.manifest.event_numbers("run2") == events
+    assert live(project, "run2") == ["v3", "v4"]
+
+
 def test_what_cannot_be_done_after_add_is_a_warning(six: Project) -> None:
     """The version is there whatever happens; the next gc does the rest."""
     six.add(noise(100), family="other")
