@@ -81,7 +81,7 @@ def test_all_errors_of_mvc_are_known_here() -> None:
     """The public error classes are those the test above looks at."""
     public = {name for name in vars(mvc.errors) if isinstance(getattr(mvc.errors, name), type)}
     seen = {kind.__name__ for kind in _classes(MvcError)}
-    assert public == {*seen, "MvcWarning", "StoreWarning", "UnreadWarning"}
+    assert public == {*seen, "ModelWarning", "MvcWarning", "StoreWarning", "UnreadWarning"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
