@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -68,6 +68,11 @@ class ModelRegistry(ImportMethods):
 
     def __repr__(self) -> str:
         return f"ModelRegistry({str(self.folder.parent)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how another process opens the same registry; what was read of it stays here."""
+        opened = partial(type(self), self.folder, store=self._named_store, create=self._create)
+        return opened, ()
 
     # What the mission names.
 

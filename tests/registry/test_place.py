@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
 import subprocess
 import warnings
@@ -16,12 +18,21 @@ from mvc import (
     ModelRegistry,
     MvcError,
     MvcWarning,
+    NotFound,
     StoreMissing,
     StoreWarning,
     Unsupported,
 )
 from mvc.registry.location import place
-from tests.support.registry_builders import Project, files_in, resealed, rewrite
+from mvc.training.recorder import Options
+from tests.support.registry_builders import (
+    Project,
+    files_in,
+    finished,
+    python,
+    resealed,
+    rewrite,
+)
 
 
 def test_a_registry_is_found_upward_from_the_working_folder(
@@ -47,6 +58,23 @@ def test_a_path_means_exactly_that_path(project: Project) -> None:
     below.mkdir()
     assert ModelRegistry(below).list() == []
     assert ModelRegistry(project.mvc).list() == ModelRegistry(project.folder).list() == ["net"]
+
+
+def test_a_used_registry_can_be_sent_to_another_process(project: Project) -> None:
+    """It is the same folder there, found from anywhere, with the store and rights it was given."""
+    project.add(b"1")
+    shutil.move(project.mvc / "store", project.folder / "away")
+    registry = ModelRegistry(project.folder, store=project.folder / "away", create=False)
+    assert registry.get("net")["present"]
+    sent = pickle.dumps(Options("net", registry, "all", 60.0, {}))
+    assert len(sent) < 1000
+    code = "import pickle, sys; options = pickle.loads(bytes.fromhex(sys.argv[1]))"
+    code = f"{code}; print(options.registry.fsck().ok)"
+    assert finished(python(code, sent.hex(), environment={"MVC_DIR": "/nowhere"})) == "True\n"
+    for other in (pickle.loads(sent).registry, copy.deepcopy(registry)):
+        assert other.get("net")["present"]
+        with pytest.raises(NotFound):
+            ModelRegistry(project.folder / "else", create=other._create).list()
 
 
 def test_a_folder_where_anyone_may_write_is_passed_over(
