@@ -290,11 +290,12 @@ class Recorder:
 
     def _note(self, said: Mapping[str, Any]) -> None:
         """Take account of an answer."""
-        known, path = self.summary, self._saved.pop(str(said["path"]), None)
+        known, second = self.summary, str(said["path"])
+        path = self._saved.pop(second, second)  # the trainer's own name of it
         if "problem" in said:
-            self._failed(said["problem"], of=said["path"])
+            self._failed(said["problem"].replace(second, path), of=said["path"])
         elif said.get("dropped"):
-            self._passed_over.add(str(path))
+            self._passed_over.add(path)
             self.summary = replace(known, passed_over=known.passed_over + 1)
         elif not said["new"]:
             self.summary = replace(known, same=known.same + 1)
@@ -305,7 +306,7 @@ class Recorder:
                 versions=(*known.versions, said["id"]),
                 stored=known.stored + said["stored"],
             )
-        for note in said.get("notes", ()):
+        for note in (note.replace(second, path) for note in said.get("notes", ())):
             if note not in self._said:
                 self._said.add(note)
                 _log.warning("mvc: %s", note)

@@ -113,6 +113,25 @@ def test_a_folder_with_what_cannot_be_kept_is_told_of(
     assert left_over(folder.parent) == []
 
 
+def test_what_is_said_of_a_checkpoint_names_the_trainers_own_folder(
+    project: Project, recorder: MakeRecorder, said: Said
+) -> None:
+    """The second name that it was added by is gone before anybody can look at it."""
+    mine = recorder()
+    for name, file in (("half", "model.safetensors"), ("never", "NUL\x7f.bin")):
+        folder = project.folder / "checkpoints" / name
+        folder.mkdir(parents=True)
+        (folder / file).write_bytes(b"")
+        (folder / "config.json").write_text("{}")
+        mine.save(Checkpoint(str(folder), {}, {}, beside=folder.parent))
+        until(lambda: not left_over(project.folder))
+    mine.end()
+    above = project.folder / "checkpoints"
+    assert f"'{above}/half/model.safetensors' is empty" in said()[0]
+    assert f"in '{above}/never': 'NUL\\x7f.bin' holds a control character" in said()[1]
+    assert not [text for text in [*said(), str(mine.summary)] if ".mvc-new-" in text]
+
+
 def test_the_second_name_may_lie_elsewhere(project: Project, recorder: MakeRecorder) -> None:
     """Where all in the folder of the checkpoints is uploaded, nothing is put into it."""
     mine = recorder()
