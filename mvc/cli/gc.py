@@ -95,11 +95,15 @@ def _tell(done: Collected) -> None:
         output.note(f"registry {item.name[:8]} uses this store: {item.why}")
     if done.beneath:
         kept = output.size(done.beneath)
-        output.note(f"{kept} of no version stay: versions are kept over them; see mvc repack")
+        more = "; mvc repack --dry-run says what keeping those in another way takes"
+        output.note(
+            f"{kept} of no version stay{' for now' if done.no_room else ''}: versions are kept "
+            f"over them{'' if done.no_room else more}"
+        )
     if done.put_off:
         output.note(_put_off(done.put_off))
     if done.no_room:
-        output.note(f"{output.size(done.no_room)} more once there is room: run mvc gc again")
+        output.note(f"{_no_room(done)}: run mvc gc again")
     if done.waiting:
         under_way = output.count(done.waiting, "command")
         output.note(f"{under_way} under way may need what is left: run mvc gc again later")
@@ -129,6 +133,12 @@ def _orphans(count: int) -> str:
     if count == 1:
         return "1 root of a record that is not here stays; --orphans gives it up"
     return f"{count:,} roots of records that are not here stay; --orphans gives them up"
+
+
+def _no_room(done: Collected) -> str:
+    """Say what can go once there is room, and how much: an event alone needs next to nothing."""
+    room = f"{output.size(done.room)} are free" if done.room else "there is room"
+    return f"{output.size(done.no_room)} can go once {room}"
 
 
 def _row(item: Item) -> tuple[str, str, str, str]:

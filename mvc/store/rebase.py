@@ -39,7 +39,7 @@ class Rebasing:
     need only be removed. ``kept`` are the frames that are copied, by digest
     and checksum. ``gain`` is about what becomes free, ``room`` what writing
     takes before anything is removed, both in bytes. ``put_off`` would become free
-    of a plan for which there is no room.
+    of a plan for which there is no such room.
     """
 
     changes: tuple[Change, ...] = ()
@@ -154,6 +154,7 @@ class _Planner:
     def planned(self) -> Rebasing:
         """Return what was settled, with the packs that this touches, if it is worth the writing."""
         packs, spent, kept, size = [], [], set[tuple[Digest, int]](), 0
+        copied: dict[tuple[Digest, int], int] = {}  # what writing takes, of each frame once
         for name, index in self._census.packs.items():
             touched = [e for e in index if e.digest in self._going or e.digest in self._settled]
             staying = {(e.digest, e.checksum) for e in index if self._stays(name, e)}
@@ -163,6 +164,10 @@ class _Planner:
                 packs.append(name)
                 size += sum(entry.cost for entry in index)
                 kept |= staying
+                for entry in index:
+                    frame = entry.digest, entry.checksum
+                    if frame in staying or entry.digest in self._going:
+                        copied[frame] = entry.cost
             else:
                 spent.append(name)
         if self._gain <= WORTH * size:
@@ -173,7 +178,7 @@ class _Planner:
             packs=tuple(packs),
             spent=tuple(spent),
             gain=self._gain,
-            room=size + sum(change.about for change in self._changes),
+            room=sum(copied.values()) + sum(change.about for change in self._changes),
             kept=frozenset(kept),
         )
 

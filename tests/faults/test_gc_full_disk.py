@@ -203,8 +203,8 @@ def test_what_takes_room_first_is_told_beforehand(small_disk: Path, tmp_path: Pa
     filled(small_disk)
     plan, done = gc(project.folder, "--dry-run"), gc(project.folder)
     assert (plan.returncode, done.returncode) == (0, 0), done.stderr
-    assert "1.05 MB more once there is room: run mvc gc again" in plan.stderr
-    assert "1.05 MB more once there is room: run mvc gc again" in done.stderr
+    assert "1.05 MB can go once 3.15 MB are free: run mvc gc again" in plan.stderr
+    assert "1.05 MB can go once 3.15 MB are free: run mvc gc again" in done.stderr
     assert plan.stdout.splitlines()[-1].split()[:2] == done.stdout.splitlines()[-1].split()[:2]
     (small_disk / "ballast").unlink()
     assert project.open().gc("0").freed > 1 << 20

@@ -123,9 +123,25 @@ def test_a_base_stays_where_there_is_no_room(
     """What would have to be written first is not begun, and gc says what stays."""
     kept = withdrawn(project, small_series(3), 1)
     monkeypatch.setattr(fileio, "free_space", lambda folder: 1 << 20)
-    assert collected(project).beneath > 0
+    first = collected(project)
+    assert (first.beneath > 0, first.no_room > 0, first.room > 1 << 20) == (True, True, True)
+    monkeypatch.setattr(fileio, "free_space", lambda folder: first.room - 1)
+    assert collected(project).room == collected(project, dry_run=True).room == first.room
+    monkeypatch.setattr(fileio, "free_space", lambda folder: first.room)
+    done = collected(project)
+    assert (done.beneath, done.no_room, done.room, done.freed > 0) == (0, 0, 0, True)
     monkeypatch.undo()
+    assert_all_there(project, kept)
+
+
+def test_no_more_room_is_asked_for_than_is_written(project: Project) -> None:
+    """Frames that come do not count beside those that they replace, which are not copied."""
+    kept = withdrawn(project, variants(4), 1)
+    before = set(project.packs)
+    room = planned(project).rebasing.room
     assert collected(project).beneath == 0
+    written = sum(path.stat().st_size for path in project.packs if path not in before)
+    assert 0 < room < 1.05 * written
     assert_all_there(project, kept)
 
 

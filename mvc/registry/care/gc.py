@@ -51,7 +51,7 @@ class Collected:
     account packs were kept back for the next gc. ``beneath`` are bytes that no
     version has any more and that stay, because versions are kept over them.
     ``put_off`` are the versions that would have gone, had there been room to note it;
-    ``no_room`` are the bytes, theirs with them, that can go once there is room.
+    ``no_room`` are the bytes, theirs with them, that can go once ``room`` bytes are free.
     """
 
     executed: bool
@@ -66,6 +66,7 @@ class Collected:
     withdrawn: tuple[Item, ...] = ()
     put_off: tuple[str, ...] = ()
     no_room: int = 0
+    room: int = 0
 
 
 def collect(
@@ -89,8 +90,7 @@ def collect(
 
     if dry_run:
         planned = planning()
-        foreseen = Outcome(planned.freed, no_room=planned.crowded + planned.rebasing.put_off)
-        return _told(planned, emptied, foreseen, executed=False)
+        return _told(planned, emptied, _foreseen(planned), executed=False)
     with undisturbed(store.folder), maintenance(store.folder) as alone:
         if not alone:
             raise Busy("another gc, repack or move is under way", hint="try again later")
@@ -110,7 +110,8 @@ class Outcome:
 
     ``full`` is the error that a full disk answered with in the end, before
     ``put_off`` could be withdrawn or released. ``no_room`` are the bytes that
-    stay because what is to stay beside them could not be written anew.
+    stay because what is to stay beside them could not be written anew; ``room`` is what
+    writing it takes, of what takes most.
     """
 
     freed: int
@@ -118,6 +119,14 @@ class Outcome:
     full: OSError | None = None
     put_off: tuple[str, ...] = ()
     no_room: int = 0
+    room: int = 0
+
+
+def _foreseen(planned: Plan) -> Outcome:
+    rebasing = [(planned.rebasing.room, planned.rebasing.put_off)]
+    left = [*planned.crowded, *(rebasing if planned.rebasing.put_off else ())]
+    room = max((stays for stays, _ in left), default=0)
+    return Outcome(planned.freed, no_room=sum(waste for _, waste in left), room=room)
 
 
 def collect_steps(
@@ -154,19 +163,22 @@ def collect_steps(
         if not done[-1].freed:
             tidied = True
             _make_room(manifest, store)
-    crowded = 0
+    crowded = room = 0
     for name in planned.wasteful:
-        retired, waste = yield from _without_waste(store, name, needs, patience)
+        retired, waste, stays = yield from _without_waste(store, name, needs, patience)
         done.append(retired)
         crowded += waste
+        room = max(room, stays)
     unrebased = planned.rebasing.put_off or planned.rebasing.gain
     with _where_there_is_room():
         done.append((yield from rebase.carry_out(store, planned.rebasing, needs, patience)))
         unrebased = planned.rebasing.put_off
         yield from merge_all(store)
+    room = max(room, planned.rebasing.room if unrebased else 0)
     freed = sum(one.freed for one in done)
     freed += sum(item.bytes for item in planned.items if item.kind == "staging")
-    return Outcome(freed, max(one.waiting for one in done), full, _ids(todo), crowded + unrebased)
+    waits = max(one.waiting for one in done)
+    return Outcome(freed, waits, full, _ids(todo), crowded + unrebased, room)
 
 
 def _todo(planned: Plan, free: int) -> list[Withdrawal | Release]:
@@ -280,30 +292,31 @@ def _unroot(gone: Iterable[Root]) -> Steps[None]:
 
 def _without_waste(
     store: Store, name: str, needs: Callable[[], list[Need]], patience: Callable[[], bool]
-) -> Steps[tuple[Retired, int]]:
+) -> Steps[tuple[Retired, int, int]]:
     """Write what is needed of a pack into a new one, and retire it.
 
     Returns:
-        What became of it, and the bytes that stay because there is no room for that.
+        What became of it, the bytes that stay because there is no room for that, and how
+        much that takes.
     """
-    waste = 0
+    waste = stays = 0
     try:
         census, needed = marked(store, needs)
         index = census.packs.get(name, ())
         stays = sum(entry.cost for entry in index if entry.digest in needed)
         waste = sum(entry.cost for entry in index) - stays
         if fileio.free_space(store.folder) < stays + SPACE_BESIDE:
-            return Retired(), waste
+            return Retired(), waste, stays
         new = yield from rewrite(store, [name], lambda entry: entry.digest in needed)
         added = sum((store.folder / PACKS / one).stat().st_size for one in new)
     except FileNotFoundError:  # somebody took it, or the new one, meanwhile
-        return Retired(), 0
+        return Retired(), 0, 0
     except OSError as error:
         if not is_full(error):
             raise
-        return Retired(), waste
+        return Retired(), waste, stays
     done = yield from retire(store, [name], needs, patience)
-    return Retired(done.deleted, done.restored, done.freed - added, done.waiting), 0
+    return Retired(done.deleted, done.restored, done.freed - added, done.waiting), 0, 0
 
 
 def _emptied(place: Place, *, dry_run: bool) -> int:
@@ -329,4 +342,5 @@ def _told(planned: Plan, cache: int, done: Outcome, *, executed: bool) -> Collec
         withdrawn=planned.withdrawn,
         put_off=done.put_off,
         no_room=done.no_room,
+        room=done.room + SPACE_BESIDE if done.room else 0,
     )

@@ -68,8 +68,8 @@ class Plan:
     that nobody needs today, ``dead`` those that nobody needs afterwards,
     ``wasteful`` those to be written anew. ``beneath`` are bytes that no version
     has and that stay, because versions are kept over them; ``rebasing`` frees
-    those of which that takes less. ``crowded`` are bytes of ``items``
-    that stay because there is no room to write anew what is to stay beside them.
+    those of which that takes less. ``crowded`` has, of each pack that there is no room to
+    write anew, the bytes to be written and those of ``items`` that stay for want of that.
     """
 
     items: tuple[Item, ...]
@@ -87,7 +87,7 @@ class Plan:
     beneath: int = 0
     rebasing: Rebasing = field(default=Rebasing(), repr=False)
     withdrawals: tuple[Withdrawal, ...] = field(default=(), repr=False)
-    crowded: int = 0
+    crowded: tuple[tuple[int, int], ...] = ()
 
     @property
     def withdrawn(self) -> tuple[Item, ...]:
@@ -99,7 +99,7 @@ class Plan:
     @property
     def freed(self) -> int:
         """Bytes that become free by it."""
-        return sum(item.bytes for item in self.items) - self.crowded
+        return sum(item.bytes for item in self.items) - sum(waste for _, waste in self.crowded)
 
     @property
     def remaining(self) -> int:
@@ -129,9 +129,8 @@ def plan(
         Damaged: Something cannot be read, or a version has lost its root.
         MvcError: The clock cannot be trusted, or much less is needed than before.
     """
-    found = roots(store)
     moment = _checked_clock(store)
-    survey = surveyed(place, manifest, store, found, moment, grace, policies or {})
+    survey = surveyed(place, manifest, store, roots(store), moment, grace, policies or {})
     dropped = [r for r in survey.orphans if orphans and _age(r.path, moment) >= survey.grace]
     left_alone = [root for root in survey.orphans if root not in dropped]
     kept = [*survey.kept, *survey.others, *left_alone]
@@ -161,7 +160,7 @@ def plan(
         idle=tuple(packs.idle),
         dead=(*packs.dead, *trashed),
         wasteful=tuple(packs.wasteful),
-        crowded=packs.crowded(sum(trashed.values())),
+        crowded=tuple(packs.crowded(sum(trashed.values()))),
         leftovers=tuple(left),
         beneath=_cost(census, dead - rebasing.dead),
         rebasing=rebasing,
@@ -282,15 +281,14 @@ class _Packs:
             (self.dead if needed else self.idle).append(name)
         self.wasteful = dict(sorted(self.wasteful.items(), key=lambda pack: pack[1]))
 
-    def crowded(self, trashed: int) -> int:
-        """Return what does not go because there is no room to write its packs anew."""
-        left, room = 0, self._room + trashed
-        for stays, goes in self.wasteful.values():
+    def crowded(self, trashed: int) -> Iterator[tuple[int, int]]:
+        """Yield what stays, and what is waste, of each that there is no room to write anew."""
+        room = self._room + trashed
+        for stays, waste in self.wasteful.values():
             if stays + SPACE_BESIDE > room:
-                left += goes
+                yield stays, waste
             else:
-                room += goes
-        return left
+                room += waste
 
     def items_of(
         self, releases: Iterable[Release], dropped: Iterable[Root], given_up: list[set[Digest]]
@@ -329,7 +327,7 @@ def _rebasing(
     found = rebase.plan(store, census, needed, dead, old)
     if found.room + SPACE_BESIDE <= fileio.free_space(store.folder):
         return found
-    return Rebasing(put_off=found.gain)
+    return Rebasing(put_off=found.gain, room=found.room)
 
 
 def _bases(rebasing: Rebasing) -> Iterator[Item]:
