@@ -462,6 +462,23 @@ def test_what_the_store_has_needs_no_room(
     assert project.registry().list("net") == ["v1", "v2"]
 
 
+def test_what_the_store_has_whole_needs_room_for_its_record_only(
+    project: Project, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are there need no mebibyte beside; any byte that is not does."""
+    project.registry().add("net", bert)
+    monkeypatch.setattr(fileio, "free_space", lambda path: MIB - 1)
+    assert project.registry().add("net", bert).stored == 0
+    (bert / "new.txt").write_bytes(b"new")
+    with pytest.raises(MvcError, match="needs 1 MiB beside"):
+        project.registry().add("net", bert)
+    (bert / "new.txt").unlink()
+    monkeypatch.setattr(fileio, "free_space", lambda path: 100_000)
+    with pytest.raises(MvcError, match="needs 128 KiB for its record alone"):
+        project.registry().add("net", bert)
+    assert project.registry().list("net") == ["v1", "v2"]
+
+
 def test_more_files_than_a_record_lists(project: Project) -> None:
     """Over 1,000 the record has totals, and the store has the list."""
     folder = project.folder / "many"

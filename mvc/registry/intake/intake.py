@@ -58,6 +58,8 @@ from mvc.system_errors import in_words
 
 # Frames, index, record and the folders they need.
 SPACE_BESIDE = 1 << 20
+# The record, twice, where nothing is to be stored; more than any takes but of hundreds of files.
+SPACE_OF_RECORD = 128 << 10
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 # A scheme is short: without a bound a long text would be read over and over.
 _PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/:@?#]*):[^\s/@]*@")
@@ -160,14 +162,16 @@ def _refuse_own(path: Path, store: Store) -> None:
 def _check_space(store: Store, path: Path, source: SourceFile | SourceFolder) -> None:
     """Refuse what does not fit; where not all would, it is read to see what the store lacks."""
     free, lacking = fileio.free_space(store.folder), source.size
-    if free < lacking + SPACE_BESIDE and free >= SPACE_BESIDE and store.index.names:
+    if free < lacking + SPACE_BESIDE and free >= SPACE_OF_RECORD and store.index.names:
         counted = Lacking(store)
         _read(source, counted)
         lacking = counted.size
-    if free < lacking + SPACE_BESIDE:
+    if free < (lacking + SPACE_BESIDE if lacking else SPACE_OF_RECORD):
+        needs = "needs 128 KiB for its record alone"
+        if free >= SPACE_OF_RECORD:
+            needs = f"has {lacking:,} bytes to store and needs 1 MiB beside"
         raise MvcError(
-            f"'{path}' has {lacking:,} bytes to store and needs 1 MiB beside, only {free:,} are "
-            f"free in '{store.folder}'",
+            f"'{path}' {needs}, only {free:,} are free in '{store.folder}'",
             hint="free some space: mvc du shows what mvc gc, gc --grace 0 or gc --cache frees",
         )
 
