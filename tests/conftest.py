@@ -2,7 +2,9 @@
 
 Tests never see the home directory, the git configuration or the mvc settings
 of whoever runs them, so that a test passes for everyone or for nobody. What they
-add is by one author, for whom git need not be asked each time.
+add is by one author, and they work outside of any git work tree, so that git need
+not be asked for either each time. And they do not wait for the disk: what is synced,
+and when, is looked at where it counts, and a power is cut where ``synced`` stands.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ OURS = {"MVC_BLESS", "MVC_FUZZ_SECONDS"}
 FOREIGN = ("MVC_", "GIT_", "XDG_")
 AUTHOR = "anna"
 
+real_fsync = os.fsync
+
 # A shell starts what runs in the background deaf to Ctrl-C, and so are its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,7 +45,22 @@ def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("MVC_AUTHOR", AUTHOR)
+        working = tmp_path_factory.mktemp("working")
+        patch.chdir(working)
+        patch.setattr(os, "fsync", unwaited_fsync)
         yield
+        assert not os.listdir(working), "a test left something where it was not to work"
+
+
+def unwaited_fsync(descriptor: int) -> None:
+    """Do what ``fsync`` does to a test that does not cut the power: fail if nothing is open."""
+    os.fstat(descriptor)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the disk after all, where it is looked at what reached it."""
+    monkeypatch.setattr(os, "fsync", real_fsync)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,18 +9,6 @@ import pytest
 
 from tests.support.faults import Project, make_noise, make_weights
 from tests.support.volumes import CUTS, Unavailable, Volume
-
-
-@pytest.fixture(autouse=True)
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name an author, so that no test starts git to ask for one."""
-    monkeypatch.setenv("MVC_AUTHOR", "anna")
-
-
-@pytest.fixture
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sync nothing: a kill loses nothing that was written, so syncing only costs time."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
@@ -49,7 +36,7 @@ def project(tmp_path: Path, files: Callable[[str, int], Path]) -> Project:
 
 
 @pytest.fixture(params=CUTS)
-def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
+def volume(request: pytest.FixtureRequest, tmp_path: Path, synced: None) -> Iterator[Volume]:
     """An empty file system of its own, whose power fails in one of the ways."""
     try:
         made = Volume(request.param, tmp_path / "image", tmp_path / "mounted")

@@ -19,8 +19,6 @@ from tests.support import registry_builders as builders
 from tests.support.fault_disk import Disk
 from tests.support.faults import Call, Calls, Project, bytes_of
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 
 ONE = {"a.bin": b"a", "old/deep.bin": b"old", "same.sh": b"same"}

@@ -147,7 +147,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     """Every kind of file: versions over others, in parts, of folders, withdrawn; tags, caches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVC_AUTHOR", "anna")
-        patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr("mvc.store.index.MOST_UNCOVERED", 0)
         patch.setattr("mvc.registry.search.columns.SMALL", 0)
         folder = tmp_path_factory.mktemp("whole")
@@ -379,9 +378,7 @@ def a_few(every: list[Damage]) -> list[Damage]:
     return few
 
 
-def test_some_damage_of_every_kind_is_told_as_it_is(
-    whole: Whole, tmp_path: Path, unsynced: None
-) -> None:
+def test_some_damage_of_every_kind_is_told_as_it_is(whole: Whole, tmp_path: Path) -> None:
     """What is named is what cannot be restored, before a repair and after; all else reads."""
     for number, damage in enumerate(a_few(list(damages(whole)))):
         look_at(whole, damage, tmp_path / str(number))
@@ -390,9 +387,7 @@ def test_some_damage_of_every_kind_is_told_as_it_is(
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_damage_is_told_as_it_is(
-    whole: Whole, kind: str, tmp_path: Path, unsynced: None
-) -> None:
+def test_all_damage_is_told_as_it_is(whole: Whole, kind: str, tmp_path: Path) -> None:
     """As above, for every file of a kind, in every region and every way."""
     of_kind = [damage for damage in damages(whole) if damage.kind == kind]
     assert of_kind
@@ -401,9 +396,7 @@ def test_all_damage_is_told_as_it_is(
         shutil.rmtree(tmp_path / str(number))
 
 
-def test_a_copied_registry_is_mended_like_any_other(
-    whole: Whole, tmp_path: Path, unsynced: None
-) -> None:
+def test_a_copied_registry_is_mended_like_any_other(whole: Whole, tmp_path: Path) -> None:
     """A copy, which takes an id of its own, is repaired though an event of it is damaged."""
     shutil.copytree(whole.folder, tmp_path / "copy")
     event = tmp_path / "copy" / ".mvc" / "manifest/net/events/00000001.yaml"
@@ -414,7 +407,7 @@ def test_a_copied_registry_is_mended_like_any_other(
 
 @pytest.mark.parametrize("name", ["moved-to.yaml", "features/unheard-of"])
 def test_what_a_store_says_of_itself_may_be_damaged(
-    whole: Whole, name: str, tmp_path: Path, unsynced: None
+    whole: Whole, name: str, tmp_path: Path
 ) -> None:
     """A note of a move, or a feature, that cannot be read stops nothing for good."""
     project = tmp_path / "project"

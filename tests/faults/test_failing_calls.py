@@ -24,8 +24,6 @@ from tests.support.fault_commands import (
 )
 from tests.support.faults import ERRORS, Call, Calls, FailingCall, Project, records_of, whole
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 HOW = [("EIO", False), ("EIO", True), ("ENOSPC", True)]
 how = pytest.mark.parametrize(("code", "for_ever"), HOW, ids=["EIO", "EIO-on", "ENOSPC-on"])

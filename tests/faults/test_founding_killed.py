@@ -13,8 +13,6 @@ from mvc.registry.location import place
 from tests.faults.test_killed_at_steps import KILLS, Kill
 from tests.support.faults import Project, whole
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 
 

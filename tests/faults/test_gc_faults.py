@@ -91,7 +91,6 @@ def project_size(project: Project) -> int:
     return sum(map(len, project.held.values())) + 40_000 + 10_000
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_what_a_whole_gc_does(wasteful: Project) -> None:
     """The project of these tests makes gc take every kind of step that it has."""
     *_, (copy, death) = killed_after_steps(wasteful, collect)
@@ -104,7 +103,6 @@ def test_what_a_whole_gc_does(wasteful: Project) -> None:
     assert not copy.folder.exists()
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
 def test_a_killed_gc_loses_nothing_and_is_finished_by_the_next(
     wasteful: Project, kill: Kill
@@ -121,7 +119,6 @@ def test_a_killed_gc_loses_nothing_and_is_finished_by_the_next(
     assert points > 25
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.filterwarnings("ignore::mvc.MvcWarning")
 @pytest.mark.parametrize(
     ("code", "for_ever"),
@@ -143,7 +140,6 @@ def test_a_gc_in_which_a_call_fails_loses_nothing(
             raise AssertionError(f"{outcome}: {error}") from error
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_power_cut_during_gc_loses_nothing(wasteful: Project, tmp_path: Path) -> None:
     """The power may fail at any call of gc: what has a root and was not released is there."""
     beside = tmp_path / "cuts"
@@ -167,7 +163,6 @@ def nothing_beneath(project: Project) -> None:
     whole(project)
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
 def test_a_gc_killed_while_deltas_are_encoded_anew_loses_nothing(
     over_the_dead: Project, kill: Kill
@@ -184,7 +179,6 @@ def test_a_gc_killed_while_deltas_are_encoded_anew_loses_nothing(
     assert len(done) > 8
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_power_cut_while_deltas_are_encoded_anew_loses_nothing(
     over_the_dead: Project, tmp_path: Path
 ) -> None:
@@ -200,7 +194,6 @@ def test_a_power_cut_while_deltas_are_encoded_anew_loses_nothing(
     assert assert_survived(cuts, beside, again) > 40
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_packs_synced_late_are_noticed_under_deltas(
     over_the_dead: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +215,6 @@ def unsynced_in(name: str) -> Callable[[Path], None]:
     return sync
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("name", ["roots", "packs", "events"])
 def test_the_suite_notices_a_sync_that_is_missing(
     wasteful: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -15,8 +15,6 @@ from tests.support import registry_builders as builders
 from tests.support.fault_disk import Disk
 from tests.support.faults import Calls, Death, Project, killed_after_steps, killed_before_calls
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Kill = Callable[[Project, Callable[[Path], object]], Iterator[tuple[Project, Death]]]
 KILLS = {"step": killed_after_steps, "call": killed_before_calls}
 

@@ -25,8 +25,6 @@ from mvc.registry.location import place as places
 from mvc.registry.version import Added
 from tests.support.faults import Project, bytes_of, records_of, run_to_end, whole
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 
 STEPS_OF_ADD = 12  # one more than it yields

@@ -53,7 +53,6 @@ def assert_it_goes_on(project: Project) -> None:
     assert registry.gc(dry_run=True).freed == 0
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("kill", KILLS.values(), ids=KILLS)
 def test_a_killed_gc_leaves_some_withdrawn(under_policy: Project, kill: Kill) -> None:
     """Whenever it dies: each version is withdrawn or not, released or not, and has its bytes."""
@@ -68,7 +67,6 @@ def test_a_killed_gc_leaves_some_withdrawn(under_policy: Project, kill: Kill) ->
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.filterwarnings("ignore::mvc.MvcWarning")
 @pytest.mark.parametrize(
     ("code", "for_ever"),

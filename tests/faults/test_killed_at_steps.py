@@ -23,8 +23,6 @@ from tests.support.faults import (
     whole,
 )
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 Kill = Callable[[Project, Callable[[Path], object]], Iterator[tuple[Project, Death]]]
 

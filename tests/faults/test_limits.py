@@ -72,7 +72,6 @@ def test_every_third_call_broken_off_by_a_signal_changes_nothing(
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-@pytest.mark.usefixtures("unsynced")
 def test_writes_that_are_cut_short_are_carried_on(
     project: Project, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,8 +20,6 @@ from tests.support import store_builders as build
 from tests.support.faults import Project, make_noise, whole
 from tests.support.meddling import Meddling, meddled
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Project:

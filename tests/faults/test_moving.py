@@ -79,7 +79,6 @@ def takes_writes(project: Project) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_move_takes_the_steps_that_are_documented(project: Project) -> None:
     """The steps are those of the page, in that order, and the page names each."""
     *_, (_, last) = killed_after_steps(project, move)
@@ -88,7 +87,6 @@ def test_a_move_takes_the_steps_that_are_documented(project: Project) -> None:
     assert [step for step in STEPS if f"`{step}`" not in page] == []
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_killed_move_leaves_one_whole_store(project: Project, files: Files, kill: Kill) -> None:
     """Whenever a move dies, every version reads, and at most one place takes writes.
 
@@ -126,7 +124,6 @@ def move_back(folder: Path) -> None:
     ModelRegistry(folder).move_store(store)
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_killed_move_back_is_finished_by_the_same_command(project: Project) -> None:
     """Before each call until the old place is claimed, and nothing says that it was left."""
     for name in ("trash", "quarantine"):  # as gc and a repair leave them
@@ -147,7 +144,6 @@ def test_a_killed_move_back_is_finished_by_the_same_command(project: Project) ->
     assert states == {(True, True), (False, True), (False, False)}
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_killed_move_can_be_called_off(project: Project, files: Files, kill: Kill) -> None:
     """Until the new place is whole the old one can be taken back; from then on it cannot."""
     source = files("noise", 3)
@@ -172,7 +168,6 @@ def test_a_killed_move_can_be_called_off(project: Project, files: Files, kill: K
     assert outcomes == {True, False}
 
 
-@pytest.mark.usefixtures("unsynced")
 @how
 def test_a_failing_call_leaves_the_old_store_or_the_new(
     project: Project, files: Files, code: str, for_ever: bool
@@ -209,7 +204,6 @@ def schedules(count: int) -> Iterator[list[int]]:
         yield [1] * a + [0] * b + [1] * 40
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_a_writer_beside_a_move_loses_nothing(project: Project, files: Files) -> None:
     """In whatever order both go, an acknowledged version is in the new place.
 
@@ -247,7 +241,6 @@ def test_a_writer_beside_a_move_loses_nothing(project: Project, files: Files) ->
     assert results == {Added, Busy}
 
 
-@pytest.mark.usefixtures("unsynced")
 @pytest.mark.parametrize("begun_again", [False, True])
 @pytest.mark.parametrize(
     "step",
@@ -298,7 +291,6 @@ def test_a_mover_that_wakes_up_after_it_was_called_off_changes_nothing(
     assert takes_writes(project) == ["moved"]
 
 
-@pytest.mark.usefixtures("unsynced")
 def test_two_moves_at_once_end_in_one_store(project: Project, files: Files) -> None:
     """Two who move one store, to one place or to two, end with one that is whole."""
     source = files("noise", 3)

@@ -21,8 +21,6 @@ from tests.registry.test_repack import small_series
 from tests.support.fault_disk import Disk, build, found_in
 from tests.support.faults import Call, Calls, FailingCall, Project, whole
 
-pytestmark = pytest.mark.usefixtures("unsynced")
-
 Files = Callable[[str, int], Path]
 Work = Callable[[Project], None]
 

@@ -32,7 +32,7 @@ needs_strace = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE)
 
 
 @pytest.fixture
-def no_links(project: Project, unsynced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_links(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the links away from a project that is there."""
     monkeypatch.setattr(os, "link", without_links)
 

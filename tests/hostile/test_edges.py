@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -58,11 +57,8 @@ def test_ten_gibibytes_of_holes(project: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_hundred_thousand_small_files(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hundred_thousand_small_files(project: Project, tmp_path: Path) -> None:
     """They are one version, listed and checked like any other, and come back."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # which would only take time
     for part in range(100):
         (tmp_path / "many" / f"{part:02}").mkdir(parents=True)
         for number in range(1000):

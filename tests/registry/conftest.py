@@ -1,4 +1,4 @@
-"""What the tests of the registry stand on: a project each, and a working folder."""
+"""What the tests of the registry stand on: a project each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import pytest
 
 from mvc.store import Store
 from tests.support.registry_builders import Project
-
-
-@pytest.fixture(autouse=True)
-def working_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Work in an empty folder."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("working"))
 
 
 @pytest.fixture

@@ -569,7 +569,6 @@ def test_a_link_swapped_in_during_checkout_leads_nowhere(
     project.add_folder(two)
     registry = project.registry()
     registry.checkout("net@v1")
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # which would only take time
     elsewhere = out / "elsewhere"
     elsewhere.mkdir()
     precious = {f"{n}.bin": bytes([n]) for n in range(30)}  # would be taken for a stale file

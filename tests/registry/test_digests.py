@@ -268,7 +268,7 @@ def test_every_change_is_seen(cache: Path, tmp_path: Path, change: Callable[[Pat
     assert believed(cache, path) is None
 
 
-@pytest.mark.usefixtures("left_alone")
+@pytest.mark.usefixtures("left_alone", "synced")
 @pytest.mark.parametrize("level", durability.LEVELS)
 def test_what_is_written_through_a_mapping_is_seen(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str

@@ -16,10 +16,10 @@ import pytest
 
 from mvc import Version
 from mvc.training.recorder import Options, Recorder
-from tests.registry.conftest import project, working_folder
+from tests.registry.conftest import project
 from tests.support.registry_builders import Project
 
-__all__ = ["project", "working_folder"]
+__all__ = ["project"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
