@@ -13,22 +13,25 @@ from mvc.cli import bar
 from tests.cli.running import mvc, process
 from tests.support.terminal import ended, open_terminal
 
-# A bar that is due at once, and a job that stands still until somebody has looked at it.
+# A bar that is due at once, and a job that stands still until somebody has looked at it: so many
+# seconds each time that it has come further, the last number from then on.
 SLOW = """
 import sys, time
 from mvc.cli import app, bar
 bar.DELAY = 0
 moved = bar.Bar.moved
+pauses = [float(pause) for pause in sys.argv[1].split(",")]
 def slowly(self, job):
     moved(self, job)
-    time.sleep(float(sys.argv[1]) if job.done else 0)
+    if job.done:
+        time.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
 bar.Bar.moved = slowly
 sys.exit(app.run(sys.argv[2:]))
 """
 SIZE = 30_000_000
 
 
-def slow(seconds: float, *arguments: str) -> Sequence[str]:
+def slow(seconds: float | str, *arguments: str) -> Sequence[str]:
     return [sys.executable, "-c", SLOW, str(seconds), *arguments]
 
 
@@ -57,7 +60,8 @@ def test_a_bar_says_what_how_much_how_fast_and_how_long(large: Path) -> None:
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(large: Path) -> None:
     """Interrupted under a bar, a command takes it away, shows the cursor and ends with 130."""
-    with open_terminal(slow(0.5, "add", "large", "large.bin"), folder=large) as terminal:
+    stopping = slow("0.2,0.2,0.2,600", "add", "large", "large.bin")
+    with open_terminal(stopping, folder=large) as terminal:
         terminal.wait_for("MB/s")
         terminal.type("\x03")
         status = terminal.finish()
@@ -97,8 +101,12 @@ def test_the_environment_turns_progress_off(large: Path) -> None:
 
 def test_a_short_job_draws_nothing_and_loads_nothing(large: Path) -> None:
     """A job of less than a second leaves no trace on a terminal, and needs no library for it."""
-    program = "from mvc.cli import app; app.run(sys.argv[1:]); print('rich' in sys.modules)"
-    command = [sys.executable, "-c", f"import sys; {program}", "path", "large"]
+    program = (  # whatever the machine has to do beside, by its own clock the job takes no time
+        "import sys, types; from mvc.cli import app, bar; "
+        "bar.time = types.SimpleNamespace(monotonic=lambda: 0.0); "
+        "app.run(sys.argv[1:]); print('rich' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, "path", "large"]
     assert mvc("add", "large", "large.bin").status == 0
     terminal, _ = ended(command, folder=large)
     assert b"\x1b" not in terminal.written
