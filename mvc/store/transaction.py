@@ -221,6 +221,7 @@ class Transaction:
     def end(self) -> None:
         """Remove what was staged, whether published or not."""
         self._encoding.close()
+        fileio.remove(self._folder / INTENT)  # while it is held: it is not that of a dead process
         with contextlib.suppress(OSError):
             if self._intent:
                 self._intent.close()

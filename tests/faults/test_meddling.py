@@ -14,7 +14,7 @@ from mvc import Busy, Conflict, ModelRegistry, fileio
 from mvc.registry.care.usage import Usage
 from mvc.registry.checkout import paths
 from mvc.registry.location import place
-from mvc.store import Transaction, materialised, roots
+from mvc.store import Transaction, materialised, relocation, roots
 from mvc.store.intents import leftovers
 from tests.support import store_builders as build
 from tests.support.faults import Project, make_noise, whole
@@ -111,6 +111,20 @@ def test_a_transaction_that_ends_is_never_left_over(tmp_path: Path) -> None:
     assert number > 5
 
 
+def test_a_transaction_that_ends_is_not_left_over_at_any_moment(tmp_path: Path) -> None:
+    """Whoever looks while a transaction ends sees it at work, or gone."""
+    for number in count():
+        store = build.new_store(tmp_path / str(number))
+        transaction = Transaction(store)
+        fileio.run(transaction.begin())
+        with Meddling(store.folder, partial(leftovers, store.folder), number) as meddling:
+            transaction.end()
+        if meddling.before is None:
+            break
+        assert meddling.acted == [], meddling.before
+    assert number > 2
+
+
 def test_roots_that_are_given_up_meanwhile_are_passed_over(tmp_path: Path) -> None:
     """A registry whose roots go between two looks is listed with them, or not at all."""
     for number in count():
@@ -145,13 +159,15 @@ def test_what_versions_cost_is_told_whatever_gc_takes_meanwhile(project: Project
         ]
 
 
-@pytest.mark.filterwarnings("ignore:the store was moved:mvc.StoreWarning")
+def move(project: Project) -> object:
+    return project.open().move_store(project.folder / "moved")
+
+
 def test_a_store_that_moves_is_described_where_it_is(project: Project) -> None:
-    """Wherever a move comes in between, ``du`` and ``store info`` tell of all that is there."""
+    """Wherever a move comes in between, ``du`` and ``store info`` tell of all that is there.
 
-    def move(project: Project) -> object:
-        return project.open().move_store(project.folder / "moved")
-
+    Nobody is warned that it is read only, which it is not: that would be an error here.
+    """
     stored = project.open().du().stored
     for _, used, _, where in meddled(project, lambda p: p.open().du().stored, move, every=6):
         assert used == stored, where
@@ -159,3 +175,18 @@ def test_a_store_that_moves_is_described_where_it_is(project: Project) -> None:
         project, lambda p: p.open().store_info().packs, move, every=4
     ):
         assert packs == 2, where
+
+
+def test_who_adds_while_the_store_moves_is_at_most_told_to_run_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a move comes in between, ``add`` makes its version or says that it is busy."""
+    monkeypatch.setattr(relocation, "SECONDS_TO_WAIT", 0)
+    make_noise(project.folder / "model.bin", 1)
+
+    def add(project: Project) -> str:
+        return project.open().add("net", project.folder / "model.bin").id
+
+    for _, added, moved, where in meddled(project, add, move, every=5):
+        assert added == "net/v3" or isinstance(added, Busy), (where, added)
+        assert not isinstance(moved, Exception) or isinstance(moved, Busy), (where, moved)

@@ -22,6 +22,7 @@ from mvc import environment, fileio, lines
 from mvc.compatibility import FORMAT
 from mvc.errors import MvcError, MvcWarning, NotFound, StoreMissing, StoreWarning, warn
 from mvc.registry.location import lost
+from mvc.registry.location import place as settings
 from mvc.registry.location.place import Place
 from mvc.store.alternates import problem_of
 from mvc.store.settings import being_moved, claims, identity_of, moved_to, read_note, text_of
@@ -71,6 +72,7 @@ def locate(place: Place, named: Path | None = None) -> Located:
         raise records_only(place, _founding(named))
     failures: list[str] = []
     left: list[Path] = []
+    elsewhere: tuple[Path, str] | None = None
     for how, path in _candidates(place, named):
         if not _is_it(path, place.store_id, failures):
             continue
@@ -79,7 +81,13 @@ def locate(place: Place, named: Path | None = None) -> Located:
         elif how in TRUSTED:
             return _opened(place, path, how, None)
         else:
-            return _elsewhere(place, path, how)
+            elsewhere = path, how
+            break
+    now = settings.read(place.folder)
+    if now.store_path != place.store_path:  # a move has switched them since they were read
+        return locate(now, named)
+    if elsewhere is not None:
+        return _elsewhere(place, *elsewhere)
     for path in left:
         target = _followed(path, place.store_id, failures)
         if target is not None:
