@@ -36,7 +36,7 @@ CONTRADICT = (
 # Kinds of what is called by a bare name, which does not say what it is of.
 BARE = ("record", "root", "family", "pack")
 # Kinds that are told in one where there are several, and what those are.
-TOGETHER = {"missing": "object", "root": "root"}
+TOGETHER = {"missing": "object", "root": "root", "record": "record"}
 # Versions that are named unless -v asks for all.
 MOST_NAMED = 10
 
@@ -227,16 +227,16 @@ def _alike(findings: Iterable[Finding]) -> list[list[Finding]]:
         if finding.kind == "object":
             same = finding.place, finding.versions
         elif finding.kind in TOGETHER:
-            same = finding.kind, _shared_remedy(finding)
+            same = finding.kind, _shared_remedy(finding), Path(finding.place).parent
         alike.setdefault(same, []).append(finding)
     return list(alike.values())
 
 
 def _shared_remedy(finding: Finding) -> str:
     """Return the part of a remedy that does not speak of this one thing."""
-    if finding.kind == "root":
-        return finding.remedy.partition(", or: ")[0]
-    return finding.remedy.rpartition("; ")[2]
+    if finding.kind == "missing":
+        return finding.remedy.rpartition("; ")[2]
+    return finding.remedy.partition(", or: ")[0]
 
 
 def _tell_findings(findings: list[Finding]) -> None:

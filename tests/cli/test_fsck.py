@@ -34,6 +34,17 @@ def test_what_a_clone_lacks_is_told_in_one(clone: Path) -> None:
     assert "remedy mvc fsck --repair --from FILE_OR_DIR, a whole copy" in one_line
 
 
+def test_records_that_are_gone_are_told_in_one(clone: Path) -> None:
+    """A block for each family that has lost all of its records; one repair brings them back."""
+    shutil.rmtree(clone.parent / ".mvc/manifest/net")
+    told = mvc("fsck", "--quick")
+    one_line = " ".join(told.out.split())
+    assert (told.status, told.out.count("remedy")) == (3, 1)
+    assert f"record 12 records of 12 versions; --json names all in {clone.parent}" in one_line
+    assert "remedy the record is not here, and the store keeps it; mvc fsck --repair" in one_line
+    assert mvc("fsck", "--repair").status == 0
+
+
 def test_more_is_named_if_asked_for(clone: Path) -> None:
     """``-v`` names every version, ``--json`` every finding with what it is of."""
     assert mvc("-C", str(clone), "fsck", "--quick", "-v").out.count("net/v12") == 3
