@@ -60,6 +60,8 @@ def once_each(of: click.Command, ctx: click.Context, args: Sequence[str]) -> Non
 
 def refuse_empty(of: click.Command, ctx: click.Context) -> None:
     """Refuse an empty path, which the system takes for the working folder: nobody types it."""
+    if ctx.resilient_parsing:
+        return
     for parameter in of.params:
         given = ctx.params.get(parameter.name or "")
         if (parameter.metavar or "").strip("[]") in PATHS and "" in (

@@ -131,6 +131,7 @@ def test_each_command_offers_what_it_takes(project: Path) -> None:
     """rm offers what is not withdrawn, restore what is, and refs say where tags stand."""
     assert mvc("rm", "bert/v1").status == 0
     assert offered("restore", "bert@") == ["bert@v1"]
+    assert offered("add", "bert", "", "--refuse") == ["--refuse-code"]  # that word may come yet
     assert offered("rm", "bert@") == []
     assert offered("rm", "resnet18/") == ["resnet18/v2", "resnet18/v1"]
     assert lines("show", "resnet18@") == [
