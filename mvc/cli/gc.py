@@ -65,7 +65,8 @@ def gc(
     restored as long as any other.
 
     A version whose record is merely not here, as on another git branch, keeps
-    its bytes; --orphans gives them up.
+    its bytes; --orphans gives them up. Where the store may only be read,
+    --cache still empties a cache of one's own.
     """
     registry = command.open_registry()
     done = registry.gc(grace, dry_run=dry_run, orphans=orphans, cache=cache, force=force)

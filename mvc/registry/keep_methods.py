@@ -108,7 +108,8 @@ class KeepMethods(TagMethods):
             dry_run: Only tell what would be given up.
             orphans: Give up roots in the store whose record is not here, as
                 when it is on another git branch, if they are as old.
-            cache: Remove the files that ``path`` made as well.
+            cache: Remove the files that ``path`` made as well; only these, with a warning,
+                where the store may not be written to.
             force: Go on though half of what was needed after the last gc is not needed now.
 
         Raises:
@@ -129,6 +130,8 @@ class KeepMethods(TagMethods):
         from mvc.registry.care import gc
 
         dry_run = options.get("dry_run", False)
+        if not dry_run and options.get("cache") and self._is_cache_alone():
+            return gc.cache_alone(self.place)
         if not dry_run:  # what a copied registry gives up must be its own
             self._writing(always=True, strict=True)
         store = self.presence.writable(dry_run=dry_run).alone()
@@ -136,6 +139,16 @@ class KeepMethods(TagMethods):
         if not dry_run:
             newest.forget_if_gone(self.place, store)
         return done
+
+    def _is_cache_alone(self) -> bool:
+        """Whether only the cache may be written to, and neither store nor registry; then warn."""
+        from mvc.registry.checkout import paths
+
+        denied = self.presence.refusal()
+        if not isinstance(denied, OSError) or not paths.may_fill(paths.cache_of(self.place)):
+            return False
+        warn(f"only the cache is emptied: {in_words(denied).message}", StoreWarning)
+        return True
 
     def _after_add(self, added: Added) -> Added:
         """Do what gc does, if the family's policy says so; whatever comes of it, it was added."""

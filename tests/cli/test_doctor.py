@@ -139,6 +139,15 @@ def test_a_full_disk_is_found(
     assert "mvc gc, gc --grace 0 or gc --cache" in hint
 
 
+def test_a_cache_that_cannot_be_is_found(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the next ``path`` would fail of is said before, with the commands that need it."""
+    monkeypatch.setenv("MVC_CACHE", str(resnet18 / "model.safetensors" / "cache"))
+    ((problem, hint),) = problems().items()
+    assert "may not be written to, so mvc path and mvc checkout --link fail" in problem
+    assert hint.endswith("MVC_CACHE=DIR")
+    assert mvc("path", "resnet18").status == 8
+
+
 def test_a_version_from_the_future_tells_of_a_wrong_clock(
     resnet18: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +187,8 @@ def test_a_disk_without_links_is_told(resnet18: Path, monkeypatch: pytest.Monkey
 
 def test_who_may_only_read_is_told_so(resnet18: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a registry of others nothing is tried, and nothing is to be mended."""
-    monkeypatch.setattr(fileio, "may_write", lambda folder: False)
+    monkeypatch.setattr(fileio, "may_write", lambda folder: ".mvc" not in folder.parts)
+    monkeypatch.setenv("MVC_CACHE", str(resnet18 / "mine"))
     assert problems() == {}
     facts = {f"{f.group} {f.name}": f.found for f in ModelRegistry(resnet18).doctor().facts}
     assert facts["store writable"] == "no: you may only read"

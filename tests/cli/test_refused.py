@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mvc import ModelRegistry, MvcError, SystemFailed
+from mvc import ModelRegistry, MvcError, StoreWarning, SystemFailed
 from tests.cli.running import mvc
 from tests.support.registry_builders import Project
 
@@ -159,3 +159,23 @@ def _without_names(told: dict[str, Any]) -> dict[str, Any]:
     """Return it without what is random: the names of transactions."""
     words = told["message"].partition("/staging/")[0]
     return {**told, "message": words}
+
+
+def test_a_cache_of_ones_own_is_emptied_though_the_store_may_only_be_read(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``gc --cache`` takes what ``path`` made, and says that it takes nothing else."""
+    monkeypatch.setenv("MVC_CACHE", str(tmp_path / "mine"))
+    with read_only(project.folder), inside(project.folder):
+        made = Path(mvc("path", "net@v1").out.strip())
+        assert made.is_file()
+        with pytest.warns(StoreWarning, match="only the cache is emptied: "):
+            assert ModelRegistry().gc(cache=True).freed >= 3000
+        assert not made.exists()
+        mvc("path", "net@v1")
+        done = mvc("gc", "--cache")
+        assert (done.status, done.out.splitlines()[-1]) == (0, "3.06 kB freed")
+        assert "warning: only the cache is emptied: " in done.err
+        assert mvc("gc").status == 8
+        monkeypatch.setenv("MVC_CACHE", str(project.folder / "theirs"))
+        assert mvc("gc", "--cache").status == 8

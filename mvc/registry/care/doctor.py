@@ -201,7 +201,13 @@ def _cache(place: Place) -> Iterator[Fact]:
     except MvcError as error:
         yield failed("cache", "folder", error)
         return
-    yield Fact("cache", "folder", f"{_short(folder)}, {size / 1e9:.2f} GB of mvc path")
+    found = f"{_short(folder)}, {size / 1e9:.2f} GB of mvc path"
+    if paths.may_fill(folder):
+        yield Fact("cache", "folder", found)
+    else:
+        where = f"'{_short(folder)}' may not be written to"
+        problem = f"{where}, so mvc path and mvc checkout --link fail"
+        yield Fact("cache", "folder", found, problem, "name a folder of your own: MVC_CACHE=DIR")
 
 
 def _newest(manifest: Callable[[], Manifest], presence: Callable[[], Presence]) -> Iterator[Fact]:

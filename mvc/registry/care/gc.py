@@ -6,7 +6,7 @@ way of ``retire``. Restoring a version and releasing it compete for one number, 
 only one of them happens.
 
 The argument, step by step, and what a crash leaves: ``docs/gc.md``.
-Public names: ``Collected``, ``Outcome``, ``collect``, ``collect_steps``.
+Public names: ``Collected``, ``Outcome``, ``collect``, ``cache_alone``, ``collect_steps``.
 """
 
 from __future__ import annotations
@@ -102,6 +102,12 @@ def collect(
         done = replace(done, no_room=done.no_room + left)
         planned = _as_it_came(manifest, planned, done.put_off)
         return _told(planned, emptied, done, executed=True)
+
+
+def cache_alone(place: Place) -> Collected:
+    """Empty the cache where the store is not ours to take anything from."""
+    cache = _emptied(place, dry_run=False)
+    return Collected(True, cache, 0, _cache_item(cache), (), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,15 +331,18 @@ def _emptied(place: Place, *, dry_run: bool) -> int:
     return eviction.size(folder) if dry_run else materialised.clear(folder)
 
 
+def _cache_item(size: int) -> tuple[Item, ...]:
+    return (Item("cache", "files", size, "made by mvc path"),) if size else ()
+
+
 def _told(planned: Plan, cache: int, done: Outcome, *, executed: bool) -> Collected:
     kept_back = max(0, planned.freed - done.freed) if done.waiting else 0
     freed = max(0, done.freed)  # what was written anew may have to stay beside the old until later
-    emptied = [Item("cache", "files", cache, "made by mvc path")] if cache else []
     return Collected(
         executed=executed,
         freed=freed + cache,
         remaining=planned.remaining + kept_back,
-        items=(*emptied, *planned.items),
+        items=(*_cache_item(cache), *planned.items),
         later=planned.later,
         orphans=planned.orphans,
         others=planned.others,

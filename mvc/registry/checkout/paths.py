@@ -1,6 +1,6 @@
 """Paths: a version's files in the cache, read-only and shared.
 
-Public names: ``path``, ``ready``, ``cache_of``.
+Public names: ``path``, ``ready``, ``cache_of``, ``may_fill``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def cache_of(place: Place) -> Path:
     if users is None:
         raise MvcError(f"'{own}' may not be written to", hint="name another place: MVC_CACHE=DIR")
     return users / materialised.FOLDER
+
+
+def may_fill(cache: Path) -> bool:
+    """Say whether files may be made in a cache, or it may be made where it is to be."""
+    nearest = next(folder for folder in (cache, *cache.parents) if os.path.exists(folder))
+    return nearest.is_dir() and fileio.may_write(nearest)
 
 
 def path(
