@@ -208,16 +208,18 @@ def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> No
 
     Raises:
         UsageError: The direction of the metric is not known and not given, or is none.
+        NotFound: No version has the metric.
     """
     family = families.load(manifest, name)
-    mode = mode or direction_of(check_metric(metric))
+    if mode not in (None, *MODES):
+        raise UsageError(f"'{mode}' is no direction", hint=f"write {' or '.join(MODES)}")
+    resolve.check_known(manifest, family, check_metric(metric))
+    mode = mode or direction_of(metric)
     if mode is None:
         raise UsageError(
             f"is a higher or a lower '{metric}' better?",
             hint=f"mvc best {family.name} {metric} --max, or --min",
         )
-    if mode not in MODES:
-        raise UsageError(f"'{mode}' is no direction", hint=f"write {' or '.join(MODES)}")
     chosen = BestRule(metric, mode)
 
     def decide() -> Change | None:

@@ -1,6 +1,7 @@
 """From a ref to a version.
 
-Public names: ``resolve``, ``version_of``, ``versions_of``, ``checked``, ``log``, ``with_tag``.
+Public names: ``resolve``, ``version_of``, ``versions_of``, ``checked``, ``log``,
+``check_known``, ``with_tag``.
 """
 
 from __future__ import annotations
@@ -239,10 +240,21 @@ def _back(manifest: Manifest, family: Family, number: int, ref: Ref) -> int:
     return earlier[-ref.back]
 
 
-def _metrics(manifest: Manifest, family: Family) -> Iterable[str]:
+def _metrics(manifest: Manifest, family: Family) -> set[str]:
     with _columns(manifest, family) as facts:
         named = [name.partition(".") for name in facts.names()]
     return {metric for group, _, metric in named if group == "metrics"}
+
+
+def check_known(manifest: Manifest, family: Family, metric: str) -> None:
+    """Raise ``NotFound`` if no version has a metric: it is mistyped, or not there yet."""
+    known = _metrics(manifest, family)
+    if metric not in known:
+        first = f"mvc add {family.name} PATH -m {metric}=NUMBER"
+        raise NotFound(
+            f"no version of '{family.name}' has a metric '{metric}'",
+            hint=near(metric, known) or f"if it is yet to come, give it first: {first}",
+        )
 
 
 def with_tag(manifest: Manifest, tag: str) -> str | None:

@@ -28,7 +28,7 @@ WRITES: dict[str, Call] = {
     "tag net@v1 x": lambda r: r.tag("net@v1", "x"),
     "tag --delete net@prod": lambda r: r.delete_tag("net@prod"),
     "rollback net@prod": lambda r: r.rollback("net@prod"),
-    "best net loss --min": lambda r: r.best("net", "loss", mode="min"),
+    "best net acc --min": lambda r: r.best("net", "acc", mode="min"),
     "rm net@v1": lambda r: r.rm("net@v1"),
     "restore net@v2": lambda r: r.restore("net@v2"),
     "keep net --last 1": lambda r: r.keep("net", last=1),

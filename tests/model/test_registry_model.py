@@ -267,6 +267,9 @@ class RegistryMachine(RuleBasedStateMachine):
         if not model.contents:
             with pytest.raises((NotFound, UsageError)):
                 self.registry.best(family, metric, mode)
+        elif not any(metric in said for said in model.metrics):
+            with pytest.raises(NotFound):
+                self.registry.best(family, metric, mode)
         elif mode is None and metric not in KNOWN:
             with pytest.raises(UsageError):
                 self.registry.best(family, metric, mode)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvc import Damaged, MvcError, MvcWarning, StoreWarning, fileio, lines
+from mvc import Damaged, MvcError, MvcWarning, NotFound, StoreWarning, fileio, lines
 from mvc.digest import digest_of
 from mvc.registry import event as events
 from mvc.registry import family as families
@@ -387,6 +387,19 @@ def test_the_first_metric_with_a_known_direction_makes_the_rule(project: Project
     assert (rule, best and best.id) == (Rule("sharpness", "max", "event"), "net/v2")
     assert project.registry().resolve("net@best").id == "net/v2"
     assert project.registry().resolve("net@best.val_loss").id == "net/v3"
+
+
+def test_a_metric_that_no_version_has_does_not_become_the_rule(project: Project) -> None:
+    """A slip would leave the family without a best version; the hint says what was meant."""
+    project.add(b"1", metrics={"accuracy": 0.5})
+    registry = project.registry()
+    for metric, hint in [("acuracy", "did you mean 'accuracy'?"), ("f2", "PATH -m f2=NUMBER")]:
+        with pytest.raises(NotFound, match=f"no version of 'net' has a metric '{metric}'") as error:
+            registry.best("net", metric, "max")
+        assert hint in str(error.value.hint)
+    assert registry.family("net").rule == Rule("accuracy", "max", "known")
+    project.add(b"2", metrics={"f2": 0.5})
+    assert registry.best("net", "f2", "max")[0] == Rule("f2", "max", "event")
 
 
 def test_a_family_without_metrics_has_no_best(project: Project) -> None:

@@ -56,7 +56,7 @@ calls = {
     "add": lambda: registry.add("net", folder + "/model.bin"),
     "tag": lambda: registry.tag("net@v1", "test"),
     "rm": lambda: registry.rm("net@v1", force=True),
-    "best": lambda: registry.best("net", "loss"),
+    "best": lambda: registry.best("net", "acc", "min"),
     "keep": lambda: registry.keep("net", last=1),
     "gc for good": lambda: registry.gc("0"),
     "repack for good": registry.repack,
