@@ -136,11 +136,22 @@ def _usage(error: click.ClickException) -> Failure:
         message = f"'{extra[1]}' is one word too many"
         hint = " ".join([command, *context.command.collect_usage_pieces(context)])
         if ref := context.params.get("ref"):
-            whole = ref if "@" in ref else f"{ref}@{extra[1]}"
-            hint = f"a version is one word: {command} {whole}"
-            if context.info_name == "checkout" and re.search(r"[./*?[]", extra[1]):
-                hint = f"{command} {ref} --include {shlex.quote(extra[1])}"
+            hint = _second_hint(ref, extra[1], command, context)
     return Failure(_lower(message), hint, UsageError.code, UsageError.status)
+
+
+def _second_hint(ref: str, other: str, command: str, context: click.Context) -> str:
+    """Say what to type where a second word stands beside a ref."""
+    checkout = context.info_name == "checkout"
+    version, _, file = other.partition(":")
+    first, _, beside = ref.partition(":")
+    if checkout and file and beside and version == first:
+        return f"{command} {first} --include {shlex.quote(beside)} --include {shlex.quote(file)}"
+    if file or "@" in other or re.search("/v[0-9]", other):
+        return f"one at a time, then: {command} {other}{' -o PATH' if checkout else ''}"
+    if checkout and re.search(r"[./*?[]", other):
+        return f"{command} {ref} --include {shlex.quote(other)}"
+    return f"a version is one word: {command} {ref if '@' in ref else f'{ref}@{other}'}"
 
 
 def _metavar(option: str, context: click.Context) -> str:
@@ -154,6 +165,8 @@ def _option_hint(typed: str, context: click.Context | None, otherwise: str) -> s
         return f"{typed} comes before the command: mvc {typed} …"
     if typed == "--sort" and context and context.info_name in ("list", "log"):
         return "mvc search '' FAMILY --sort -acc lists the highest acc first"
+    if typed in ("--since", "--after") and context and context.info_name in ("list", "log"):
+        return "mvc search 'created > 2026-11-20' lists what came after that day"
     if typed == "--deep" and context and context.info_name == "fsck":
         return "did you mean '--full'?"
     if typed == "--json" and context and context.parent is None:

@@ -124,6 +124,8 @@ def _split(texts: Sequence[str], shown: str, kind: str) -> dict[str, str]:
 def _missing_hint(text: str, shown: str, kind: str) -> str:
     if kind != "NUMBER" or text.startswith("="):
         return f"as in {shown} name=value"
+    if _NUMBER.fullmatch(text):
+        return f"a metric has a name, as in {shown} acc={text}; a note is --message"
     if re.fullmatch(r"[A-Za-z0-9_./@-]+", text):
         return f"as in {shown} {text}=0.95; a note is --message"
     return "a note is --message"

@@ -137,6 +137,9 @@ def _selector(text: str, mark: str, rest: str) -> tuple[dict[str, object], str]:
                 f"'{text}' is not a ref",
                 hint=f"a version is written with a v: {text[: len(text) - len(rest)]}v{rest}",
             )
+        if re.fullmatch("[vV]0[0-9]*", match.group(1)):
+            hint = f"versions are numbered from v1, as in {text[: len(text) - len(rest)]}v1"
+            raise UsageError(f"'{text}' is not a ref", hint=hint)
         tag = check_tag(match.group(1))
         return {"tag": tag, "when": match.group(2), "explicit": True}, rest[match.end() :]
     raise UsageError(

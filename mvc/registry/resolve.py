@@ -222,7 +222,9 @@ def _by_tag(manifest: Manifest, family: Family, tag: str, when: str | None) -> i
 def _meant(family: Family, tag: str) -> str | None:
     head, meant = f"{family.name}@", _OTHER_WORDS.get(tag.lower())
     if _RANGE.fullmatch(tag):
-        return f"a ref is one version; several are several words: {head}v1 {head}v2"
+        return (
+            f"a ref is one version: {head}v1; where several are taken, as by mvc rm, each is a word"
+        )
     if meant is not None:
         return f"did you mean '{head}{meant}'?"
     return near(tag, [*family.tags, "latest", "best"], head)

@@ -305,11 +305,30 @@ def test_a_copy_is_not_called_a_link(resnet18: Path, monkeypatch: pytest.MonkeyP
         ),
         (
             "rm resnet18@v1..v2",
-            "a ref is one version; several are several words: resnet18@v1 resnet18@v2",
+            "a ref is one version: resnet18@v1; where several are taken, as by mvc rm, "
+            "each is a word",
         ),
         ("search acc", "as in 'acc > 0.9', in quotes; operators are = != < <= > >= ~"),
         ("list net --sort -acc", "mvc search '' FAMILY --sort -acc lists the highest acc first"),
         ("rollback resnet18 prod", "a version is one word: mvc rollback resnet18@prod"),
+        (
+            "checkout resnet18@v1 resnet18@v2",
+            "one at a time, then: mvc checkout resnet18@v2 -o PATH",
+        ),
+        ("show resnet18@v1 resnet18/v2", "one at a time, then: mvc show resnet18/v2"),
+        (
+            "checkout bert:config.json bert:vocab.txt",
+            "mvc checkout bert --include config.json --include vocab.txt",
+        ),
+        ("checkout bert *.json", "mvc checkout bert --include '*.json'"),
+        ("add net https://x.org/y.pt", "mvc import https://x.org/y.pt --family FAMILY"),
+        (
+            "add resnet18 model.safetensors -m 0.95",
+            "a metric has a name, as in -m acc=0.95; a note is --message",
+        ),
+        ("show resnet18@v0", "versions are numbered from v1, as in resnet18@v1"),
+        ("show resnet18@v01", "versions are numbered from v1, as in resnet18@v1"),
+        ("log --since 3d", "mvc search 'created > 2026-11-20' lists what came after that day"),
         (
             "mv resnet18 x",
             "a family keeps its name; mvc add NEW --from FAMILY@vN gives a version to another",

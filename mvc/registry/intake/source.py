@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,9 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _KIND_HINT = "only regular files can be stored; write it to a file first"
+
+# What is elsewhere, and was given as a path.
+_ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.IGNORECASE | re.DOTALL)
 
 
 class SourceFile:
@@ -122,6 +126,9 @@ def explained(path: Path, error: OSError, hint: str | None = None) -> OSError | 
         where = os.readlink(path)
         return NotFound(f"'{path}' is a link to '{where}', which is not there", hint=mend)
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if address := _ADDRESS.match(str(path)):  # a path has one slash of the two
+            typed = f"{address[1]}://{address[2]}"
+            return NotFound(f"no file '{typed}'", hint=f"mvc import {typed} --family FAMILY")
         return NotFound(
             f"no file '{path}'",
             hint=hint or "ls shows what is here; a name with spaces needs quotes",
