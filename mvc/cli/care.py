@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ BARE = ("record", "root", "family", "pack")
 TOGETHER = {"missing": "object", "root": "root", "record": "record"}
 # Versions that are named unless -v asks for all.
 MOST_NAMED = 10
+# What is freed sooner than this is told with the minute.
+SOON = timedelta(days=2)
 
 
 @command.command(
@@ -266,14 +269,18 @@ def _some(versions: Sequence[str]) -> str:
 
 
 def _totals(used: Usage) -> list[tuple[str, str, str]]:
+    from mvc.registry.sealed import parse_time
+
     live = output.count(used.versions, "version")
     if used.ratio is not None:
         live += f" ({used.ratio:.2f} of plain copies: {output.size(used.plain)})"
     rows = [("live", output.size(used.stored), live)]
     if used.freed_from is not None:
         gone = output.count(used.withdrawn_versions, "version")
-        when = f"{gone}; freed from {used.freed_from[:10]}, now: mvc gc --grace 0"
-        rows.append(("withdrawn", output.size(used.withdrawn), when))
+        soon = parse_time(used.freed_from) - datetime.now(timezone.utc) < SOON
+        when = f"{output.when(used.freed_from)} UTC" if soon else used.freed_from[:10]
+        freed = f"{gone}; freed from {when}, now: mvc gc --grace 0"
+        rows.append(("withdrawn", output.size(used.withdrawn), freed))
     if used.other:
         rows.append(("other", output.size(used.other), "indexes, and what no version needs"))
     if used.cache:

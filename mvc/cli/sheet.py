@@ -4,7 +4,7 @@ Beside each metric stands by how much it differs from the first parent and
 from the best version, which are two more records to read; beside each tag
 since when it stands there, for which events are read from the newest on.
 
-Public names: ``show``, ``show_version``, ``last_moves``.
+Public names: ``show``, ``show_version``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mvc.cli import output, versions
-from mvc.errors import MvcError
+from mvc.registry import tags
 from mvc.registry.directions import direction_of
 
 if TYPE_CHECKING:
     from mvc.registry import ModelRegistry
-    from mvc.registry.event import Event
     from mvc.registry.family import Family
     from mvc.registry.version import Version
 
@@ -47,8 +46,6 @@ GROUPS = (
 )
 ORIGIN = 4
 NAME_WIDTH = 12
-# So far back the move of a tag is looked for.
-MOST_EVENTS = 1000
 
 
 def show_version(
@@ -150,23 +147,9 @@ def _columns(lines: Iterable[list[tuple[str, str]]]) -> Shown:
 
 def _tags(registry: ModelRegistry, family: Family, version: Version) -> Iterator[str]:
     """Yield each tag of a version, since when it stands there, and who set it."""
-    moves = last_moves(registry, family, {tag.lower() for tag in version.tags})
+    moves = tags.last_moves(registry.manifest, family, version.tags)
     width = max(map(output.cells_of, version.tags), default=0)
     for tag in version.tags:
         move = moves.get(tag.lower())
         since = f"  since {output.when(move.created)[:10]} by {move.author}" if move else ""
         yield f"{tag:<{width}}{since}".rstrip()
-
-
-def last_moves(registry: ModelRegistry, family: Family, tags: set[str]) -> dict[str, Event]:
-    """Return the events that put tags, in lower case, where they stand, of the newest events."""
-    found: dict[str, Event] = {}
-    for number in range(family.events, max(0, family.events - MOST_EVENTS), -1):
-        if len(found) == len(tags):
-            break
-        with contextlib.suppress(MvcError):  # one that cannot be read is told of elsewhere
-            event = registry.manifest.event(family.folder, number)
-            tag = getattr(event.change, "tag", "").lower()
-            if tag in tags:
-                found.setdefault(tag, event)
-    return found

@@ -217,11 +217,9 @@ def _list_tags(registry: ModelRegistry, family: str, as_json: bool, quiet: bool)
         for name in known.tags:
             output.result(name)
     elif known.tags:
-        moves: dict[str, Event] = {}
-        if output.width() is not None:  # people are told since when, and by whom
-            from mvc.cli import sheet
+        from mvc.registry import tags
 
-            moves = sheet.last_moves(registry, known, set(map(str.lower, known.tags)))
+        moves = tags.last_moves(registry.manifest, known, known.tags)
         rows = [(tag, number, moves.get(tag.lower())) for tag, number in known.tags.items()]
         tables.show(rows, TAGS, OF_A_TAG)
     else:
@@ -329,7 +327,7 @@ def _rule_in_words(rule: Rule | None) -> str:
     return f"{'lowest' if rule.mode == 'min' else 'highest'} '{rule.metric}'"
 
 
-# A tag, where it stands, and the event that put it there, where that was looked for.
+# A tag, where it stands, and the event that put it there, unless that is very old.
 Stands: TypeAlias = "tuple[str, int, Event | None]"
 TAGS: tuple[Column[Stands], ...] = (
     Column("TAG", lambda stands: stands[0], style="cyan"),
@@ -340,6 +338,8 @@ TAGS: tuple[Column[Stands], ...] = (
 OF_A_TAG: dict[str, Callable[[Stands], Value]] = {
     "tag": lambda stands: stands[0],
     "version": lambda stands: f"v{stands[1]}",
+    "moved": lambda stands: stands[2].created if stands[2] else None,
+    "author": lambda stands: stands[2].author if stands[2] else None,
 }
 MOVES: tuple[Column[Move], ...] = (
     Column("MOVED (UTC)", lambda move: output.when(move.created)),

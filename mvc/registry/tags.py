@@ -1,19 +1,23 @@
 """Tags through time: what a tag meant, and what to go back to.
 
-Public names: ``moves_of``, ``before``, ``rollback``.
+Public names: ``moves_of``, ``last_moves``, ``before``, ``rollback``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from datetime import date, datetime, time, timezone
 
-from mvc.errors import NotFound, UsageError
+from mvc.errors import MvcError, NotFound, UsageError
 from mvc.registry.event import Event, Tagged
+from mvc.registry.family import Family
 from mvc.registry.manifest import Manifest
 from mvc.registry.sealed import parse_time
 
+# So far back the move of a tag is looked for.
+MOST_EVENTS = 1000
 _COUNT = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -25,6 +29,20 @@ def moves_of(manifest: Manifest, family: str, tag: str) -> list[tuple[Event, Tag
         if isinstance(event.change, Tagged) and event.change.tag.lower() == tag.lower():
             moves.append((event, event.change))
     return moves
+
+
+def last_moves(manifest: Manifest, family: Family, tags: Iterable[str]) -> dict[str, Event]:
+    """Return the events that put tags, in lower case, where they stand, of the newest events."""
+    wanted, found = {tag.lower() for tag in tags}, dict[str, Event]()
+    for number in range(family.events, max(0, family.events - MOST_EVENTS), -1):
+        if len(found) == len(wanted):
+            break
+        with contextlib.suppress(MvcError):  # one that cannot be read is told of elsewhere
+            event = manifest.event(family.folder, number)
+            tag = getattr(event.change, "tag", "").lower()
+            if tag in wanted:
+                found.setdefault(tag, event)
+    return found
 
 
 def before(moves: list[tuple[Event, Tagged]], when: str, ref: str) -> int | None:

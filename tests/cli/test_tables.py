@@ -71,6 +71,20 @@ def test_programs_get_values_in_full(resnet18: Path) -> None:
     assert family["plain"] == str(3 * version["artifact"]["size"])
     assert family["created"] == version["created"]
     assert family["tags"] == "canary=v3,prod=v3"
+    moves = mvc("tag", "--history", "resnet18@prod", "--json").json
+    told_of = f"prod\tv3\t{moves[0]['created']}\t{moves[0]['author']}"
+    assert mvc("tag", "resnet18").out.splitlines()[-1] == told_of
+
+
+def test_what_is_freed_soon_is_told_with_the_minute(resnet18: Path) -> None:
+    """A grace of hours ends at a time of day, and ``du`` says which; one of weeks on a day."""
+    day = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    mvc("rm", "resnet18@v2")
+    assert re.search(f"freed from {day}, now:", mvc("du").out)
+    mvc("restore", "resnet18@v2")
+    mvc("keep", "resnet18", "--last", "1", "--grace", "1h")
+    mvc("gc")
+    assert re.search(rf"freed from {day} [0-9]{{2}}:[0-9]{{2}} UTC, now:", mvc("du").out)
 
 
 @pytest.mark.parametrize(
