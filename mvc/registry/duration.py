@@ -18,10 +18,10 @@ _WRITTEN = re.compile(r"([0-9]{1,6})([dhmsw])?")
 
 
 def duration(value: object, name: str) -> timedelta:
-    """Return ``value`` as a length of time; a number alone does not say of what.
+    """Return ``value`` as a length of time; a number alone does not say of what, but for 0.
 
     Args:
-        value: A ``timedelta``, or text such as ``"14d"``.
+        value: A ``timedelta``, 0, or text such as ``"14d"``.
         name: What the caller calls it, for the error.
 
     Raises:
@@ -31,7 +31,9 @@ def duration(value: object, name: str) -> timedelta:
         return min(_read(value), LONGEST)
     if isinstance(value, timedelta) and value >= timedelta(0):
         return min(value, LONGEST)
-    raise UsageError(f"{name}={value!r} is no time", hint=f'{name}="14d", or a timedelta')
+    if type(value) is int and value == 0:
+        return timedelta(0)
+    raise UsageError(f"{name}={value!r} is no time", hint=f'{name}="14d", 0, or a timedelta')
 
 
 def written(seconds: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mvc.errors import Busy, MvcError, MvcWarning, NotFound, StoreWarning, UsageError, warn
 from mvc.registry import family as families
@@ -38,7 +38,7 @@ class KeepMethods(TagMethods):
         best: int | None = None,
         tagged: bool = False,
         younger: timedelta | str | None = None,
-        grace: timedelta | str | None = None,
+        grace: timedelta | str | Literal[0] | None = None,
         after_add: bool = False,
         none: bool = False,
         dry_run: bool = False,
@@ -89,7 +89,7 @@ class KeepMethods(TagMethods):
 
     def gc(
         self,
-        grace: timedelta | str | None = None,
+        grace: timedelta | str | Literal[0] | None = None,
         *,
         dry_run: bool = False,
         orphans: bool = False,
@@ -102,8 +102,8 @@ class KeepMethods(TagMethods):
 
         Args:
             grace: How long a version must have been withdrawn, and what no
-                version needs must be there: a ``timedelta``, or text such
-                as ``"0"``, ``"12h"``, ``"3d"``; if not given, as long as
+                version needs must be there: a ``timedelta``, 0, or text such
+                as ``"12h"``, ``"3d"``; if not given, as long as
                 ``keep`` says for the family, else 14 days.
             dry_run: Only tell what would be given up.
             orphans: Give up roots in the store whose record is not here, as
@@ -223,7 +223,7 @@ def _policy(
     best: int | None,
     tagged: bool,
     younger: timedelta | str | None,
-    grace: timedelta | str | None,
+    grace: timedelta | str | Literal[0] | None,
     after_add: bool,
 ) -> Policy:
     """Return a policy of values as they were given.

@@ -108,8 +108,13 @@ class ModelRegistry(ImportMethods):
             name = f"{name}@{version}"
         return self.show(name).as_dict()
 
-    def list(self, name: str | None = None) -> list[str]:
+    def list(
+        self, name: str | None = None, *, where: str | Sequence[str] | None = None
+    ) -> list[str]:
         """Return the names of all families, or the versions of one that are not withdrawn.
+
+        Args:
+            where: As ``families`` and ``search`` take it: only what it is true of.
 
         Raises:
             NotFound: There is no family ``name``; or no registry, and none may be made.
@@ -119,7 +124,10 @@ class ModelRegistry(ImportMethods):
                 return []
             raise NotFound(f"no family '{name}'", hint=f"there is no registry in '{self.folder}'")
         if name is None:
-            return [known.name for known in self.families()]
+            return [known.name for known in self.families(where=where)]
+        if where is not None:
+            found = (version.number for version in self.search(where, name=name))
+            return [f"v{n}" for n in sorted(found)]
         known = self.family(name)
         return [f"v{n}" for n in known.live(self.manifest)]
 

@@ -27,6 +27,7 @@ def test_a_time_is_written_with_its_unit() -> None:
     """Zero needs none; a ``timedelta`` is taken as it is."""
     assert {text: duration(text, "grace") for text in WRITTEN} == WRITTEN
     assert duration(timedelta(hours=5), "grace") == timedelta(hours=5)
+    assert duration(0, "grace") == timedelta(0)
 
 
 @pytest.mark.parametrize("text", ["", "14", "soon", "-1d", "1.5d", "d", "1 d", "1D", "1d\n", "٣d"])
@@ -37,7 +38,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     assert "3d" in (raised.value.hint or "")
 
 
-@pytest.mark.parametrize("value", [0, 14, 1.5, True, b"14d", [], timedelta(days=-1)])
+@pytest.mark.parametrize("value", [14, -1, 0.0, True, False, b"14d", [], timedelta(days=-1)])
 def test_gc_takes_no_number_for_a_time(project: Project, value: Any) -> None:
     """Nothing is given up; the hint is what to write."""
     project.add(noise(3000))
@@ -46,6 +47,8 @@ def test_gc_takes_no_number_for_a_time(project: Project, value: Any) -> None:
         project.registry().gc(value)
     assert 'grace="14d"' in (raised.value.hint or "")
     project.registry().restore("net@v1")
+    project.registry().rm("net@v1")
+    assert [item.name for item in project.registry().gc(grace=0).items] == ["net/v1"]
 
 
 def test_gc_takes_a_time_as_it_is_written(project: Project) -> None:

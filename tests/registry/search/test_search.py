@@ -119,6 +119,14 @@ def test_results_are_sorted(four: Project) -> None:
     assert [known.name for known in four.registry().families(where="acc > 0.9")] == ["net"]
 
 
+def test_a_list_takes_an_expression(four: Project) -> None:
+    """``list`` gives the families with such a version, or such versions of one, oldest first."""
+    registry = four.registry()
+    assert registry.list(where="acc > 0.9") == ["net"]
+    assert registry.list("net", where=["acc >= 0.9", "acc < 2"]) == registry.list("net")
+    assert registry.list("net", where="val_acc = 0.8") == ["v1"]
+
+
 def test_a_value_that_nothing_has_is_named(four: Project) -> None:
     """A misspelt name finds nothing, and a warning says what was meant."""
     with pytest.warns(MvcWarning, match="no version has a value 'val_ac'; did you mean 'val_acc'"):
