@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ from mvc import environment
 if TYPE_CHECKING:
     from mvc.registry.family import Family
     from mvc.registry.manifest import Manifest
+
+# The name that an expression ends with: after a space, a bracket, or the @ of another version.
+_LAST_NAME = re.compile(r"(.*@[^.\s]+\.|.*[\s(]|)([^\s(]*)", re.DOTALL)
 
 MOST = 500
 """Words of one kind that are offered; nobody reads more."""
@@ -52,9 +56,14 @@ def answer(shell: str, root: click.Command, arguments: Sequence[str]) -> Iterato
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = ShellComplete(root, {"obj": words}, "mvc", "_MVC_COMPLETE")
-        option, equals, _ = words[-1].partition("=")
-        head = f"{option}=" if equals and option.startswith("--") else ""
-        for item in found.get_completions(words[:-1], words[-1]):
+        *before, typed = words
+        option, equals, value = typed.partition("=")
+        head = ""
+        if equals and option.startswith("--"):
+            before, typed, head = [*before, option], value, f"{option}="
+        if before[-1:] == ["--sort"] and typed.startswith("-"):  # which begins no option here
+            typed, head = typed[1:], f"{head}-"
+        for item in found.get_completions(before, typed):
             if "\t" not in item.value and "\n" not in item.value:
                 yield f"{item.type}\t{head}{item.value}\t{item.help or ''}"
 
@@ -91,6 +100,8 @@ def _kind_of(parameter: click.Parameter, ctx: click.Context) -> str | None:
     """Return what is to be given: by the command, or by what the help calls it."""
     name, command = (parameter.metavar or parameter.name or "").upper(), ctx.command.name
     name = name.strip("[].…")
+    if (command, name) == ("tag", "REF") and {"--delete", "--history"}.intersection(ctx.obj or ()):
+        return "tagged"
     special = {
         ("rm", "REF"): "version",
         ("restore", "REF"): "withdrawn",
@@ -98,7 +109,8 @@ def _kind_of(parameter: click.Parameter, ctx: click.Context) -> str | None:
     }
     kinds = {
         "FAMILY": "family", "REF": "ref", "REF|FILE": "ref-or-file", "METRIC": "metric",
-        "NAME=NUMBER": "number", "-]NAME": "metric", "TAG": "tag", "VN": "vn", "VN|NONE": "vn",
+        "NAME=NUMBER": "number", "-]NAME": "metric", "EXPR": "expression",
+        "TAG": "tag", "VN": "vn", "VN|NONE": "vn",
         "PATH": FILE, "FILE.YAML": FILE, "FILE_OR_DIR": FILE, "FILE": FILE, "DIR": FOLDER,
     }  # fmt: skip
     return special.get((command or "", name)) or kinds.get(name)
@@ -122,6 +134,7 @@ class _Names:
             "family": self._families,
             "metric": self._metrics,
             "number": self._metrics_with_value,
+            "expression": self._in_expression,
             "tag": self._tags,
             "vn": self._numbers,
         }
@@ -193,6 +206,12 @@ class _Names:
     def _metrics_with_value(self, typed: str) -> Iterator[CompletionItem]:
         for item in self._metrics(typed):
             yield CompletionItem(f"{item.value}=", type=OPEN)
+
+    def _in_expression(self, typed: str) -> Iterator[CompletionItem]:
+        """Yield the expression so far with a metric for its last word, also of another version."""
+        before, name = _LAST_NAME.fullmatch(typed).groups()  # type: ignore[union-attr]  # any text
+        for item in self._metrics(name):
+            yield CompletionItem(before + item.value)
 
     def _metric_names(self, known: Family) -> list[str]:
         """Return the metrics of the newest and the best version: no more is read."""

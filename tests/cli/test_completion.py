@@ -143,11 +143,26 @@ def test_each_command_offers_what_it_takes(project: Path) -> None:
     ]
     assert offered("show", "resnet18@best.") == ["resnet18@best.acc"]
     assert offered("tag", "resnet18@v1", "--expect", "") == ["v2", "v1"]
+    assert offered("tag", "--delete", "resnet18@") == ["resnet18@prod"]
+    assert offered("tag", "--history", "resnet18@") == ["resnet18@prod"]
     assert offered("show", "RES") == ["resnet18"]
     assert offered("show", "") == ["bert", "resnet18"]
     assert [line.split("\t")[0] for line in lines("show", "./")] == ["file"]
     assert [line.split("\t")[0] for line in lines("-C", "/")] == ["dir"]
     assert offered("") == list(ENTRIES)
+
+
+def test_metrics_are_offered_where_they_are_compared(project: Path) -> None:
+    """To sort by, either way, and for the last word of an expression."""
+    assert offered("search", "x", "--sort", "") == ["acc"]
+    assert offered("search", "x", "--sort", "-") == ["-acc"]
+    assert offered("search", "x", "--sort=-a") == ["--sort=-acc"]
+    assert offered("search", "a") == ["acc"]
+    assert offered("search", "no") == []
+    assert offered("search", "lr = 1 and (a") == ["lr = 1 and (acc"]
+    assert offered("list", "resnet18", "--where", "a") == ["acc"]
+    gate = "acc >= @prod."
+    assert offered("tag", "resnet18@v2", "prod", "--require", gate) == [f"{gate}acc"]
 
 
 @pytest.mark.parametrize(
