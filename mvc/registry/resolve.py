@@ -148,7 +148,7 @@ def _select(manifest: Manifest, family: Family, ref: Ref) -> int:
     if ref.number is not None:
         manifest.record(family.folder, ref.number)
         return ref.number
-    if ref.best:
+    if ref.best and family.latest is not None:
         return _best(manifest, family, ref)
     if ref.digest is not None:
         return _by_digest(manifest, family, ref.digest)
@@ -181,7 +181,7 @@ def _best(manifest: Manifest, family: Family, ref: Ref) -> int:
     if best is None:
         raise NotFound(
             f"no version of '{family.name}' has a finite '{rule.metric}'",
-            hint=near(rule.metric, _metrics(manifest, family))
+            hint=near(rule.metric, _metrics(manifest, family) - {rule.metric})
             or f"mvc best {family.name} METRIC chooses another",
         )
     return best[0]

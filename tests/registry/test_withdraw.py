@@ -56,12 +56,12 @@ def test_latest_and_best_are_the_next_ones(three: Project) -> None:
 
 
 def test_a_family_whose_versions_are_all_withdrawn_says_so(three: Project) -> None:
-    """The family stays; its latest version is not found, with the way back."""
+    """The family stays; its latest and its best version are not found, with the way back."""
     for number in (1, 2, 3):
         three.registry().rm(f"net@v{number}", force=True)
     registry = three.registry()
     assert (registry.list(), registry.list("net")) == (["net"], [])
-    for ref in ("net", "net@latest"):
+    for ref in ("net", "net@latest", "net@best", "net@best.acc"):
         with pytest.raises(NotFound, match="every version of 'net' is withdrawn"):
             registry.resolve(ref)
     assert registry.best("net")[1] is None

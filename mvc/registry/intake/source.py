@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +129,9 @@ def explained(path: Path, error: OSError, hint: str | None = None) -> OSError | 
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if address := _ADDRESS.match(str(path)):  # a path has one slash of the two
             typed = f"{address[1]}://{address[2]}"
-            return NotFound(f"no file '{typed}'", hint=f"mvc import {typed} --family FAMILY")
+            return NotFound(
+                f"no file '{typed}'", hint=f"mvc import {shlex.quote(typed)} --family FAMILY"
+            )
         return NotFound(
             f"no file '{path}'",
             hint=hint or "ls shows what is here; a name with spaces needs quotes",
