@@ -208,7 +208,7 @@ def set_best(manifest: Manifest, name: str, metric: str, mode: str | None) -> No
 
     Raises:
         UsageError: The direction of the metric is not known and not given, or is none.
-        NotFound: No version has the metric.
+        NotFound: No version has the metric, and some have others.
     """
     family = families.load(manifest, name)
     if mode not in (None, *MODES):

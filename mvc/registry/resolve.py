@@ -249,9 +249,12 @@ def _metrics(manifest: Manifest, family: Family) -> set[str]:
 
 
 def check_known(manifest: Manifest, family: Family, metric: str) -> None:
-    """Raise ``NotFound`` if no version has a metric: it is mistyped, or not there yet."""
+    """Raise ``NotFound`` if all versions with metrics have others: it is likely mistyped.
+
+    Before there are any, it is one to come.
+    """
     known = _metrics(manifest, family)
-    if metric not in known:
+    if known and metric not in known:
         first = f"mvc add {family.name} PATH -m {metric}=NUMBER"
         raise NotFound(
             f"no version of '{family.name}' has a metric '{metric}'",

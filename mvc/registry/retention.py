@@ -143,10 +143,11 @@ def check(family: Family, policy: Policy) -> None:
         UsageError: ``best`` is a rule, and nobody can tell what is best.
     """
     if policy.best and (family.rule is None or _is_guessed(family.rule)):
-        hint = f"once mvc add {family.name} PATH -m acc=0.95 gave it one, type this again"
-        if family.rule is not None:
-            hint = f"mvc best {family.name} {family.rule.metric} --max, or --min"
-        raise UsageError(f"best by what? {_no_best(family)}", hint=hint)
+        metric = family.rule.metric if family.rule else "METRIC"
+        raise UsageError(
+            f"best by what? {_no_best(family)}",
+            hint=f"mvc best {family.name} {metric} --max, or --min",
+        )
 
 
 def withdraw_steps(

@@ -99,7 +99,7 @@ class TagMethods(SearchMethods):
         Raises:
             UsageError: It is no name for a metric, nobody knows which way is better, or
                 ``mode`` is given without a metric.
-            NotFound: No version has the metric.
+            NotFound: No version has the metric, and some have others.
         """
         if mode is not None and metric is None:
             raise UsageError("which metric?", hint=f'best("{name}", "acc", mode="{mode}")')

@@ -49,7 +49,6 @@ checkout resnet18@v1 -o out
 checkout bert -o there
 best resnet18
 best resnet18 acc --max
-add plain --from plain@v1 -m acc=nan
 best plain acc
 tag resnet18
 tag --history resnet18@prod

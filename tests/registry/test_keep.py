@@ -307,7 +307,7 @@ def test_best_must_be_known(project: Project) -> None:
     project.add(b"1")
     with pytest.raises(UsageError, match="has a metric") as raised:
         keep(project, best=1)
-    assert raised.value.hint == "once mvc add net PATH -m acc=0.95 gave it one, type this again"
+    assert raised.value.hint == "mvc best net METRIC --max, or --min"
     with pytest.warns(MvcWarning, match="sharpness"):
         project.add(b"2", metrics={"sharpness": 2})
     with pytest.raises(UsageError, match="'sharpness'") as raised:

@@ -31,7 +31,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Project, Proj
     commit(ours)
     theirs = clone(ours, tmp_path / "b")
     theirs.registry().init(store=tmp_path / "shared")
-    ours.add(noise(1000, 2), metrics={"acc": 1})
+    ours.add(noise(1000, 2))
     commit(ours)
     git(theirs, "pull", "-q")
     return ours, theirs
