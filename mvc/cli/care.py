@@ -275,6 +275,9 @@ def _totals(used: Usage) -> list[tuple[str, str, str]]:
     if used.ratio is not None:
         live += f" ({used.ratio:.2f} of plain copies: {output.size(used.plain)})"
     rows = [("live", output.size(used.stored), live)]
+    if used.beneath:
+        why = "of that, in no version; versions are kept over it"
+        rows.append(("  beneath", output.size(used.beneath), why))
     if used.freed_from is not None:
         gone = output.count(used.withdrawn_versions, "version")
         soon = parse_time(used.freed_from) - datetime.now(timezone.utc) < SOON

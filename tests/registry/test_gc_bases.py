@@ -99,7 +99,9 @@ def test_a_base_stays_where_that_takes_less(project: Project) -> None:
     before = stored(project)
     done = collected(project)
     assert (done.freed, stored(project), done.beneath > 0) == (0, before, True)
+    assert project.registry().du().beneath == done.beneath
     project.registry().repack()
+    assert project.registry().du().beneath == 0
     assert collected(project).beneath == 0
     assert stored(project) < 1.05 * before
     assert_all_there(project, kept)

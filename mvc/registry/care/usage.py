@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 
 from mvc.digest import Digest
 from mvc.errors import MvcError, StoreWarning, warn
@@ -47,7 +48,8 @@ class Usage(Displayed):
 
     ``withdrawn`` is what only withdrawn versions need, which gc frees from
     ``freed_from`` on; ``other`` what no version of this registry needs,
-    ``cache`` the disposable files.
+    ``cache`` the disposable files. ``beneath`` is the part of ``stored`` that is
+    in no version any more, and that versions are kept over.
     """
 
     versions: int
@@ -59,6 +61,7 @@ class Usage(Displayed):
     other: int
     cache: int
     families: tuple[FamilyUsage, ...]
+    beneath: int = 0
 
     @property
     def ratio(self) -> float | None:
@@ -116,6 +119,7 @@ def usage(place: Place, manifest: Manifest, presence: Presence) -> Usage:
             )
             for family, items in live.items()
         ),
+        beneath=sizes.beneath(kept, chain(withdrawn, *live.values())),
     )
 
 
@@ -156,12 +160,27 @@ class _Sizes:
         self.failed: dict[Digest, str] = {}
         self._entry = cache(partial(preferred, store))
         self._of_file = cache(partial(closure_of_file, store, entry=self._entry))
+        self._parts_of = cache(partial(closure_of_file, store, entry=lambda _: None))
 
     def needed(self, items: Iterable[Held]) -> frozenset[Digest]:
         return frozenset[Digest]().union(*(self._closure(item.record.artifact) for item in items))
 
     def total(self, digests: Iterable[Digest]) -> int:
         return sum(entry.cost for entry in map(self._entry, digests) if entry)
+
+    def beneath(self, needed: frozenset[Digest], items: Iterable[Held]) -> int:
+        """Return what objects take that are needed, and only because others are kept over them."""
+        entries = filter(None, map(self._entry, needed))
+        if not any(entry.base for entry in entries):
+            return 0
+        own = set[Digest]()
+        for artifact in {
+            item.record.artifact.digest: item.record.artifact for item in items
+        }.values():
+            with contextlib.suppress(MvcError):
+                parts = (self._parts_of(file.digest) for file in files_of(self._store, artifact))
+                own |= frozenset([artifact.digest]).union(*parts)
+        return self.total(needed - own)
 
     def _closure(self, artifact: Artifact) -> frozenset[Digest]:
         if artifact.digest not in self._closures:
