@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
-from mvc.formats import describe
+from mvc.formats import Layout, describe
 from mvc.registry.intake import cutting, ingest
 from tests.formats import corpus
 from tests.formats.sources import Bytes
@@ -12,6 +14,20 @@ from tests.support.registry_builders import Project
 
 WANTED = 12  # per format, of which something is seen
 MUTANTS = 4000
+
+
+@cache
+def seen(format: str) -> list[tuple[int, bytes, Layout]]:
+    """Return the first damaged files of a format in which something is seen, and what."""
+    found = []
+    for number in range(MUTANTS):
+        data = corpus.mutant(format, number)
+        layout = describe(Bytes(data))
+        if layout is not None and layout.storages:
+            found.append((number, data, layout))
+            if len(found) == WANTED:
+                return found
+    raise AssertionError(f"of {MUTANTS} mutants, something is seen in {len(found)}")
 
 
 @pytest.mark.parametrize("format", corpus.FORMATS)
@@ -25,17 +41,9 @@ def test_what_is_seen_in_a_damaged_file_never_hurts_it(
     monkeypatch.setattr(cutting, "SMALL_STORAGE", 16)
     monkeypatch.setattr(cutting, "MAX_LITERAL", 500)
     monkeypatch.setattr(cutting, "MAX_SKELETON", skeleton)
-    registry, added = project.registry(), 0
-    for number in range(MUTANTS):
-        data = corpus.mutant(format, number)
-        layout = describe(Bytes(data))
-        if layout is None or not layout.storages:
-            continue
+    registry = project.registry()
+    for number, data, layout in seen(format):
         version = registry.add("net", project.file(data)).id
         assert project.bytes_of(version) == data, number
         assert len(registry.tensors(version).tensors) == len(layout.tensors), number
-        added += 1
-        if added == WANTED:
-            break
-    assert added == WANTED
     assert registry.fsck("full").ok

@@ -27,7 +27,8 @@ LFS = (".safetensors", ".bin")
 
 def commit_of(files: Mapping[str, bytes]) -> str:
     """Return the commit that is these files."""
-    return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+    digests = sorted((path, git_digest(data)) for path, data in files.items())
+    return hashlib.sha1(repr(digests).encode()).hexdigest()
 
 
 def git_digest(data: bytes) -> str:
