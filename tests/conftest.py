@@ -9,10 +9,13 @@ and when, is looked at where it counts, and a power is cut where ``synced`` stan
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,6 +31,7 @@ OURS = {"MVC_BLESS", "MVC_FUZZ_SECONDS"}
 FOREIGN = ("MVC_", "GIT_", "XDG_")
 AUTHOR = "anna"
 
+numbers = itertools.count()
 real_fsync = os.fsync
 
 # A shell starts what runs in the background deaf to Ctrl-C, and so are its children.
@@ -55,6 +59,15 @@ def foreign_settings_hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def unwaited_fsync(descriptor: int) -> None:
     """Do what ``fsync`` does to a test that does not cut the power: fail if nothing is open."""
     os.fstat(descriptor)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new folder. To number one, pytest's own lists those of all the tests before."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}-{next(numbers)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture
