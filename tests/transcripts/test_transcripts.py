@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mvc import fileio
 from tests.cli.running import write_model
 from tests.support.file_server import serving
 from tests.transcripts.replay import Session, replay
@@ -23,7 +24,11 @@ SESSIONS = sorted(HERE.glob("*.txt"))
 
 @pytest.fixture
 def session(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A folder with three model files: two networks of one shape, and one that is no model."""
+    """A folder with three model files: two networks of one shape, and one that is no model.
+
+    The disk has room, however full this machine's is.
+    """
+    monkeypatch.setattr(fileio, "free_space", lambda path: 10**12)
     folder = tmp_path_factory.mktemp("session")
     monkeypatch.chdir(folder)
     for name, value in (("COLUMNS", "80"), ("NO_COLOR", "1")):
