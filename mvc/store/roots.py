@@ -6,7 +6,8 @@ settings, takes what others have rooted under an id of its own, so that none
 of them can give up what another needs.
 
 Layout: ``docs/formats/store.md``.
-Public names: ``Roots``, ``rooted``, ``registries``, ``named``, ``root_again``, ``unroot``.
+Public names: ``Roots``, ``names_of``, ``rooted``, ``registries``, ``named``, ``root_again``,
+``unroot``.
 """
 
 from __future__ import annotations
@@ -41,21 +42,25 @@ class Roots:
         return len(self.names)
 
 
+def names_of(store: Path, registry: str) -> frozenset[str]:
+    """Return the names of the roots that a registry has in the store in a folder."""
+    return frozenset(n for n in fileio.list_folder(store / ROOTS / registry) if n.endswith(".yaml"))
+
+
 def rooted(store: Path) -> Iterator[str]:
     """Yield the names of the roots of all registries in the store in a folder."""
     for registry in filter(is_id, fileio.list_folder(store / ROOTS)):
-        yield from (n for n in fileio.list_folder(store / ROOTS / registry) if n.endswith(".yaml"))
+        yield from names_of(store, registry)
 
 
 def registries(store: Store) -> list[Roots]:
     """Return every registry that has roots in a store, by its id."""
     found = []
     for name in sorted(filter(is_id, fileio.list_folder(store.folder / ROOTS))):
-        folder = store.folder / ROOTS / name
-        names = frozenset(n for n in fileio.list_folder(folder) if n.endswith(".yaml"))
-        if names:
+        if names := names_of(store.folder, name):
             with contextlib.suppress(FileNotFoundError):  # they were given up meanwhile
-                used = datetime.fromtimestamp(os.stat(folder).st_mtime, timezone.utc)
+                changed = os.stat(store.folder / ROOTS / name).st_mtime
+                used = datetime.fromtimestamp(changed, timezone.utc)
                 found.append(Roots(name, names, used))
     return found
 

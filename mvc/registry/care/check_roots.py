@@ -18,13 +18,14 @@ from mvc.registry.location import pulled
 from mvc.registry.reach import Held, lacking
 from mvc.registry.record import Artifact
 from mvc.store import Store
+from mvc.store.roots import names_of
 from mvc.store.settings import moved_to, root_name
 
 
 def check_roots(run: Check, with_alternates: Store) -> None:
     """Every version has its root; a root without a version may mend a damaged record."""
     folder = run.store.folder / "roots" / run.place.id
-    unmatched = {name for name in fileio.list_folder(folder) if name.endswith(".yaml")}
+    unmatched = set(names_of(run.store.folder, run.place.id))
     run.counts["roots"] = len(unmatched)
     first: dict[str, Held] = {}
     twice: list[tuple[Held, Held]] = []

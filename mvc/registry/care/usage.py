@@ -74,13 +74,7 @@ class Usage(Displayed):
             f"{self.plain:,} as plain copies",
         )
         others = {"withdrawn": self.withdrawn, "other": self.other, "cache": self.cache}
-        families = [
-            (
-                f.family,
-                [f"{count(f.versions, 'version')}, {f.stored:,} bytes, {f.plain:,} as copies"],
-            )
-            for f in self.families
-        ]
+        families = [(family.family, [str(family)]) for family in self.families]
         rows = [(name, [f"{size:,} bytes"] if size else []) for name, size in others.items()]
         return Display("usage", counts, (*families, *rows))
 

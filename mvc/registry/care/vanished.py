@@ -29,6 +29,7 @@ from mvc.registry.manifest import Manifest
 from mvc.registry.names import folder_of
 from mvc.registry.record import Record
 from mvc.store import Store
+from mvc.store.roots import names_of
 from mvc.store.settings import ROOTS, STAGING
 
 
@@ -103,9 +104,7 @@ def highest_given(place: Place, manifest: Manifest, store: Store, name: str, her
     if last and last[1] > here and not manifest.record_path(name, last[1]).exists():
         given = last[1]
     if not here:
-        folder = store.folder / ROOTS / place.id
-        names = [n for n in fileio.list_folder(folder) if n.endswith(".yaml")]
-        found = vanished(place, manifest, store, names)
+        found = vanished(place, manifest, store, names_of(store.folder, place.id))
         lost = (f.number for f in found if f.lost and folder_of(f.record.family) == folder_of(name))
         given = max(given, *lost, 0)
     if given > here:
